@@ -1,0 +1,85 @@
+// Errors. Parsers of outside bytes return Result<T>; operations and loaders throw Error; TAP_ASSERT is for our own bugs.
+// A message is one line and says where, what was got, what was wanted, and the next step. No pointers, no data of other users.
+#pragma once
+
+#include <exception>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
+
+#include <fmt/core.h>
+
+namespace tap {
+
+enum class ErrorCode { usage, not_found, bad_file, bad_input, limit, io, unsupported, cancelled, out_of_memory, internal };
+
+std::string_view name(ErrorCode code);  // "bad_file": stable, used as `code` in JSON errors
+
+class Error : public std::exception {
+ public:
+  Error(ErrorCode code, std::string message, std::string item = {})
+      : code_(code), message_(std::move(message)), item_(std::move(item)) {}
+  ErrorCode code() const { return code_; }
+  const std::string& message() const { return message_; }
+  const std::string& item() const { return item_; }  // file, key, argument or index the error is about; may be empty
+  const char* what() const noexcept override { return message_.c_str(); }
+  // The same error with "frame: " before its message; the first item given stays.
+  Error within(std::string_view frame, std::string_view item = {}) const;
+
+ private:
+  ErrorCode code_;
+  std::string message_, item_;
+};
+
+template <class... Args>
+[[noreturn]] void fail(ErrorCode code, fmt::format_string<Args...> format, Args&&... args) {
+  throw Error(code, fmt::format(format, std::forward<Args>(args)...));
+}
+
+template <class... Args>
+Error make_error(ErrorCode code, fmt::format_string<Args...> format, Args&&... args) {
+  return Error(code, fmt::format(format, std::forward<Args>(args)...));
+}
+
+// A value or an Error. `value()` throws the error.
+template <class T>
+class [[nodiscard]] Result {
+ public:
+  Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}    // NOLINT: implicit by design
+  Result(Error error) : state_(std::in_place_index<1>, std::move(error)) {}  // NOLINT: implicit by design
+  bool ok() const { return state_.index() == 0; }
+  explicit operator bool() const { return ok(); }
+  const Error& error() const { return std::get<1>(state_); }
+  T& value() & { return check(), std::get<0>(state_); }
+  const T& value() const& { return check(), std::get<0>(state_); }
+  T value() && { return check(), std::move(std::get<0>(state_)); }
+  T& operator*() & { return value(); }
+  const T& operator*() const& { return value(); }
+  T* operator->() { return &value(); }
+  const T* operator->() const { return &value(); }
+
+ private:
+  void check() const {
+    if (!ok()) throw std::get<1>(state_);
+  }
+  std::variant<T, Error> state_;
+};
+
+// Runs fn; an Error that leaves it gets "frame: " before its message.
+template <class Fn>
+decltype(auto) with_frame(std::string_view frame, Fn&& fn) {
+  try {
+    return std::forward<Fn>(fn)();
+  } catch (const Error& error) {
+    throw error.within(frame);
+  }
+}
+
+[[noreturn]] void assertion_failed(const char* expression, const char* file, int line);
+
+}  // namespace tap
+
+// For our bugs, never for input; survives release builds. A macro because it needs the expression's text and place.
+#define TAP_ASSERT(condition) ((condition) ? void(0) : ::tap::assertion_failed(#condition, __FILE__, __LINE__))

@@ -1,0 +1,151 @@
+#include "base/file.h"
+
+#include <atomic>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <limits>
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace tap {
+
+namespace {
+
+// One write at a time may be pending; a fixed buffer so that a signal handler can read it.
+char pending_path[4096];
+std::atomic<bool> pending{false};
+
+Error open_error(const std::string& path, int error_number) {
+  const ErrorCode code = error_number == ENOENT || error_number == ENOTDIR ? ErrorCode::not_found : ErrorCode::io;
+  return Error(code, fmt::format("{}: {}", path, reason_of(error_number)), path);
+}
+
+class Fd {
+ public:
+  explicit Fd(int fd) : fd_(fd) {}
+  Fd(const Fd&) = delete;
+  Fd& operator=(const Fd&) = delete;
+  ~Fd() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  int get() const { return fd_; }
+  int release() { return std::exchange(fd_, -1); }
+
+ private:
+  int fd_;
+};
+
+Result<std::string> read_stream(int fd, const std::string& path, std::size_t limit_bytes) {
+  std::string text;
+  char buffer[1 << 16];
+  for (;;) {
+    const ssize_t n = ::read(fd, buffer, sizeof buffer);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return open_error(path, errno);
+    if (n == 0) return text;
+    if (text.size() + static_cast<std::size_t>(n) > limit_bytes)
+      return Error(ErrorCode::limit, fmt::format("{}: larger than the limit of {} bytes", path, limit_bytes), path);
+    text.append(buffer, static_cast<std::size_t>(n));
+  }
+}
+
+}  // namespace
+
+std::string reason_of(int error_number) {
+  char buffer[256];
+  return strerror_r(error_number, buffer, sizeof buffer);
+}
+
+bool file_exists(const std::string& path) { return ::access(path.c_str(), F_OK) == 0; }
+
+bool is_directory(const std::string& path) {
+  struct stat info;
+  return ::stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode);
+}
+
+Result<std::string> read_file(const std::string& path, std::size_t limit_bytes) {
+  if (path == "-") return read_stream(STDIN_FILENO, "stdin", limit_bytes);
+  // O_NONBLOCK: a FIFO without a writer must not hang us; it is refused below.
+  const Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (fd.get() < 0) return open_error(path, errno);
+  struct stat info;
+  if (::fstat(fd.get(), &info) != 0) return open_error(path, errno);
+  if (S_ISDIR(info.st_mode)) return Error(ErrorCode::bad_input, fmt::format("{}: is a folder, not a file", path), path);
+  if (!S_ISREG(info.st_mode)) return Error(ErrorCode::bad_input, fmt::format("{}: is not a regular file", path), path);
+  if (static_cast<std::uint64_t>(info.st_size) > limit_bytes)
+    return Error(ErrorCode::limit, fmt::format("{}: {} bytes, the limit is {}", path, info.st_size, limit_bytes), path);
+  return read_stream(fd.get(), path, limit_bytes);
+}
+
+Result<File> File::open(const std::string& path) {
+  Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (fd.get() < 0) return open_error(path, errno);
+  struct stat info;
+  if (::fstat(fd.get(), &info) != 0) return open_error(path, errno);
+  if (!S_ISREG(info.st_mode)) return Error(ErrorCode::bad_input, fmt::format("{}: is not a regular file", path), path);
+  return File(fd.release(), static_cast<std::uint64_t>(info.st_size), path);
+}
+
+File::File(File&& other) noexcept
+    : fd_(std::exchange(other.fd_, -1)), size_(other.size_), path_(std::move(other.path_)) {}
+
+File& File::operator=(File&& other) noexcept {
+  std::swap(fd_, other.fd_);
+  std::swap(size_, other.size_);
+  std::swap(path_, other.path_);
+  return *this;
+}
+
+File::~File() {
+  if (fd_ >= 0) ::close(fd_);
+}
+
+void File::read_at(std::uint64_t offset, std::span<std::byte> out) const {
+  if (offset > size_ || out.size() > size_ - offset)
+    fail(ErrorCode::bad_file, "{}: wants bytes {} to {}, the file has {}", path_, offset, offset + out.size(), size_);
+  while (!out.empty()) {
+    const ssize_t n = ::pread(fd_, out.data(), out.size(), static_cast<off_t>(offset));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) fail(ErrorCode::io, "{}: reading at byte {}: {}", path_, offset, reason_of(errno));
+    if (n == 0) fail(ErrorCode::bad_file, "{}: ends at byte {} while being read, it had {}", path_, offset, size_);
+    out = out.subspan(static_cast<std::size_t>(n));
+    offset += static_cast<std::uint64_t>(n);
+  }
+}
+
+void remove_pending_files() noexcept {
+  if (pending.exchange(false)) ::unlink(pending_path);
+}
+
+void write_file_atomic(const std::string& path, std::span<const std::byte> bytes) {
+  const std::string temporary = path + ".tmp-" + std::to_string(::getpid());
+  if (temporary.size() >= sizeof pending_path) fail(ErrorCode::usage, "{}: the path is too long", path);
+  if (is_directory(path)) fail(ErrorCode::io, "{}: is a folder, cannot write a file there", path);
+  const auto give_up = [&](const char* doing, int error_number) {
+    remove_pending_files();
+    throw Error(ErrorCode::io, fmt::format("{}: {}: {}", path, doing, reason_of(error_number)), path);
+  };
+  std::memcpy(pending_path, temporary.c_str(), temporary.size() + 1);
+  Fd fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
+  if (fd.get() < 0) throw Error(ErrorCode::io, fmt::format("{}: cannot write: {}", path, reason_of(errno)), path);
+  pending = true;
+  while (!bytes.empty()) {
+    const ssize_t n = ::write(fd.get(), bytes.data(), bytes.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) give_up("cannot write", errno);
+    bytes = bytes.subspan(static_cast<std::size_t>(n));
+  }
+  if (::fsync(fd.get()) != 0 && errno != EINVAL) give_up("cannot write", errno);
+  if (::close(fd.release()) != 0) give_up("cannot write", errno);
+  if (::rename(temporary.c_str(), path.c_str()) != 0) give_up("cannot rename the finished file", errno);
+  pending = false;
+}
+
+void write_file_atomic(const std::string& path, std::string_view text) {
+  write_file_atomic(path, std::as_bytes(std::span(text.data(), text.size())));
+}
+
+}  // namespace tap

@@ -1,0 +1,26 @@
+// Logging to stderr. The library never prints results; levels: quiet (errors only), normal (warnings), verbose (-v).
+#pragma once
+
+#include <string_view>
+
+#include <fmt/core.h>
+
+namespace tap::log {
+
+enum class Level { quiet, normal, verbose };
+
+void set_level(Level level);
+Level level();
+void write_info(std::string_view line);     // shown at verbose
+void write_warning(std::string_view line);  // shown at normal and above
+
+template <class... Args>
+void info(fmt::format_string<Args...> format, Args&&... args) {
+  if (level() >= Level::verbose) write_info(fmt::format(format, std::forward<Args>(args)...));
+}
+template <class... Args>
+void warn(fmt::format_string<Args...> format, Args&&... args) {
+  if (level() >= Level::normal) write_warning(fmt::format(format, std::forward<Args>(args)...));
+}
+
+}  // namespace tap::log
