@@ -1,0 +1,27 @@
+// Matrix product with a packed weight: y = x · Wᵀ, with a fused epilogue. Picks the kernel by the weight's type, the number of rows
+// and the CPU; model code never knows which.
+#pragma once
+
+#include "tensor/packed_matrix.h"
+#include "tensor/tensor.h"
+
+namespace tap::ops {
+
+enum class Activation : std::uint8_t { none, gelu_tanh, gelu_erf, quick_gelu, silu };
+
+// What happens to a product while it is still in cache: y = act(x Wᵀ + bias) (* multiply) (+ residual), in this order.
+struct Epilogue {
+  Tensor bias;                             // [out] f32, or undefined
+  Activation activation = Activation::none;
+  Tensor multiply;                         // [t, out]: the other half of a gated MLP, or undefined
+  Tensor residual;                         // [t, out], or undefined
+};
+
+// x: [..., in] f32 to [..., out] f32. Records gradients under a tape: dense weights get one, frozen packs pass it to x (and to bias,
+// multiply, residual). Rows of q8 give the same bits in any batch; f32 and bf16 agree within tolerance.
+Tensor linear(const Tensor& x, const PackedMatrix& w, const Epilogue& epilogue = {});
+
+// A trainable weight: row-major f32 master [out, in] with a gradient; packs are refreshed when `refresh` is called after a step.
+struct DenseWeight;
+
+}  // namespace tap::ops
