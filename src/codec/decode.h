@@ -1,0 +1,54 @@
+// Bytes to pictures: PNG and JPEG, told apart by their first bytes. All bytes are taken for hostile: the header is read and held
+// against the limits before anything is allocated.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "base/error.h"
+#include "codec/image.h"
+
+namespace tap {
+
+struct ImageLimits {
+  Dim max_pixels = 100'000'000;
+  Dim max_edge_px = 65'535;
+  std::size_t max_file_bytes = std::size_t{256} << 20;
+  std::size_t max_work_bytes = std::size_t{512} << 20;  // what a decoder may hold besides the picture (progressive, interlaced)
+  int max_scans = 100;                                  // of a progressive JPEG; fewer for large pictures, see allowed_scans
+};
+
+struct DecodeOptions {
+  // Transparent pixels are laid over this colour; nullopt drops the alpha channel and keeps the stored RGB.
+  std::optional<std::array<std::uint8_t, 3>> background = std::array<std::uint8_t, 3>{255, 255, 255};
+  ImageLimits limits;
+};
+
+enum class ImageFormat { png, jpeg };
+
+std::string_view name(ImageFormat format);  // "PNG"
+
+struct ImageInfo {  // what the header says, before any pixel is decoded
+  ImageFormat format = ImageFormat::png;
+  Dim width = 0, height = 0;         // as stored
+  int orientation = 1;               // EXIF 1..8; 1 also when it is absent or makes no sense
+  Dim upright_width() const { return orientation >= 5 ? height : width; }
+  Dim upright_height() const { return orientation >= 5 ? width : height; }
+};
+
+// Reads the header only and checks it against the limits. `what` names the picture in errors.
+Result<ImageInfo> probe_image(std::span<const std::byte> bytes, std::string_view what, const ImageLimits& limits = {});
+
+// Decodes to RGB, upright. The pixels are those of Pillow 13 (open, exif_transpose, alpha pasted on the background), except that
+// 16-bit grey keeps its high byte, where Pillow's convert("RGB") clips everything above 255 to white.
+Result<Image> decode_image(std::span<const std::byte> bytes, std::string_view what, const DecodeOptions& options = {});
+
+// The same from a file, or from stdin when path is "-".
+Result<Image> load_image(const std::string& path, const DecodeOptions& options = {});
+
+}  // namespace tap
