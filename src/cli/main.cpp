@@ -1,6 +1,85 @@
+// The `tapetum` program: finds the command, runs it, turns what goes wrong into one line and an exit code.
 #include <cstdio>
+#include <cstdlib>
+#include <new>
 
-int main() {
-  std::puts("tapetum " TAPETUM_VERSION);
-  return 0;
+#include "base/exec_context.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "cli/commands.h"
+#include "cli/interrupt.h"
+#include "cli/output.h"
+
+namespace tap::cli {
+
+namespace {
+
+constexpr int exit_failed = 1, exit_usage = 2, exit_interrupted = 130;
+
+int exit_code_of(const Error& error) {
+  if (error.code() == ErrorCode::cancelled) return exit_interrupted;
+  return error.code() == ErrorCode::usage ? exit_usage : exit_failed;
 }
+
+int report(const Error& error, bool json) {
+  if (json) {
+    try {
+      write_json(error_json(error));
+    } catch (...) {  // stdout is gone; stderr still says why
+    }
+  }
+  if (!json || error.code() == ErrorCode::io) std::fprintf(stderr, "tapetum: %s\n", error.message().c_str());
+  return exit_code_of(error);
+}
+
+// The first word that is a command is the command. A word that is no option, no command and no file is a mistyped command.
+const Command& choose_command(std::vector<std::string>& words) {
+  const Command& question = *find_command("");
+  if (words.empty() || words[0].empty() || words[0][0] == '-') return question;
+  if (const Command* found = find_command(words[0])) {
+    words.erase(words.begin());
+    return *found;
+  }
+  if (file_exists(words[0]) || words.size() > 1) return question;
+  std::vector<std::string_view> names;
+  for (const Command& command : commands()) names.push_back(command.name);
+  std::string hint;
+  for (const std::string_view name : nearest(words[0], names))
+    if (!name.empty()) hint += fmt::format("{}`{}`", hint.empty() ? "; did you mean " : " or ", name);
+  throw Error(ErrorCode::usage, fmt::format("{}: no such command or file{}", words[0], hint), words[0]);
+}
+
+int run(std::vector<std::string> words) {
+  bool json = false;
+  for (const std::string& word : words) {
+    if (word == "--") break;
+    json |= word == "--json";
+  }
+  try {
+    const bool bare = words.empty();
+    const Command& command = choose_command(words);
+    const Options options = parse(command, words);
+    if (options.version) return write_out("tapetum " TAPETUM_VERSION "\n"), 0;
+    if (options.help) return write_out(help_text(command)), 0;
+    if (bare) return write_out(help_text()), exit_usage;
+    log::set_level(options.quiet ? log::Level::quiet : options.verbose ? log::Level::verbose : log::Level::normal);
+    ExecContext context(static_cast<int>(options.threads));
+    const ExecContext::Scope scope(context);
+    const InterruptScope interrupts(context);
+    return command.run(options);
+  } catch (const PipeClosed&) {
+    return exit_failed;
+  } catch (const Error& error) {
+    return report(error, json);
+  } catch (const std::bad_alloc&) {
+    return report(Error(ErrorCode::out_of_memory, "out of memory"), json);
+  } catch (const std::exception& error) {
+    return report(Error(ErrorCode::internal, fmt::format("internal error (please report it): {}", error.what())), json);
+  }
+}
+
+}  // namespace
+
+}  // namespace tap::cli
+
+int main(int argc, char** argv) { return tap::cli::run({argv + (argc > 0 ? 1 : 0), argv + argc}); }

@@ -1,0 +1,17 @@
+// The commands, one file each; their rows are in commands.cpp.
+#pragma once
+
+#include "cli/options.h"
+
+namespace tap::cli {
+
+int run_look(const Options& options);       // tapetum IMAGE… "question"
+int run_describe(const Options& options);
+int run_detect(const Options& options);
+int run_verify(const Options& options);
+int run_tokenize(const Options& options);
+int run_render(const Options& options);
+int run_show(const Options& options);
+int run_list(const Options& options);
+
+}  // namespace tap::cli

@@ -1,0 +1,21 @@
+// Results on stdout. A full disk is an error that names it; a closed pipe ends the program quietly.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "base/error.h"
+#include "io/json.h"
+
+namespace tap::cli {
+
+struct PipeClosed {};  // thrown when nobody reads stdout any more
+
+void write_out(std::string_view text);   // at once; throws Error(io) or PipeClosed
+void write_json(const Json& value);      // one line
+bool out_is_terminal();
+bool err_is_terminal();
+
+Json error_json(const Error& error);     // {"error":{"code","message","item"}}
+
+}  // namespace tap::cli
