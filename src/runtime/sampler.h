@@ -1,0 +1,54 @@
+// One row of logits to one token.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/rng.h"
+#include "io/config_reader.h"
+#include "ops/ops.h"
+
+namespace tap {
+
+struct SamplingOptions {
+  float temperature = 0;            // 0 = argmax, ties to the lowest id
+  Dim top_k = 0;                    // 0 = off
+  float top_p = 1;                  // (0, 1]; the token that crosses p stays
+  float min_p = 0;                  // [0, 1): of the best token's probability
+  float repetition_penalty = 1;     // over prompt and output; positive logits divided, negative multiplied (HF)
+  float presence_penalty = 0;       // over the output only (OpenAI)
+  float frequency_penalty = 0;
+  std::uint64_t seed = 0;
+
+  // Throws Error(usage) naming the option, its value and the limits.
+  void validate() const;
+  // generation_config.json: sampling only where do_sample is true, else greedy.
+  static SamplingOptions from_config(const ConfigReader& generation_config);
+};
+
+// Order: penalties, temperature, top-k, top-p, min-p, draw (as HF). Holds the counts that penalties need; no text.
+class Sampler {
+ public:
+  Sampler(const SamplingOptions& options, std::span<const TokenId> prompt);
+  struct Choice {
+    TokenId id;
+    float logprob;                  // log softmax of the raw logits, before penalties and temperature
+  };
+  // logits: [vocab]. Throws Error(internal) when none is finite.
+  Choice operator()(std::span<const float> logits, Rng& rng);
+
+ private:
+  struct Candidate {
+    float logit;
+    TokenId id;
+  };
+  void penalise(std::vector<Candidate>& candidates) const;
+  SamplingOptions options_;
+  std::vector<std::uint32_t> prompt_count_, output_count_;   // by id, grown as needed
+  std::vector<Candidate> candidates_;
+};
+
+}  // namespace tap
