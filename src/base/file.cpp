@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <cerrno>
+#include <climits>
 #include <cstdlib>
 #include <cstring>
 #include <limits>
@@ -120,27 +121,36 @@ void remove_pending_files() noexcept {
   if (pending.exchange(false)) ::unlink(pending_path);
 }
 
-void write_file_atomic(const std::string& path, std::span<const std::byte> bytes) {
-  const std::string temporary = path + ".tmp-" + std::to_string(::getpid());
-  if (temporary.size() >= sizeof pending_path) fail(ErrorCode::usage, "{}: the path is too long", path);
-  if (is_directory(path)) fail(ErrorCode::io, "{}: is a folder, cannot write a file there", path);
-  const auto give_up = [&](const char* doing, int error_number) {
+void write_file_atomic(const std::string& named, std::span<const std::byte> bytes) {
+  // A link is followed: the file it names is replaced, the link stays.
+  char resolved[PATH_MAX];
+  const std::string path = ::realpath(named.c_str(), resolved) ? std::string(resolved) : named;
+  struct stat info;
+  const bool exists = ::stat(path.c_str(), &info) == 0;
+  if (exists && S_ISDIR(info.st_mode)) throw Error(ErrorCode::io, fmt::format("{}: is a folder, cannot write a file there", named), named);
+  const auto refuse = [&](const char* doing, int error_number) {
     remove_pending_files();
-    throw Error(ErrorCode::io, fmt::format("{}: {}: {}", path, doing, reason_of(error_number)), path);
+    throw Error(ErrorCode::io, fmt::format("{}: {}: {}", named, doing, reason_of(error_number)), named);
   };
-  std::memcpy(pending_path, temporary.c_str(), temporary.size() + 1);
-  Fd fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
-  if (fd.get() < 0) throw Error(ErrorCode::io, fmt::format("{}: cannot write: {}", path, reason_of(errno)), path);
-  pending = true;
+  // A device or a pipe cannot be renamed over: it gets the bytes directly.
+  const bool direct = exists && !S_ISREG(info.st_mode);
+  const std::string target = direct ? path : fmt::format("{}.tmp-{}", path, ::getpid());
+  if (target.size() >= sizeof pending_path) refuse("the path is too long", ENAMETOOLONG);
+  std::memcpy(pending_path, target.c_str(), target.size() + 1);
+  Fd fd(::open(target.c_str(), direct ? O_WRONLY | O_CLOEXEC : O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
+  if (fd.get() < 0) refuse("cannot write", errno);
+  pending = !direct;
   while (!bytes.empty()) {
     const ssize_t n = ::write(fd.get(), bytes.data(), bytes.size());
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0) give_up("cannot write", errno);
+    if (n < 0) refuse("cannot write", errno);
     bytes = bytes.subspan(static_cast<std::size_t>(n));
   }
-  if (::fsync(fd.get()) != 0 && errno != EINVAL) give_up("cannot write", errno);
-  if (::close(fd.release()) != 0) give_up("cannot write", errno);
-  if (::rename(temporary.c_str(), path.c_str()) != 0) give_up("cannot rename the finished file", errno);
+  if (direct) return;
+  if (exists) (void)::fchmod(fd.get(), info.st_mode & 07777);  // best effort: the old file's permissions
+  if (::fsync(fd.get()) != 0 && errno != EINVAL) refuse("cannot write", errno);
+  if (::close(fd.release()) != 0) refuse("cannot write", errno);
+  if (::rename(target.c_str(), path.c_str()) != 0) refuse("cannot rename the finished file", errno);
   pending = false;
 }
 
