@@ -75,6 +75,8 @@ class Processor {
   // The rendered template with one mark per picture ("<image>", in trusted text only) to a prompt. Throws Error(bad_input) unless
   // there are as many marks as plans.
   virtual Prompt place(std::span<const TextSpan> spans, std::span<const ImagePlan> plans) const = 0;
+  // A prompt whose pictures are expanded already (goldens, stored prompts): marks become slots, in one run. Positions as `place` gives.
+  virtual Prompt from_ids(std::span<const TokenId> ids) const = 0;
   virtual std::string settings() const = 0;   // everything that pixels depend on, for cache keys
 };
 
