@@ -38,7 +38,7 @@ struct Flag {
   std::string_view help;            // one line
   Target target;
   double least = 0, most = 0;       // of a number, when least < most
-  std::vector<std::string_view> choices;
+  std::vector<std::string_view> choices = {};
 };
 
 std::span<const Flag> flags();

@@ -1,0 +1,89 @@
+#include "cli/asking.h"
+
+#include <cstdio>
+#include <random>
+
+#include "base/log.h"
+#include "cli/model_path.h"
+#include "cli/output.h"
+#include "codec/decode.h"
+
+namespace tap::cli {
+
+std::unique_ptr<Model> load_model_for(const Options& options) {
+  LoadOptions load;
+  load.dtype = *parse_dtype(options.dtype);
+  auto model = load_model(model_folder(options.model), load);
+  log::info("load: {:.1f} ms, {} in {}", model->load_ms(), model->name(), name(model->weight_type()));
+  return model;
+}
+
+std::shared_ptr<const Image> load_picture(const std::string& path, const Options& options, Stage& preprocess) {
+  const Stopwatch watch;
+  DecodeOptions decode;
+  if (options.background == "none") decode.background.reset();
+  auto image = std::make_shared<const Image>(load_image(path, decode).value());
+  preprocess.ms += watch.ms();
+  return image;
+}
+
+GenerateOptions generate_options(const Options& options, const Model& model) {
+  GenerateOptions generate;
+  generate.max_tokens = options.max_tokens;
+  generate.stop = options.stop;
+  SamplingOptions& sampling = generate.sampling = model.sampling_defaults();
+  if (options.temperature) sampling.temperature = static_cast<float>(*options.temperature);
+  if (options.top_p) sampling.top_p = static_cast<float>(*options.top_p);
+  if (options.top_k) sampling.top_k = *options.top_k;
+  if (options.min_p) sampling.min_p = static_cast<float>(*options.min_p);
+  if (options.seed) {
+    sampling.seed = static_cast<std::uint64_t>(*options.seed);
+  } else if (sampling.temperature > 0) {
+    sampling.seed = std::random_device()();
+    log::info("seed: {}", sampling.seed);
+  }
+  sampling.validate();
+  return generate;
+}
+
+Json tokens_json(const Timings& t) { return {{"prompt", t.prompt_tokens}, {"image", t.image_tokens}, {"output", t.output_tokens}}; }
+
+Json ms_json(const Timings& t, double total_ms) {
+  const auto rounded = [](double ms) { return static_cast<double>(static_cast<std::int64_t>(ms * 1000 + 0.5)) / 1000; };
+  return {{"load", rounded(t.load.ms)},       {"preprocess", rounded(t.preprocess.ms)}, {"encode", rounded(t.encode.ms)},
+          {"prefill", rounded(t.prefill.ms)}, {"decode", rounded(t.decode.ms)},         {"first_token", rounded(t.first_token_ms)},
+          {"total", rounded(total_ms)}};
+}
+
+void log_timings(const Timings& t, double total_ms) {
+  if (log::level() < log::Level::verbose) return;
+  log::info("preprocess: {:.1f} ms", t.preprocess.ms);
+  const auto stage = [](std::string_view label, const Stage& s) {
+    log::info("{}: {:.1f} ms, {} tokens, {:.0f} tokens/s", label, s.ms, s.tokens, s.per_second());
+  };
+  stage("encode", t.encode);
+  stage("prefill", t.prefill);
+  stage("decode", t.decode);
+  log::info("prompt: {} tokens, {} of them from pictures, {} cached; answer: {} tokens; first token after {:.1f} ms; {:.1f} ms in all",
+            t.prompt_tokens, t.image_tokens, t.cached_tokens, t.output_tokens, t.first_token_ms, total_ms);
+}
+
+int for_each_picture(const std::vector<std::string>& pictures, const Options& options, const std::function<Json(const std::string&)>& one) {
+  Json all = Json::array();
+  int exit_code = 0;
+  for (const std::string& path : pictures) {
+    try {
+      all.push_back(one(path));
+    } catch (const Error& error) {
+      // The only picture, or the user's wish to stop: main reports it.
+      if (pictures.size() == 1 || error.code() == ErrorCode::cancelled || error.code() == ErrorCode::usage) throw;
+      exit_code = 1;
+      if (options.json) all.push_back(error_json(Error(error.code(), error.message(), error.item().empty() ? path : error.item())));
+      else std::fprintf(stderr, "tapetum: %s\n", error.message().c_str());
+    }
+  }
+  if (options.json) write_json(pictures.size() == 1 ? all.at(0) : all);
+  return exit_code;
+}
+
+}  // namespace tap::cli

@@ -1,0 +1,71 @@
+// tapetum detect "THING" IMAGE…
+#include "tasks/detect.h"
+
+#include <map>
+
+#include "base/file.h"
+#include "cli/asking.h"
+#include "cli/commands.h"
+#include "cli/output.h"
+#include "codec/encode.h"
+#include "media/draw.h"
+
+namespace tap::cli {
+
+namespace {
+
+Json box_json(const BoxPx& box) {
+  const auto tenth = [](float px) { return static_cast<double>(static_cast<std::int64_t>(px * 10 + 0.5f)) / 10; };
+  return {tenth(box.x1), tenth(box.y1), tenth(box.x2), tenth(box.y2)};
+}
+
+Json to_json(const std::string& path, const std::string& model, const Detections& found) {
+  Json objects = Json::array(), counts = Json::object();
+  for (const Detection& d : found.objects) {
+    objects.push_back({{"label", d.label}, {"box", box_json(d.box)}, {"score", d.score ? Json(*d.score) : Json(nullptr)}});
+    counts[d.label] = counts.value(d.label, 0) + 1;
+  }
+  return {{"image", path}, {"width", found.width}, {"height", found.height}, {"model", model}, {"prompt_sent", found.prompt_sent},
+          {"objects", objects}, {"counts", counts}, {"text", found.text}};
+}
+
+void save_drawing(const std::string& path, const Image& image, const Detections& found) {
+  Image drawn = image;
+  std::vector<DrawnBox> boxes;
+  for (const Detection& d : found.objects) boxes.push_back({d.box.x1, d.box.y1, d.box.x2, d.box.y2, d.label});
+  draw_boxes(drawn, boxes);
+  write_file_atomic(path, std::span<const std::byte>(encode_png(drawn)));
+}
+
+}  // namespace
+
+int run_detect(const Options& options) {
+  if (options.words.size() < 2) fail(ErrorCode::usage, "detect takes what to look for, then pictures: tapetum detect \"bird\" IMAGE");
+  std::string phrase = options.words.front();
+  std::vector<std::string> pictures(options.words.begin() + 1, options.words.end());
+  // The other order is a natural mistake with one unambiguous meaning.
+  if (pictures.size() == 1 && file_exists(phrase) && !file_exists(pictures[0]) && pictures[0] != "-") std::swap(phrase, pictures[0]);
+  if (!options.output.empty() && pictures.size() > 1) fail(ErrorCode::usage, "-o {} is one file, but {} pictures are given", options.output, pictures.size());
+  const Stopwatch total;
+  const auto model = load_model_for(options);
+  const GenerateOptions generate = generate_options(options, *model);
+  Session session(*model);
+  return for_each_picture(pictures, options, [&](const std::string& path) {
+    Stage preprocess;
+    const auto image = load_picture(path, options, preprocess);
+    Detections found = detect(session, image, phrase, generate, options.system);
+    if (!options.output.empty()) save_drawing(options.output, *image, found);
+    if (!options.json) {
+      const std::string prefix = pictures.size() > 1 ? path + ": " : "";
+      if (found.objects.empty()) write_out(fmt::format("{}nothing found\n", prefix));
+      for (const Detection& d : found.objects)
+        write_out(fmt::format("{}{}: {:.0f},{:.0f} to {:.0f},{:.0f}\n", prefix, d.label, d.box.x1, d.box.y1, d.box.x2, d.box.y2));
+    }
+    found.timings.load.ms = model->load_ms();
+    found.timings.preprocess.ms += preprocess.ms;
+    log_timings(found.timings, total.ms());
+    return to_json(path, model->name(), found);
+  });
+}
+
+}  // namespace tap::cli

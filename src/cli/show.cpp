@@ -1,0 +1,136 @@
+// tapetum show MODEL and tapetum list: what is there, before anything is loaded.
+#include <algorithm>
+#include <map>
+
+#include <fmt/format.h>
+
+#include "base/file.h"
+#include "cli/commands.h"
+#include "cli/model_path.h"
+#include "cli/output.h"
+#include "io/hub.h"
+#include "runtime/model.h"
+
+namespace tap::cli {
+
+namespace {
+
+std::string human_bytes(double bytes) {
+  for (const char* unit : {"B", "KB", "MB", "GB"}) {
+    if (bytes < 1000 || unit[0] == 'G') return fmt::format("{:.{}f} {}", bytes, unit[0] == 'B' || bytes >= 100 ? 0 : 1, unit);
+    bytes /= 1000;
+  }
+  return "";
+}
+
+Dim elements(const Weights::Entry& entry) {
+  Dim n = 1;
+  for (const Dim d : entry.shape) n *= d;
+  return n;
+}
+
+// The first two parts of a name without layer numbers: "model.text_model".
+std::string part_of(const std::string& name) {
+  const auto first = name.find('.');
+  const auto second = first == std::string::npos ? first : name.find('.', first + 1);
+  return name.substr(0, second);
+}
+
+// Bytes a weight of n elements takes when packed: q8 has a scale a row, q4 a scale and a minimum for every 32 weights.
+double packed_bytes(WeightType type, const Weights::Entry& entry) {
+  const auto n = static_cast<double>(elements(entry));
+  const bool matrix = entry.shape.size() >= 2 && entry.name.find("embed_tokens") == std::string::npos &&
+                      entry.name.find("position_embedding") == std::string::npos;
+  if (entry.name.find("embed_tokens") != std::string::npos) return n * (type == WeightType::f32 ? 4 : 2);
+  if (!matrix) return n * 4;
+  switch (type) {
+    case WeightType::q8: return n + static_cast<double>(entry.shape[0]) * 8;
+    case WeightType::q4: return n * 5 / 8;
+    case WeightType::bf16: return n * 2;
+    default: return n * 4;
+  }
+}
+
+constexpr std::array plan_types{WeightType::f32, WeightType::bf16, WeightType::q8, WeightType::q4};
+
+struct Part {
+  Dim tensors = 0, parameters = 0;
+  std::uint64_t bytes = 0;
+};
+
+}  // namespace
+
+int run_show(const Options& options) {
+  if (options.words.size() != 1) fail(ErrorCode::usage, "show takes one model, got {} words", options.words.size());
+  LoadOptions load;
+  load.dtype = *parse_dtype(options.dtype);
+  load.weights = false;
+  const auto model = load_model(model_folder(options.words[0]), load);
+  const Weights weights = Weights::open(model->folder());
+  const auto entries = weights.entries();
+  std::map<std::string, Part> parts;
+  Part all;
+  std::map<std::string, double> plan;
+  for (const auto& entry : entries) {
+    for (Part* part : {&parts[part_of(entry.name)], &all}) {
+      part->tensors += 1;
+      part->parameters += elements(entry);
+      part->bytes += entry.bytes;
+    }
+    for (const WeightType type : plan_types) plan[std::string(name(type))] += packed_bytes(type, entry);
+  }
+  const auto unread = model->unread_config();
+  const std::string would_use(name(model->weight_type()));
+  if (options.json) {
+    Json json = {{"model", model->name()}, {"folder", model->folder()}, {"family", model->family().name},
+                 {"architecture", model->files().config.texts_or("architectures", {""}).front()}, {"parameters", all.parameters},
+                 {"file_bytes", all.bytes}, {"context", model->context()}, {"weights_as", would_use}};
+    for (const auto& [label, bytes] : plan) json["memory_bytes"][label] = static_cast<std::int64_t>(bytes);
+    for (const auto& [label, part] : parts) json["parts"][label] = {{"tensors", part.tensors}, {"parameters", part.parameters}, {"bytes", part.bytes}};
+    json["tensors"] = Json::array();
+    for (const auto& entry : entries) json["tensors"].push_back({{"name", entry.name}, {"dtype", entry.dtype}, {"shape", entry.shape}, {"file", entry.file}});
+    json["unread_keys"] = unread;
+    json["config"] = model->files().config.json();
+    write_json(json);
+    return 0;
+  }
+  std::string text = fmt::format("{}\n  folder      {}\n  family      {}\n  parameters  {:.1f} M in {} tensors, {} on disk\n  context     {} tokens\n", model->name(),
+                                 model->folder(), model->family().name, static_cast<double>(all.parameters) / 1e6, all.tensors,
+                                 human_bytes(static_cast<double>(all.bytes)), model->context());
+  text += "  memory      ";
+  for (const WeightType type : plan_types)
+    text += fmt::format("{} {}{}   ", name(type), human_bytes(plan[std::string(name(type))]), would_use == name(type) ? " (this one is used)" : "");
+  text += "\n\nparts\n";
+  for (const auto& [label, part] : parts)
+    text += fmt::format("  {:<36} {:>5} tensors {:>9.2f} M parameters {:>9}\n", label, part.tensors, static_cast<double>(part.parameters) / 1e6,
+                        human_bytes(static_cast<double>(part.bytes)));
+  text += "\ntensors\n";
+  for (const auto& entry : entries) text += fmt::format("  {:<72} {:<5} [{}]\n", entry.name, entry.dtype, fmt::join(entry.shape, ", "));
+  if (!unread.empty()) text += fmt::format("\nkeys of config.json that nobody read\n  {}\n", fmt::join(unread, ", "));
+  write_out(text);
+  return 0;
+}
+
+int run_list(const Options& options) {
+  if (!options.words.empty()) fail(ErrorCode::usage, "list takes no words; tapetum show MODEL shows one model");
+  const HubEnv env = HubEnv::from_environment();
+  auto models = list_models(env);
+  CachedModel nano{"nano", nano_folder(), "SmolVLMForConditionalGeneration", 0, ""};
+  for (const auto& entry : Weights::open(nano.folder).entries()) nano.bytes += entry.bytes;
+  models.insert(models.begin(), nano);
+  if (options.json) {
+    Json all = Json::array();
+    for (const CachedModel& m : models)
+      all.push_back({{"name", m.name}, {"folder", m.folder}, {"architecture", m.architecture}, {"bytes", m.bytes}, {"complete", m.missing.empty()}, {"missing", m.missing}});
+    write_json(all);
+    return 0;
+  }
+  for (const CachedModel& m : models)
+    write_out(fmt::format("{:<44} {:>8}  {}{}\n", m.name, human_bytes(static_cast<double>(m.bytes)), m.architecture.empty() ? "(unknown architecture)" : m.architecture,
+                          m.missing.empty() ? "" : fmt::format("  incomplete: {} is missing", m.missing)));
+  const std::string cache = env.cache_folder();
+  if (models.size() == 1 && !options.quiet) write_out(fmt::format("(no models in the hub cache{})\n", cache.empty() ? "" : " " + cache));
+  return 0;
+}
+
+}  // namespace tap::cli

@@ -1,0 +1,363 @@
+#include "tasks/verify.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <set>
+
+#include "base/file.h"
+#include "io/json.h"
+#include "io/safetensors.h"
+#include "models/family.h"
+#include "runtime/model.h"
+
+namespace tap {
+
+namespace {
+
+// Tensors that are inputs of the case or said elsewhere; never stages.
+bool is_raw_input(const std::string& name) {
+  const auto numbered = [&](std::string_view stem) {
+    return name.starts_with(stem) && name.size() > stem.size() &&
+           std::all_of(name.begin() + static_cast<std::ptrdiff_t>(stem.size()), name.end(), [](char c) { return c >= '0' && c <= '9'; });
+  };
+  return name == "frames" || numbered("image") || numbered("audio") || name == "greedy_margin" || name == "rope_delta" || name.ends_with("_hf5");
+}
+
+bool is_stage(const std::string& name) {
+  static const std::set<std::string> stages = {"input_ids", "vision_hidden", "image_features", "logits", "greedy_tokens"};
+  return stages.contains(name) || name.starts_with("pixel_values");
+}
+
+struct Case {
+  std::string name, prompt;
+  bool has_prompt = false, has_extras = false;   // extras: keys that change the input in ways this engine has no stage for
+  std::string extra_key;
+  std::vector<std::string> images;
+  Json options, config_change;
+  std::optional<Safetensors> tensors;
+  bool has(std::string_view tensor) const { return tensors->find(tensor) != nullptr; }
+  Tensor read(std::string_view tensor) const { return tensors->read(tensor); }
+};
+
+struct Comparison {
+  double max_abs = 0;
+  Dim at = -1;   // index of the largest difference
+};
+
+Comparison compare(const Tensor& got, const Tensor& want) {
+  if (got.elements() != want.elements())
+    fail(ErrorCode::bad_input, "shape {} here, {} in the golden", got.shape().to_string(), want.shape().to_string());
+  const Tensor g = got.to(DType::f32), w = want.to(DType::f32);
+  Comparison result;
+  for (Dim i = 0; i < g.elements(); ++i) {
+    const double difference = std::abs(double{g.data<float>()[i]} - double{w.data<float>()[i]});
+    if (!(difference <= result.max_abs)) {   // NaN counts as a difference
+      result = {std::isnan(difference) ? INFINITY : difference, i};
+      if (std::isinf(result.max_abs)) break;
+    }
+  }
+  return result;
+}
+
+std::vector<std::int64_t> integers(const Tensor& t) {
+  std::vector<std::int64_t> values;
+  for (Dim i = 0; i < t.elements(); ++i) {
+    switch (t.dtype()) {
+      case DType::i64: values.push_back(t.data<std::int64_t>()[i]); break;
+      case DType::i32: values.push_back(t.data<std::int32_t>()[i]); break;
+      case DType::u8: values.push_back(t.data<std::uint8_t>()[i]); break;
+      default: fail(ErrorCode::bad_file, "integers expected, the tensor is {}", name(t.dtype()));
+    }
+  }
+  return values;
+}
+
+// Number of places that differ, and the first of them.
+template <class A, class B>
+std::pair<Dim, std::string> differing(const A& got, const B& want) {
+  Dim count = std::abs(static_cast<Dim>(got.size()) - static_cast<Dim>(want.size()));
+  std::string first = count ? fmt::format("{} values here, {} in the golden", got.size(), want.size()) : "";
+  for (std::size_t i = 0; i < std::min(got.size(), want.size()); ++i) {
+    if (static_cast<std::int64_t>(got[i]) == static_cast<std::int64_t>(want[i])) continue;
+    if (count++ == 0) first = fmt::format("first at {}: {} here, {} in the golden", i, got[i], want[i]);
+  }
+  return {count, first};
+}
+
+std::shared_ptr<const Image> picture_of(const Tensor& t, const std::string& tensor) {
+  if (t.rank() != 3 || t.dim(2) != 3 || t.dtype() != DType::u8)
+    fail(ErrorCode::bad_file, "{}: must be uint8 [height, width, 3], is {} {}", tensor, name(t.dtype()), t.shape().to_string());
+  auto image = std::make_shared<Image>(t.dim(1), t.dim(0));
+  std::copy_n(t.data<std::uint8_t>(), t.elements(), image->pixels.data());
+  return image;
+}
+
+std::vector<Case> read_cases(const std::string& folder, const Json& manifest) {
+  std::vector<Case> cases;
+  for (const Json& entry : manifest.at("cases")) {
+    Case c;
+    c.name = entry.at("name").get<std::string>();
+    const std::string file = entry.at("file").get<std::string>();
+    if (file.find('/') != std::string::npos) fail(ErrorCode::bad_file, "manifest.json: case {}: file \"{}\" must lie beside it", c.name, file);
+    c.tensors = Safetensors::open(folder + "/" + file).value();
+    if (entry.contains("prompt")) c.prompt = entry["prompt"].get<std::string>(), c.has_prompt = true;
+    for (const char* key : {"video", "suffix", "policies"})
+      if (entry.contains(key)) c.has_extras = true, c.extra_key = key;
+    if (c.has("frames") || c.has("audio0")) c.has_extras = true, c.extra_key = c.has("frames") ? "frames" : "audio";
+    if (entry.contains("images")) c.images = entry["images"].get<std::vector<std::string>>();
+    else
+      for (int i = 0; c.has(fmt::format("image{}", i)); ++i) c.images.push_back(fmt::format("image{}", i));
+    c.options = entry.value("options", Json::object());
+    c.config_change = entry.value("config_change", Json::object());
+    cases.push_back(std::move(c));
+  }
+  return cases;
+}
+
+// Runs one case; every check adds a row.
+class CaseRun {
+ public:
+  CaseRun(const Case& golden, const Model& model, double tolerance, VerifyReport& report)
+      : golden_(golden), model_(model), network_(model.network()), tolerance_(tolerance), report_(report) {}
+
+  void run() {
+    place_and_pixels();
+    const Tensor hidden = vision(), features = project(hidden);
+    decoder(features);
+    for (const SafetensorEntry& entry : golden_.tensors->entries()) {
+      if (seen_.contains(entry.name) || is_raw_input(entry.name)) continue;
+      if (is_stage(entry.name)) add(entry.name, "golden", VerifyStatus::unchecked, {}, "its inputs are not in the case");
+      else add(entry.name, "golden", VerifyStatus::unknown, {}, "not a stage of the contract");
+    }
+  }
+
+ private:
+  void add(const std::string& stage, const std::string& from, VerifyStatus status, std::optional<double> max_abs, std::string note = {},
+           double tolerance = 0) {
+    report_.rows.push_back({golden_.name, stage, from, status, max_abs, tolerance, std::move(note)});
+  }
+  void check_integers(const std::string& stage, const std::string& from, std::pair<Dim, std::string> difference) {
+    add(stage, from, difference.first ? VerifyStatus::failed : VerifyStatus::passed, static_cast<double>(difference.first), difference.second);
+  }
+  void check(const std::string& stage, const std::string& from, const Tensor& got, const Tensor& want, double tolerance) {
+    try {
+      const Comparison c = compare(got, want);
+      const bool good = c.max_abs <= tolerance;
+      add(stage, from, good ? VerifyStatus::passed : VerifyStatus::failed, c.max_abs, good ? "" : fmt::format("largest difference at element {}", c.at), tolerance);
+    } catch (const Error& error) {
+      add(stage, from, VerifyStatus::failed, {}, error.message(), tolerance);
+    }
+  }
+  bool present(const std::string& tensor) {
+    if (!golden_.has(tensor)) return false;
+    seen_.insert(tensor);
+    return true;
+  }
+
+  void place_and_pixels() {
+    if (!golden_.has("input_ids")) return;
+    seen_.insert("input_ids");
+    for (const std::int64_t id : integers(golden_.read("input_ids"))) ids_.push_back(static_cast<TokenId>(id));
+    golden_prompt_ = model_.processor().from_ids(ids_);
+    const bool mask_present = present("attention_mask");
+    const std::string cannot = golden_.has_extras ? fmt::format("this engine has no input of kind \"{}\" for this family", golden_.extra_key) : "";
+    if (golden_.has_extras) {
+      add("ids", "end", VerifyStatus::unchecked, {}, cannot);
+      if (present("pixel_values")) add("pixels", "end", VerifyStatus::unchecked, {}, cannot);
+      present("pixel_attention_mask");
+      return;
+    }
+    const auto processor = model_.processor_with(golden_.options);
+    std::vector<ImagePlan> plans;
+    std::vector<std::shared_ptr<const Image>> images;
+    for (const std::string& name : golden_.images) {
+      images.push_back(picture_of(golden_.read(name), name));
+      plans.push_back(processor->plan(images.back()->width, images.back()->height));
+    }
+    if (golden_.has_prompt) {
+      const TextSpan text{golden_.prompt, true};
+      const Prompt prompt = processor->place(std::span(&text, 1), plans);
+      check_integers("ids", "end", differing(prompt.ids, ids_));
+      if (present("position_ids")) {
+        std::vector<std::int32_t> flat;
+        for (const auto& axis : prompt.positions) flat.insert(flat.end(), axis.begin(), axis.end());
+        check_integers("positions", "end", differing(flat, integers(golden_.read("position_ids"))));
+      }
+      own_prompt_ = prompt;
+    }
+    if (mask_present) {
+      const std::vector<std::int64_t> ones(ids_.size(), 1);
+      check_integers("attention_mask", "golden", differing(ones, integers(golden_.read("attention_mask"))));
+    }
+    if (!present("pixel_values")) return;
+    if (images.empty()) return present("pixel_attention_mask"), void();
+    std::vector<Tensor> parts;
+    for (std::size_t i = 0; i < images.size(); ++i) parts.push_back(processor->pixels(*images[i], plans[i]));
+    own_pixels_ = ops::concat_rows(parts);
+    check("pixels", "end", own_pixels_, golden_.read("pixel_values"), 0);
+    if (present("pixel_attention_mask")) {
+      const Tensor mask = golden_.read("pixel_attention_mask");
+      check_integers("pixel_attention_mask", "end", differing(std::vector<std::int64_t>(static_cast<std::size_t>(mask.elements()), 1), integers(mask)));
+    }
+  }
+
+  // [1, n, 3, h, w] to [n, 3, h, w]
+  static Tensor tiles(const Tensor& t) { return t.rank() == 5 ? t.reshape({t.dim(0) * t.dim(1), t.dim(2), t.dim(3), t.dim(4)}) : t; }
+  static Tensor mask_tiles(const Tensor& t) { return t.rank() == 4 ? t.reshape({t.dim(0) * t.dim(1), t.dim(2), t.dim(3)}) : t; }
+
+  Tensor vision() {
+    if (!golden_.has("pixel_values")) return {};
+    const Tensor mask = golden_.has("pixel_attention_mask") ? mask_tiles(golden_.read("pixel_attention_mask")) : Tensor();
+    const Tensor from_golden = network_.tower(tiles(golden_.read("pixel_values")), mask);
+    own_hidden_ = own_pixels_.defined() ? network_.tower(own_pixels_, Tensor()) : Tensor();
+    if (present("vision_hidden")) {
+      check("vision_hidden", "golden", from_golden, golden_.read("vision_hidden"), tolerance_);
+      if (own_hidden_.defined()) check("vision_hidden", "end", own_hidden_, golden_.read("vision_hidden"), tolerance_);
+      return golden_.read("vision_hidden");
+    }
+    return from_golden;
+  }
+
+  Tensor project(const Tensor& hidden) {
+    if (!hidden.defined()) return {};
+    const Tensor from_golden = network_.project(hidden);
+    own_features_ = own_hidden_.defined() ? network_.project(own_hidden_) : Tensor();
+    if (present("image_features")) {
+      check("features", "golden", from_golden, golden_.read("image_features"), tolerance_);
+      if (own_features_.defined()) check("features", "end", own_features_, golden_.read("image_features"), tolerance_);
+      return golden_.read("image_features");
+    }
+    return from_golden;
+  }
+
+  void decoder(const Tensor& golden_features) {
+    if (ids_.empty()) return;
+    const bool logits = present("logits"), greedy = present("greedy_tokens");
+    present("greedy_logits");
+    if (!logits && !greedy) return;
+    decode("golden", golden_prompt_, golden_features, logits, greedy);
+    if (own_prompt_ && (own_features_.defined() || own_prompt_->slots.empty())) decode("end", *own_prompt_, own_features_, logits, greedy);
+  }
+
+  void decode(const std::string& from, const Prompt& prompt, const Tensor& features, bool logits, bool greedy) {
+    const std::vector<std::int64_t> tokens = greedy ? integers(golden_.read("greedy_tokens")) : std::vector<std::int64_t>();
+    const Dim steps = static_cast<Dim>(tokens.size());
+    KvCache cache(network_.kv_shape(), DType::f32, prompt.rows() + steps);
+    Tensor x = network_.embed(prompt.ids);
+    if (!prompt.slots.empty()) {
+      if (!features.defined()) return add("logits", from, VerifyStatus::failed, {}, "the prompt has picture marks, the case no pixels");
+      x = ops::put_rows(x, prompt.slots, features);
+    }
+    const Tensor hidden = network_.forward(x, prompt.batch(0, prompt.rows()), &cache);
+    if (logits) check("logits", from, network_.logits(hidden), golden_.read("logits"), tolerance_);
+    if (!greedy) return;
+    const Tensor margins = golden_.read("greedy_margin");
+    const Tensor wanted = golden_.has("greedy_logits") ? golden_.read("greedy_logits") : Tensor();
+    Tensor row = network_.logits(hidden.rows(prompt.rows() - 1, prompt.rows()));
+    const Dim vocab = row.width();
+    std::int32_t position = 0;
+    for (const auto& axis : prompt.positions) position = std::max(position, *std::max_element(axis.begin(), axis.end()));
+    double worst = 0;
+    Dim wrong = 0, step = 0;
+    std::string note;
+    for (; step < steps; ++step) {
+      // Below ten tolerances the reference itself could have picked the other token.
+      if (margins.data<float>()[step] < 10 * tolerance_) {
+        note = fmt::format("compared up to step {} of {}: its margin {:.2g} is under ten tolerances", step, steps, margins.data<float>()[step]);
+        break;
+      }
+      if (wanted.defined()) worst = std::max(worst, compare(row, Tensor::from(wanted.values<float>().subspan(static_cast<std::size_t>(step * vocab), static_cast<std::size_t>(vocab)), {vocab})).max_abs);
+      const float* values = row.data<float>();
+      const auto best = std::max_element(values, values + vocab) - values;
+      if (best != tokens[static_cast<std::size_t>(step)]) {
+        wrong = 1;
+        note = fmt::format("step {}: token {} here, {} in the golden", step, best, tokens[static_cast<std::size_t>(step)]);
+        break;
+      }
+      if (step + 1 == steps) continue;
+      const TokenId id = static_cast<TokenId>(best);
+      const Dim past = prompt.rows() + step;
+      Batch batch = Batch::causal(1, past);
+      batch.positions.assign(prompt.positions.size(), {static_cast<std::int32_t>(position + 1 + step)});
+      row = network_.logits(network_.forward(network_.embed(std::span(&id, 1)), batch, &cache));
+    }
+    const bool good = wrong == 0 && worst <= tolerance_;
+    if (worst > tolerance_ && note.empty()) note = "the logits of a step differ";
+    add("greedy", from, good ? VerifyStatus::passed : VerifyStatus::failed, std::max(worst, static_cast<double>(wrong)), note, tolerance_);
+  }
+
+  const Case& golden_;
+  const Model& model_;
+  const Network& network_;
+  double tolerance_;
+  VerifyReport& report_;
+  std::set<std::string> seen_;
+  std::vector<TokenId> ids_;
+  Prompt golden_prompt_;
+  std::optional<Prompt> own_prompt_;
+  Tensor own_pixels_, own_hidden_, own_features_;
+};
+
+Json read_manifest(const std::string& folder) {
+  const std::string path = folder + "/manifest.json";
+  if (!file_exists(path)) throw Error(ErrorCode::not_found, fmt::format("{}: not there; a golden folder has one", path), path);
+  const Json manifest = parse_json(read_file(path, std::size_t{64} << 20).value(), path).value();
+  for (const char* key : {"family", "dtype", "max_abs_tolerance", "cases", "checkpoint"})
+    if (!manifest.is_object() || !manifest.contains(key)) throw Error(ErrorCode::bad_file, fmt::format("{}: key \"{}\" is missing", path, key), path);
+  return manifest;
+}
+
+}  // namespace
+
+std::string_view name(VerifyStatus status) {
+  switch (status) {
+    case VerifyStatus::passed: return "passed";
+    case VerifyStatus::failed: return "failed";
+    case VerifyStatus::unchecked: return "unchecked";
+    case VerifyStatus::excused: return "excused";
+    case VerifyStatus::unknown: return "unknown";
+  }
+  return "?";
+}
+
+bool VerifyReport::passed() const {
+  bool checked = false;
+  for (const VerifyRow& row : rows) {
+    if (row.status == VerifyStatus::failed || row.status == VerifyStatus::unchecked) return false;
+    checked |= row.status == VerifyStatus::passed;
+  }
+  return checked;
+}
+
+VerifyReport verify(const std::string& folder, const VerifyOptions& options) {
+  const Json manifest = read_manifest(folder);
+  const double tolerance = manifest.at("max_abs_tolerance").get<double>();
+  const std::string checkpoint = folder + "/" + manifest.at("checkpoint").get<std::string>();
+  std::vector<Case> cases;
+  try {
+    cases = read_cases(folder, manifest);
+  } catch (const Json::exception& error) {
+    throw Error(ErrorCode::bad_file, fmt::format("{}/manifest.json: {}", folder, error.what()), folder);
+  }
+  VerifyReport report;
+  std::map<std::string, std::unique_ptr<Model>> models;   // by config change
+  for (const Case& c : cases) {
+    auto& model = models[c.config_change.dump()];
+    if (!model) model = load_model(checkpoint, {.dtype = Dtype::f32, .config_change = c.config_change, .processor_options = {}, .weights = true});
+    try {
+      CaseRun(c, *model, tolerance, report).run();
+    } catch (const Error& error) {   // one broken case does not hide the others
+      if (error.code() == ErrorCode::cancelled) throw;
+      report.rows.push_back({c.name, "run", "golden", VerifyStatus::failed, {}, tolerance, error.message()});
+    }
+  }
+  for (VerifyRow& row : report.rows) {
+    const std::string label = row.case_name + ":" + row.stage;
+    if (row.status == VerifyStatus::unchecked && std::ranges::find(options.allow_unchecked, label) != options.allow_unchecked.end())
+      row.status = VerifyStatus::excused;
+  }
+  return report;
+}
+
+}  // namespace tap
