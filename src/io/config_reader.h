@@ -43,6 +43,10 @@ class ConfigReader {
   const Json& json() const;                                           // this object
 
  private:
+  const Json* find(std::string_view key) const;                       // null when absent or null; the key counts as read
+  const Json& need(std::string_view key, std::string_view wanted) const;
+  Dim integer_in(std::string_view key, const Json& value, std::int64_t least) const;
+  float finite(std::string_view key, const Json& value) const;
   struct Shared;
   std::shared_ptr<Shared> shared_;
   const Json* object_ = nullptr;

@@ -4,8 +4,10 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
+#include <span>
 #include <string>
-#include <unordered_map>
+#include <string_view>
 #include <vector>
 
 #include "base/dim.h"
@@ -20,8 +22,16 @@ struct SafetensorEntry {
   std::uint64_t begin = 0, end = 0;   // bytes from the start of the file
 };
 
-// The header alone: `header` is the JSON, `data_bytes` what follows it in the file.
+constexpr std::uint64_t max_safetensors_header_bytes = std::uint64_t{64} << 20;
+constexpr std::size_t max_safetensors_tensors = 200'000;
+constexpr std::size_t max_safetensors_rank = 16;
+
+// The header alone: `header` is the JSON, `data_bytes` what follows it in the file. The entries come in offset order, their offsets
+// still counted from the end of the header. Memory is bounded by the header's size: no tree is built.
 Result<std::vector<SafetensorEntry>> parse_safetensors_header(std::string_view header, std::uint64_t data_bytes, std::string_view what);
+
+// The Tensor type of a dtype's name ("BF16"); BOOL is u8, none for those without one (F8_E4M3, F64, …).
+std::optional<DType> tensor_dtype(std::string_view dtype);
 
 class Safetensors {
  public:
@@ -32,13 +42,16 @@ class Safetensors {
   Tensor read(std::string_view name) const;
   // Rows [begin, end) along the first axis, for streaming.
   Tensor read_rows(const SafetensorEntry& entry, Dim begin, Dim end) const;
+  // `out` is filled from byte `offset` of the tensor's data; both must lie inside it.
+  void read_bytes(const SafetensorEntry& entry, std::uint64_t offset, std::span<std::byte> out) const;
   const std::string& path() const { return file_.path(); }
+  std::string_view file_name() const;   // the last part of the path, as errors name it
 
  private:
   Safetensors(File file, std::vector<SafetensorEntry> entries);
   File file_;
   std::vector<SafetensorEntry> entries_;
-  std::unordered_map<std::string, std::size_t> index_;
+  std::vector<std::uint32_t> by_name_;   // entries sorted by name, for find
 };
 
 }  // namespace tap

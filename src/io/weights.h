@@ -21,6 +21,7 @@ struct WeightOptions {
 
 class Weights {
  public:
+  Weights() = default;  // nothing: only to be assigned to
   // Opens model.safetensors or the shards of model.safetensors.index.json; reads headers only. Throws Error naming the file when
   // they are damaged, absent, pickles (.bin, .pt: with the conversion hint), GGUF, or an adapter only.
   static Weights open(const std::string& folder, const WeightOptions& options = {});
@@ -53,6 +54,8 @@ class Weights {
   WeightType type() const;
 
  private:
+  std::string full_name(std::string_view name) const;
+  Tensor tensor_as(std::string_view name, const Shape& shape, bool optional) const;
   struct Shared;
   std::shared_ptr<Shared> shared_;
   std::string prefix_;

@@ -1,0 +1,44 @@
+// The local hub cache (huggingface_hub's layout: models--ORG--NAME/{refs,snapshots,blobs}) and which folder a model's name means.
+// Nothing here touches the network.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/error.h"
+
+namespace tap {
+
+// The environment variables that say where the cache lies; empty = not set.
+struct HubEnv {
+  std::string hf_hub_cache, huggingface_hub_cache, hf_home, xdg_cache_home, home;
+  static HubEnv from_environment();
+  // The cache folders to look into, in the order in which huggingface_hub honours them; only the first that is set, as there.
+  std::string cache_folder() const;  // empty when nothing is set (no HOME)
+};
+
+// The folder that `name` means: an existing folder, or "org/name" (optionally "org/name@revision": a branch, tag or commit) in the hub
+// cache. The Error (not_found) says where it looked and how to get the model.
+Result<std::string> resolve_model(const std::string& name, const HubEnv& env);
+
+struct CachedModel {
+  std::string name;          // "org/name"
+  std::string folder;        // the snapshot's folder; empty when there is none
+  std::string architecture;  // the first of config.json's `architectures`; empty when unknown
+  std::uint64_t bytes = 0;   // of the snapshot's files, links followed
+  std::string missing;       // empty when complete; else what is not there ("model-00002-of-00003.safetensors")
+};
+
+// All models of the cache, by name; unreadable folders are left out.
+std::vector<CachedModel> list_models(const HubEnv& env);
+
+// What is not there of a checkpoint's folder: config.json, weights, shards that the index names, tokenizer.json. Empty when complete.
+std::string missing_files(const std::string& folder);
+
+// An Error when `path` lies in a snapshot of a hub cache and is a link to outside its models--ORG--NAME folder (a crafted snapshot could
+// point at any file of the user). Links into blobs are normal; in a plain folder links are the user's own affair.
+std::optional<Error> refuse_foreign_link(const std::string& path);
+
+}  // namespace tap

@@ -1,0 +1,334 @@
+#include "io/weights.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <map>
+
+#include <fmt/format.h>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "io/hub.h"
+#include "io/json.h"
+#include "io/safetensors.h"
+#include "io/widen.h"
+
+namespace tap {
+
+namespace {
+
+constexpr std::size_t max_shards = 512;                      // each keeps a descriptor open
+constexpr std::size_t max_index_bytes = std::size_t{64} << 20;
+constexpr Dim slice_bytes = Dim{8} << 20;
+// A config that fits no file must not run or allocate for ever while its problems are collected.
+constexpr std::size_t max_problems = 1000;
+constexpr Dim max_placeholder_elements = Dim{1} << 24;
+
+constexpr const char* single_name = "model.safetensors";
+constexpr const char* index_name = "model.safetensors.index.json";
+
+std::string shape_text(const std::vector<Dim>& shape) { return fmt::format("[{}]", fmt::join(shape, ", ")); }
+
+Error file_error(const std::string& file, const std::string& problem) {
+  return Error(ErrorCode::bad_file, fmt::format("{}: {}", file, problem), file);
+}
+
+// Why a folder without safetensors cannot be loaded.
+Error no_safetensors(const std::string& folder) {
+  namespace fs = std::filesystem;
+  std::string pickle, gguf, adapter, other;
+  std::error_code ignored;
+  std::size_t files = 0;
+  for (fs::directory_iterator at(folder, ignored), end; !ignored && at != end && files < 100'000; at.increment(ignored), ++files) {
+    const std::string file = at->path().filename().string(), ending = at->path().extension().string();
+    const auto keep_first = [&](std::string& kept) {
+      if (kept.empty() || file < kept) kept = file;
+    };
+    if (file == "adapter_model.safetensors" || file == "adapter_model.bin") keep_first(adapter);
+    else if (ending == ".bin" || ending == ".pt" || ending == ".pth" || ending == ".ckpt") keep_first(pickle);
+    else if (ending == ".gguf") keep_first(gguf);
+    else if (ending == ".safetensors") keep_first(other);
+  }
+  const auto lead = fmt::format("{}: no {}", folder, single_name);
+  if (!adapter.empty()) {
+    std::string base = "its base model";
+    if (const auto text = read_file(folder + "/adapter_config.json", std::size_t{1} << 20); text.ok())
+      if (const auto config = parse_json(*text, "adapter_config.json"); config.ok() && config->is_object())
+        if (const auto at = config->find("base_model_name_or_path"); at != config->end() && at->is_string())
+          base += " " + at->get<std::string>().substr(0, 200);
+    return Error(ErrorCode::unsupported, fmt::format("{}: {} is only an adapter; load {}, or merge the adapter into it first", lead, adapter, base), folder);
+  }
+  if (!pickle.empty())
+    return Error(ErrorCode::unsupported,
+                 fmt::format("{}, only {}: pickles are never read (they can run code); get the model's safetensors revision, or convert it where you "
+                             "trust it: python -c \"import torch, safetensors.torch as s; s.save_file({{k: v.clone() for k, v in torch.load('{}', "
+                             "weights_only=True).items()}}, '{}')\"",
+                             lead, pickle, pickle, single_name),
+                 folder);
+  if (!gguf.empty()) return Error(ErrorCode::unsupported, fmt::format("{}, only {}: GGUF files cannot be read yet", lead, gguf), folder);
+  if (!other.empty()) return Error(ErrorCode::unsupported, fmt::format("{} and no {}, only {}: name the weights as the hub does", lead, index_name, other), folder);
+  return Error(ErrorCode::not_found, fmt::format("{} and no {}: not a model's folder, or its download is not finished", lead, index_name), folder);
+}
+
+Safetensors open_one(const std::string& folder, const std::string& file) {
+  const std::string path = folder + "/" + file;
+  if (auto error = refuse_foreign_link(path)) throw *std::move(error);
+  auto opened = Safetensors::open(path);
+  if (!opened.ok() && opened.error().code() == ErrorCode::not_found) throw file_error(file, "cannot be opened; the link may lead nowhere");
+  return std::move(opened).value();
+}
+
+bool plain_file_name(const std::string& file) {
+  return !file.empty() && file.size() <= 255 && file.find('/') == std::string::npos && file.find('\0') == std::string::npos && file != ".." &&
+         file.ends_with(".safetensors");
+}
+
+// The index says which shard holds which tensor; disk and index must agree both ways.
+std::vector<Safetensors> open_shards(const std::string& folder) {
+  if (auto error = refuse_foreign_link(folder + "/" + index_name)) throw *std::move(error);
+  const std::string text = read_file(folder + "/" + index_name, max_index_bytes).value();
+  const Json index = parse_json(text, index_name, {.bytes = max_index_bytes}).value();
+  const auto map = index.is_object() ? index.find("weight_map") : index.end();
+  if (!index.is_object() || map == index.end() || !map->is_object() || map->empty()) throw file_error(index_name, "weight_map is missing, or empty, or not an object");
+  if (map->size() > max_safetensors_tensors)
+    throw Error(ErrorCode::limit, fmt::format("{}: {} tensors, the limit is {}", index_name, map->size(), max_safetensors_tensors), index_name);
+  std::map<std::string, std::vector<std::string>> listed;  // shard to names, sorted
+  for (const auto& [name, shard] : map->items()) {
+    if (!shard.is_string() || !plain_file_name(shard.get<std::string>()))
+      throw file_error(index_name, fmt::format("weight_map.{} is {}, want the name of a .safetensors file in this folder", name.substr(0, 120),
+                                               to_json_line(shard).substr(0, 80)));
+    listed[shard.get<std::string>()].push_back(name);
+  }
+  if (listed.size() > max_shards)
+    throw Error(ErrorCode::limit, fmt::format("{}: {} shards, the limit is {}", index_name, listed.size(), max_shards), index_name);
+
+  std::vector<Safetensors> shards;
+  std::vector<std::string> absent;
+  std::uint64_t present_bytes = 0;
+  for (auto& [shard, names] : listed) {
+    if (!file_exists(folder + "/" + shard)) {
+      absent.push_back(shard);
+      continue;
+    }
+    shards.push_back(open_one(folder, shard));
+    for (const SafetensorEntry& e : shards.back().entries()) present_bytes += e.end - e.begin;
+  }
+  if (!absent.empty()) {
+    std::string bytes;  // total_size is what the whole model has by the index
+    if (const auto meta = index.find("metadata"); meta != index.end() && meta->is_object())
+      if (const auto total = meta->find("total_size"); total != meta->end() && total->is_number_unsigned() && total->get<std::uint64_t>() > present_bytes)
+        bytes = fmt::format(", {} bytes of {}", total->get<std::uint64_t>() - present_bytes, total->get<std::uint64_t>());
+    throw file_error(absent[0], fmt::format("is not there, but {} lists {} tensors in it ({} of {} shards missing{}); download the model again", index_name,
+                                            listed[absent[0]].size(), absent.size(), listed.size(), bytes));
+  }
+  auto at = shards.begin();
+  for (auto& [shard, names] : listed) {
+    const Safetensors& file = *at++;
+    std::sort(names.begin(), names.end());
+    for (const std::string& name : names)
+      if (!file.find(name)) throw file_error(shard, fmt::format("{} is not in it, but {} says so", name.substr(0, 120), index_name));
+    for (const SafetensorEntry& e : file.entries())
+      if (!std::binary_search(names.begin(), names.end(), e.name))
+        throw file_error(shard, fmt::format("{} is in it ({} bytes), but {} does not say so", e.name.substr(0, 120), e.end - e.begin, index_name));
+  }
+  return shards;
+}
+
+}  // namespace
+
+struct Weights::Shared {
+  WeightOptions options;
+  std::vector<Safetensors> files;
+  struct Place {
+    const Safetensors* file;
+    const SafetensorEntry* entry;
+    bool used = false;
+  };
+  std::map<std::string_view, Place> places;  // views into the files' entries
+  std::vector<std::string> problems;         // missing and misshapen, in the order asked for
+  std::string first_problem;                 // its tensor
+  Dim placeholder_elements = 0;
+  Dim packed_bytes = 0;
+
+  Place* find(const std::string& name) {
+    if (const auto at = places.find(name); at != places.end()) return &at->second;
+    for (const auto& [from, to] : options.prefix_map)
+      if (name.starts_with(from))
+        if (const auto at = places.find(to + name.substr(from.size())); at != places.end()) return &at->second;
+    return nullptr;
+  }
+
+  std::string where() const { return files.size() == 1 ? std::string(files[0].file_name()) : index_name; }
+
+  [[noreturn]] void throw_problems() const {
+    constexpr std::size_t shown = 8;
+    std::string text;
+    for (std::size_t i = 0; i < problems.size() && i < shown; ++i) text += (i ? "; " : "") + problems[i];
+    if (problems.size() > shown) text += fmt::format("; and {} more", problems.size() - shown);
+    throw Error(ErrorCode::bad_file, text, first_problem);
+  }
+
+  void remember(std::string problem, const std::string& name) {
+    if (problems.empty()) first_problem = name;
+    problems.push_back(std::move(problem));
+    if (problems.size() >= max_problems) throw_problems();
+  }
+
+  Tensor placeholder(const Shape& shape, DType type = DType::f32) {
+    const Dim elements = shape.elements();
+    if (elements > max_placeholder_elements - placeholder_elements) throw_problems();
+    placeholder_elements += elements;
+    return Tensor::zeros(shape, type);
+  }
+
+  // The place of `name` when it is there with the wanted shape and a type we compute with; else the problem is remembered.
+  const Place* claim(const std::string& name, const Shape& shape, bool flat_tail, bool floats, bool optional) {
+    Place* const place = find(name);
+    if (!place) {
+      if (!optional) remember(fmt::format("{}: {}: missing, config wants {}", where(), name, shape.to_string()), name);
+      return nullptr;
+    }
+    place->used = true;
+    const SafetensorEntry& entry = *place->entry;
+    const auto trouble = [&](const std::string& problem) {
+      remember(fmt::format("{}: {}: {}", place->file->file_name(), entry.name, problem), entry.name);
+      return nullptr;
+    };
+    bool same = std::equal(entry.shape.begin(), entry.shape.end(), shape.dims().begin(), shape.dims().end());
+    if (!same && flat_tail && entry.shape.size() >= 2 && shape.rank() == 2 && entry.shape[0] == shape.dim(0)) {
+      Dim tail = 1;  // the header's product of all axes was checked
+      for (std::size_t i = 1; i < entry.shape.size(); ++i) tail *= entry.shape[i];
+      same = tail == shape.dim(1);
+    }
+    if (!same) return trouble(fmt::format("shape {}, config wants {}", shape_text(entry.shape), shape.to_string()));
+    const auto type = tensor_dtype(entry.dtype);
+    if (!type) return trouble(fmt::format("dtype {} cannot be read", entry.dtype));
+    if (floats && *type != DType::f32 && *type != DType::bf16 && *type != DType::f16)
+      return trouble(fmt::format("dtype {}, want F32, BF16 or F16", entry.dtype));
+    return place;
+  }
+};
+
+namespace {
+
+// Bytes [offset, …) of a 16-bit tensor as floats, through a slice, so that the peak is the result plus the slice.
+void read_widened(const Safetensors& file, const SafetensorEntry& entry, DType type, Dim first, float* out, Dim elements) {
+  constexpr Dim step = slice_bytes / 2;
+  const Tensor slice_owner = Tensor::empty({std::min(elements, step)}, type);
+  Tensor slice = slice_owner;
+  for (Dim done = 0; done < elements; done += step) {
+    const Dim count = std::min(step, elements - done);
+    const std::span<std::byte> bytes(slice.raw_write(), static_cast<std::size_t>(count) * 2);
+    file.read_bytes(entry, static_cast<std::uint64_t>(first + done) * 2, bytes);
+    const auto* const from = reinterpret_cast<const std::uint16_t*>(slice.raw());
+    if (type == DType::bf16) widen<widen_bf16>(from, out + done, static_cast<std::size_t>(count));
+    else widen<widen_f16>(from, out + done, static_cast<std::size_t>(count));
+  }
+}
+
+}  // namespace
+
+Weights Weights::open(const std::string& folder, const WeightOptions& options) {
+  if (!is_directory(folder))
+    throw Error(ErrorCode::not_found, fmt::format("{}: {}", folder, file_exists(folder) ? "is not a folder" : "there is no such folder"), folder);
+  Weights weights;
+  weights.shared_ = std::make_shared<Shared>();
+  Shared& s = *weights.shared_;
+  s.options = options;
+  if (file_exists(folder + "/" + single_name)) s.files.push_back(open_one(folder, single_name));
+  else if (file_exists(folder + "/" + index_name)) s.files = open_shards(folder);
+  else throw no_safetensors(folder);
+  for (const Safetensors& file : s.files) {
+    for (const SafetensorEntry& entry : file.entries())
+      if (!s.places.emplace(entry.name, Shared::Place{&file, &entry}).second)
+        throw file_error(std::string(file.file_name()), fmt::format("{} stands in two shards", entry.name.substr(0, 120)));
+    if (s.places.size() > max_safetensors_tensors)
+      throw Error(ErrorCode::limit, fmt::format("{}: more than {} tensors, the limit", index_name, max_safetensors_tensors), index_name);
+  }
+  return weights;
+}
+
+Weights Weights::operator/(std::string_view scope) const {
+  Weights inner = *this;
+  inner.prefix_ += std::string(scope) + ".";
+  return inner;
+}
+
+Weights Weights::operator/(Dim index) const { return *this / std::to_string(index); }
+
+std::string Weights::full_name(std::string_view name) const {
+  if (name.empty() && !prefix_.empty()) return prefix_.substr(0, prefix_.size() - 1);
+  return prefix_ + std::string(name);
+}
+
+bool Weights::has(std::string_view name) const { return shared_->find(full_name(name)) != nullptr; }
+
+Tensor Weights::tensor_as(std::string_view name, const Shape& shape, bool optional) const {
+  Shared& s = *shared_;
+  const std::size_t problems = s.problems.size();
+  const auto* const place = s.claim(full_name(name), shape, false, true, optional);
+  if (!place) return optional && s.problems.size() == problems ? Tensor() : s.placeholder(shape);
+  const DType type = *tensor_dtype(place->entry->dtype);
+  if (type == DType::f32) return place->file->read(place->entry->name);
+  Tensor out = Tensor::empty(shape);
+  read_widened(*place->file, *place->entry, type, 0, out.write<float>(), out.elements());
+  return out;
+}
+
+Tensor Weights::tensor(std::string_view name, const Shape& shape) const { return tensor_as(name, shape, false); }
+Tensor Weights::tensor_or_undefined(std::string_view name, const Shape& shape) const { return tensor_as(name, shape, true); }
+
+Tensor Weights::raw(std::string_view name, const Shape& shape) const {
+  const auto* const place = shared_->claim(full_name(name), shape, false, false, false);
+  return place ? place->file->read(place->entry->name) : shared_->placeholder(shape);
+}
+
+PackedMatrix Weights::matrix(std::string_view name, Dim in, Dim out) const { return matrix(name, in, out, shared_->options.type); }
+
+PackedMatrix Weights::matrix(std::string_view name, Dim in, Dim out, WeightType type) const {
+  Shared& s = *shared_;
+  const auto* const place = s.claim(full_name(name), {out, in}, true, true, false);
+  if (!place) return PackedMatrix::pack(s.placeholder({out, in}), type);
+  const DType stored = *tensor_dtype(place->entry->dtype);
+  const Dim row_bytes = std::max<Dim>(1, in * bytes_of(stored));
+  const Dim step = std::clamp<Dim>(slice_bytes / row_bytes, 1, std::max<Dim>(1, out));
+  PackedMatrix::Builder builder(type, in, out);
+  // bf16 and f32 rows go in as they are; f16 is widened.
+  Tensor slice = Tensor::empty({step, in}, stored == DType::f16 ? DType::f32 : stored);
+  for (Dim row = 0; row < out; row += step) {
+    const Dim rows = std::min(step, out - row);
+    if (stored == DType::f16)
+      read_widened(*place->file, *place->entry, stored, row * in, slice.write<float>(), rows * in);
+    else
+      place->file->read_bytes(*place->entry, static_cast<std::uint64_t>(row * row_bytes),
+                              {slice.raw_write(), static_cast<std::size_t>(rows * in * bytes_of(stored))});
+    builder.add_rows(slice.rows(0, rows));
+  }
+  PackedMatrix packed = builder.finish();
+  s.packed_bytes += packed.bytes();
+  return packed;
+}
+
+std::vector<std::string> Weights::finish() const {
+  const Shared& s = *shared_;
+  if (!s.problems.empty()) s.throw_problems();
+  std::vector<std::string> unused;
+  for (const Safetensors& file : s.files)
+    for (const SafetensorEntry& entry : file.entries())
+      if (!s.places.at(entry.name).used) unused.push_back(entry.name);
+  for (std::size_t i = 0; i < unused.size() && i < 20; ++i) log::info("{}: {} is not used by this model", s.where(), unused[i]);
+  if (unused.size() > 20) log::info("{}: and {} more are not used", s.where(), unused.size() - 20);
+  return unused;
+}
+
+std::vector<Weights::Entry> Weights::entries() const {
+  std::vector<Entry> all;
+  for (const Safetensors& file : shared_->files)
+    for (const SafetensorEntry& e : file.entries()) all.push_back({e.name, std::string(file.file_name()), e.dtype, e.shape, e.end - e.begin});
+  return all;
+}
+
+Dim Weights::packed_bytes() const { return shared_->packed_bytes; }
+WeightType Weights::type() const { return shared_->options.type; }
+
+}  // namespace tap
