@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "kernels/isa.h"
+
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "media/resample_rows.cpp"
 #include <hwy/foreach_target.h>  // compiles this file once for each instruction set
@@ -62,6 +64,7 @@ namespace tap::media {
 HWY_EXPORT(weigh_rows);
 
 void weigh_rows(const FixedTaps& taps, Dim begin, Dim end, const std::uint8_t* in, std::uint8_t* out, Dim lanes) {
+  active_isa();  // caps Highway's choice by TAPETUM_ISA before its first use
   HWY_DYNAMIC_DISPATCH(weigh_rows)(taps, begin, end, in, out, lanes);
 }
 
