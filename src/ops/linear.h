@@ -2,12 +2,13 @@
 // and the CPU; model code never knows which.
 #pragma once
 
+#include "kernels/activation_kind.h"
 #include "tensor/packed_matrix.h"
 #include "tensor/tensor.h"
 
 namespace tap::ops {
 
-enum class Activation : std::uint8_t { none, gelu_tanh, gelu_erf, quick_gelu, silu };
+using Activation = kernels::Activation;  // none, gelu_tanh, gelu_erf, quick_gelu, silu
 
 // What happens to a product while it is still in cache: y = act(x Wᵀ + bias) (* multiply) (+ residual), in this order.
 struct Epilogue {
