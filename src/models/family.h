@@ -73,8 +73,8 @@ class Processor {
   virtual ImagePlan plan(Dim width, Dim height) const = 0;
   virtual Tensor pixels(const Image& image, const ImagePlan& plan) const = 0;   // [tiles, 3, height, width]
   // The rendered template with one mark per picture ("<image>", in trusted text only) to a prompt. Throws Error(bad_input) unless
-  // there are as many marks as plans.
-  virtual Prompt place(std::span<const TextSpan> spans, std::span<const ImagePlan> plans) const = 0;
+  // there are as many marks as plans. `add_special_tokens`: the tokenizer's own BOS and EOS, if its file asks for them.
+  virtual Prompt place(std::span<const TextSpan> spans, std::span<const ImagePlan> plans, bool add_special_tokens = true) const = 0;
   // A prompt whose pictures are expanded already (goldens, stored prompts): marks become slots, in one run. Positions as `place` gives.
   virtual Prompt from_ids(std::span<const TokenId> ids) const = 0;
   virtual std::string settings() const = 0;   // everything that pixels depend on, for cache keys
@@ -86,6 +86,7 @@ class Network {
   virtual ~Network() = default;
   virtual KvShape kv_shape() const = 0;
   virtual Dim context() const = 0;                                              // most rows of one sequence
+  virtual Dim vocab() const = 0;                                                // ids are below
   virtual Tensor embed(std::span<const TokenId> ids) const = 0;                 // [t, d]
   virtual Tensor forward(Tensor x, const Batch& batch, KvCache* cache) const = 0;   // [t, d] to [t, d]
   virtual Tensor logits(const Tensor& rows) const = 0;                          // [r, d] to [r, vocab]
@@ -113,7 +114,6 @@ struct Family {
   std::optional<Grounding> grounding;                  // holds only for checkpoints whose tokenizer has both tokens
   std::unique_ptr<Processor> (*processor)(const ModelFiles& files) = nullptr;
   std::unique_ptr<Network> (*network)(const ModelFiles& files, const Weights& weights) = nullptr;
-  Dim (*parameters)(const ConfigReader& config) = nullptr;   // about how many, from the config alone
 };
 
 // All of families.inc; the family of an architecture, or null.

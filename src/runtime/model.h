@@ -66,7 +66,7 @@ class Model {
  private:
   friend std::unique_ptr<Model> load_model(const std::string& folder, const LoadOptions& options);
   explicit Model(ModelFiles files) : files_(std::move(files)) {}
-  PreparedPrompt place(std::vector<TextSpan> spans, std::vector<std::shared_ptr<const Image>> images) const;
+  PreparedPrompt place(std::vector<TextSpan> spans, std::vector<std::shared_ptr<const Image>> images, bool add_special_tokens) const;
   ModelFiles files_;
   std::string name_, fingerprint_, bos_token_, eos_token_;
   const Family* family_ = nullptr;

@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/clock.h"
@@ -65,6 +66,8 @@ class Generation {
   std::vector<TokenId> output_;
   Tensor logits_;
   std::string rest_;
+  std::int32_t next_position_ = 0;
+  Stopwatch since_ask_;
   Timings timings_;
   FinishReason finish_ = FinishReason::none;
 };
@@ -103,9 +106,11 @@ class Session {
     std::int32_t row;          // row within the picture
     bool operator==(const RowKey&) const = default;
   };
-  std::vector<RowKey> keys_of(const PreparedPrompt& prepared);
+  std::vector<RowKey> keys_of(const PreparedPrompt& prepared, std::vector<PictureKey>& keys);
+  Tensor features_of(const PictureKey& key, const Image& image, const ImagePlan& plan, Timings* timings);
   Tensor prefill(const PreparedPrompt& prepared, Timings& timings);   // logits of the last row [1, vocab]
-  Tensor decode(TokenId id, std::int32_t position);
+  Tensor decode(TokenId id, std::int32_t position, std::size_t axes);
+  void recover();                                                     // drops what an interrupted forward left behind
   const Model* model_;
   Dim context_;
   std::shared_ptr<FeatureCache> features_;
@@ -118,7 +123,7 @@ class Session {
 
 // The whole answer at once.
 struct Answer {
-  std::string text;
+  std::string text;                         // without white space at its ends
   FinishReason finish_reason = FinishReason::none;
   std::vector<TokenId> tokens;
   Timings timings;

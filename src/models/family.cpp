@@ -1,0 +1,39 @@
+#include "models/family.h"
+
+namespace tap {
+
+#define TAP_FAMILY(name) \
+  namespace name {       \
+  Family family();       \
+  }
+#include "models/families.inc"
+#undef TAP_FAMILY
+
+std::span<const Family> families() {
+#define TAP_FAMILY(name) name::family(),
+  static const Family all[] = {
+#include "models/families.inc"
+  };
+#undef TAP_FAMILY
+  return all;
+}
+
+const Family* find_family(std::string_view architecture) {
+  for (const Family& family : families())
+    for (const std::string& known : family.architectures)
+      if (known == architecture) return &family;
+  return nullptr;
+}
+
+Batch Prompt::batch(Dim begin, Dim end) const {
+  if (begin < 0 || end < begin || end > rows()) fail(ErrorCode::internal, "rows {} to {} of a prompt of {}", begin, end, rows());
+  Batch batch;
+  batch.sequences = {{0, end - begin, begin}};
+  for (const auto& axis : positions) batch.positions.emplace_back(axis.begin() + begin, axis.begin() + end);
+  batch.intervals.assign(intervals.begin() + begin, intervals.begin() + end);
+  for (const Span& span : atomic)
+    if (span.begin >= begin && span.end <= end) batch.atomic.push_back({span.begin - begin, span.end - begin, begin});
+  return batch;
+}
+
+}  // namespace tap

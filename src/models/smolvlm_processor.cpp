@@ -1,0 +1,215 @@
+// The processor of SmolVLM and Idefics3: two resizes, tiles, and the text that stands for a picture.
+// Parity: HF Idefics3ImageProcessorPil, SmolVLMImageProcessorPil, Idefics3Processor, SmolVLMProcessor.
+#include "models/smolvlm_processor.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include "media/pixels.h"
+#include "media/resize.h"
+#include "media/tile.h"
+
+namespace tap::smolvlm {
+
+namespace {
+
+constexpr Dim max_edge_px = 4096;  // HF: MAX_IMAGE_SIZE, "4k resolution as absolute maximum"
+
+Dim scaled(Dim edge, double factor) { return static_cast<Dim>(static_cast<double>(edge) * factor); }  // Python's int(edge * aspect)
+Dim divided(Dim edge, double aspect) { return static_cast<Dim>(static_cast<double>(edge) / aspect); }
+
+// HF: _resize_output_size_rescale_to_max_len, then _resize_output_size_scale_below_upper_bound. Enlarges small pictures.
+SizePx fit_longest(SizePx size, Dim longest) {
+  const double aspect = static_cast<double>(size.width) / static_cast<double>(size.height);
+  if (size.width >= size.height) {
+    size = {longest, divided(longest, aspect)};
+    size.height += size.height % 2;
+  } else {
+    size = {scaled(longest, aspect), longest};
+    size.width += size.width % 2;
+  }
+  size = {std::max<Dim>(1, size.width), std::max<Dim>(1, size.height)};
+  const double fitted = static_cast<double>(size.width) / static_cast<double>(size.height);
+  if (size.width >= size.height && size.width > max_edge_px) size = {max_edge_px, divided(max_edge_px, fitted)};
+  else if (size.height > size.width && size.height > max_edge_px) size = {scaled(max_edge_px, fitted), max_edge_px};
+  return {std::max<Dim>(1, size.width), std::max<Dim>(1, size.height)};
+}
+
+// HF: resize_for_vision_encoder. The longer edge is rounded up first, the other follows the aspect and is rounded up.
+SizePx fit_tiles(SizePx size, Dim tile) {
+  const double aspect = static_cast<double>(size.width) / static_cast<double>(size.height);
+  if (size.width >= size.height) {
+    size.width = round_up(size.width, tile);
+    size.height = round_up(divided(size.width, aspect), tile);
+  } else {
+    size.height = round_up(size.height, tile);
+    size.width = round_up(scaled(size.height, aspect), tile);
+  }
+  return {std::max(tile, size.width), std::max(tile, size.height)};
+}
+
+struct Settings {
+  bool do_resize, do_split, do_rescale, do_normalize;
+  Dim longest = 0;      // 0: `fixed` instead
+  SizePx fixed;
+  Dim tile, seq_len;    // pixels of a tile's edge; rows it becomes
+  Filter filter;
+  PixelScaling scaling;
+
+  Settings(const ConfigReader& in, const ConfigReader& processor, Dim patch, Dim factor)
+      : do_resize(in.flag_or("do_resize", true)), do_split(in.flag_or("do_image_splitting", true)),
+        do_rescale(in.flag_or("do_rescale", true)), do_normalize(in.flag_or("do_normalize", true)) {
+    const ConfigReader size = in.child_or_empty("size");
+    if (size.has("height") && size.has("width")) fixed = {size.positive("width"), size.positive("height")};
+    else longest = size.positive_or("longest_edge", 4 * 364);
+    tile = in.child_or_empty("max_image_size").positive_or("longest_edge", 364);
+    if (longest > (1 << 16) || fixed.width > (1 << 16) || fixed.height > (1 << 16)) in.refuse("size", "an edge may have at most 65536 pixels");
+    if (tile > max_edge_px) in.refuse("max_image_size", fmt::format("a tile may have at most {} pixels along an edge", max_edge_px));
+    const Dim code = in.non_negative_or("resample", 1);
+    if (code > 5) in.refuse("resample", "must be one of Pillow's filters 0 to 5");
+    filter = filter_of_code(code);
+    scaling.rescale_factor = do_rescale ? (in.number_or("rescale_factor", 0), in.json().value("rescale_factor", 1.0 / 255)) : 1.0;
+    const auto mean = in.numbers_or("image_mean", {0.5f, 0.5f, 0.5f}), deviation = in.numbers_or("image_std", {0.5f, 0.5f, 0.5f});
+    if (mean.size() != 3) in.refuse("image_mean", "must have 3 numbers");
+    if (deviation.size() != 3 || *std::min_element(deviation.begin(), deviation.end()) <= 0) in.refuse("image_std", "must have 3 numbers above 0");
+    for (std::size_t c = 0; c < 3 && do_normalize; ++c) scaling.mean[c] = mean[c], scaling.std[c] = deviation[c];
+    const Dim side = tile / patch;
+    if (side < 1 || side % factor != 0)
+      in.refuse("max_image_size", fmt::format("{} pixels are {} patches along an edge, which scale_factor {} must divide", tile, side, factor));
+    const Dim rows = (side / factor) * (side / factor);
+    seq_len = processor.positive_or("image_seq_len", rows);
+    if (seq_len != rows) processor.refuse("image_seq_len", fmt::format("a tile becomes {} rows", rows));
+  }
+};
+
+class SmolProcessor final : public Processor {
+ public:
+  SmolProcessor(const ModelFiles& files, Dim patch, Dim factor, TokenId image_token)
+      : settings_(files.preprocessor, files.processor, patch, factor), tokenizer_(files.tokenizer), image_token_(image_token),
+        mark_(files.tokenizer.is_added(image_token) ? files.tokenizer.token_text(image_token) : "") {
+    if (mark_.empty()) files.config.refuse("image_token_id", "is no added token of tokenizer.json");
+  }
+
+  ImagePlan plan(Dim width, Dim height) const override {
+    if (width < 1 || height < 1) fail(ErrorCode::bad_input, "a picture of {}x{} has no pixels", width, height);
+    ImagePlan plan;
+    plan.source = {width, height};
+    plan.tile = {settings_.tile, settings_.tile};
+    SizePx size = plan.source;
+    const auto resize_to = [&](SizePx wanted) {
+      if (wanted != size) plan.resizes.push_back(size = wanted);
+    };
+    if (settings_.do_resize) resize_to(settings_.longest ? fit_longest(size, settings_.longest) : settings_.fixed);
+    if (settings_.do_split) {
+      resize_to(fit_tiles(size, settings_.tile));
+      if (size.width > settings_.tile || size.height > settings_.tile) {
+        plan.rows = size.height / settings_.tile;
+        plan.columns = size.width / settings_.tile;
+        plan.overview = true;
+      }
+    } else {
+      resize_to(plan.tile);
+    }
+    plan.tokens = plan.tiles() * settings_.seq_len;
+    return plan;
+  }
+
+  Tensor pixels(const Image& image, const ImagePlan& plan) const override {
+    if (image.width != plan.source.width || image.height != plan.source.height)
+      fail(ErrorCode::bad_input, "a picture of {}x{} with the plan of one of {}x{}", image.width, image.height, plan.source.width, plan.source.height);
+    const Image* whole = &image;
+    Image resized;
+    for (const SizePx size : plan.resizes) {
+      resized = resize(*whole, size.width, size.height, settings_.filter);
+      whole = &resized;
+    }
+    Tensor out = Tensor::empty({plan.tiles(), 3, plan.tile.height, plan.tile.width});
+    const Dim tile_elements = 3 * plan.tile.height * plan.tile.width;
+    float* to = out.write<float>();
+    for (Dim row = 0; row < plan.rows; ++row)
+      for (Dim column = 0; column < plan.columns; ++column, to += tile_elements)
+        to_planar(crop(*whole, column * plan.tile.width, row * plan.tile.height, plan.tile.width, plan.tile.height), settings_.scaling, to);
+    if (plan.overview) to_planar(resize(*whole, plan.tile.width, plan.tile.height, settings_.filter), settings_.scaling, to);
+    else if (plan.rows == 0) to_planar(*whole, settings_.scaling, to);
+    return out;
+  }
+
+  Prompt place(std::span<const TextSpan> spans, std::span<const ImagePlan> plans, bool add_special_tokens) const override {
+    std::vector<TextSpan> expanded;
+    std::size_t picture = 0, marks = 0;
+    for (const TextSpan& span : spans) {
+      expanded.push_back({"", span.trusted});
+      std::string& text = expanded.back().text;
+      std::size_t from = 0;
+      while (span.trusted) {  // a user's "<image>" stays text
+        const std::size_t at = span.text.find(mark_, from);
+        if (at == std::string::npos) break;
+        text.append(span.text, from, at - from);
+        if (picture < plans.size()) text += picture_text(plans[picture]);
+        ++picture, ++marks;
+        from = at + mark_.size();
+      }
+      text.append(span.text, from);
+    }
+    if (marks != plans.size())
+      fail(ErrorCode::bad_input, "the prompt has {} {} mark{} for {} picture{}", marks, mark_, marks == 1 ? "" : "s", plans.size(), plans.size() == 1 ? "" : "s");
+    Prompt prompt = from_ids(tokenizer_.encode(std::span<const TextSpan>(expanded), add_special_tokens));
+    for (const TextSpan& span : expanded) prompt.text += span.text;
+    prompt.pictures.clear();
+    Dim begin = 0;
+    for (const ImagePlan& plan : plans) {
+      prompt.pictures.push_back({begin, plan.tokens});
+      begin += plan.tokens;
+    }
+    if (begin != static_cast<Dim>(prompt.slots.size()))
+      fail(ErrorCode::bad_file, "tokenizer.json: {} {} tokens come out of a prompt with {}", prompt.slots.size(), mark_, begin);
+    return prompt;
+  }
+
+  Prompt from_ids(std::span<const TokenId> ids) const override {
+    Prompt prompt;
+    prompt.ids.assign(ids.begin(), ids.end());
+    prompt.positions.resize(1);
+    for (std::int32_t row = 0; const TokenId id : ids) {
+      if (id == image_token_) prompt.slots.push_back(row);
+      prompt.positions[0].push_back(row);
+      prompt.intervals.push_back({0, ++row});
+    }
+    if (!prompt.slots.empty()) prompt.pictures.push_back({0, static_cast<Dim>(prompt.slots.size())});
+    return prompt;
+  }
+
+  std::string settings() const override {
+    const Settings& s = settings_;
+    return fmt::format("smolvlm resize={} split={} longest={} fixed={}x{} tile={} filter={} factor={} mean={},{},{} std={},{},{}", s.do_resize,
+                       s.do_split, s.longest, s.fixed.width, s.fixed.height, s.tile, static_cast<int>(s.filter), s.scaling.rescale_factor,
+                       s.scaling.mean[0], s.scaling.mean[1], s.scaling.mean[2], s.scaling.std[0], s.scaling.std[1], s.scaling.std[2]);
+  }
+
+ private:
+  // The row's newline and the one before the overview are adjacent: byte-level BPE may merge them, so they stay plain text.
+  std::string picture_text(const ImagePlan& plan) const {
+    std::string tile, text;
+    for (Dim i = 0; i < settings_.seq_len; ++i) tile += mark_;
+    for (Dim row = 1; row <= plan.rows; ++row) {
+      for (Dim column = 1; column <= plan.columns; ++column) text += fmt::format("<fake_token_around_image><row_{}_col_{}>{}", row, column, tile);
+      text += "\n";
+    }
+    if (plan.overview) text += "\n";
+    return text + "<fake_token_around_image><global-img>" + tile + "<fake_token_around_image>";
+  }
+
+  Settings settings_;
+  Tokenizer tokenizer_;
+  TokenId image_token_;
+  std::string mark_;
+};
+
+}  // namespace
+
+std::unique_ptr<Processor> make_processor(const ModelFiles& files, Dim patch, Dim factor, TokenId image_token) {
+  return std::make_unique<SmolProcessor>(files, patch, factor, image_token);
+}
+
+}  // namespace tap::smolvlm

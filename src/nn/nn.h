@@ -1,0 +1,89 @@
+// Layers: weights with the operation that uses them. They know no model's name.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "io/weights.h"
+#include "ops/linear.h"
+#include "ops/ops.h"
+
+namespace tap::nn {
+
+// y = x Wᵀ (+ bias). Names: weight, bias.
+class Linear {
+ public:
+  enum class Bias : bool { no, yes };
+  Linear() = default;
+  Linear(const Weights& w, Dim in, Dim out, Bias bias = Bias::no);
+  // Never quantized: bf16 where the other matrices are q8 or q4 (a patch embedding: few rows, all later layers hang on it).
+  static Linear exact(const Weights& w, Dim in, Dim out, Bias bias = Bias::no);
+  Linear(PackedMatrix weight, Tensor bias) : weight_(std::move(weight)), bias_(std::move(bias)) {}
+
+  Tensor operator()(const Tensor& x, ops::Activation activation = ops::Activation::none) const;   // [..., in] to [..., out]
+  Tensor plus(const Tensor& x, const Tensor& residual) const;                                     // residual + (*this)(x), fused
+
+  const PackedMatrix& weight() const { return weight_; }
+  const Tensor& bias() const { return bias_; }
+
+ private:
+  PackedMatrix weight_;
+  Tensor bias_;   // [out] or undefined
+};
+
+// A table of rows by id. Name: weight. A table that is also the output head is packed once and read row by row.
+class Embedding {
+ public:
+  enum class Head : bool { separate, tied };
+  Embedding() = default;
+  Embedding(const Weights& w, Dim count, Dim width, Head head = Head::separate);
+  Tensor operator()(std::span<const TokenId> ids) const;    // [t] to [t, width]; an id outside the table throws
+  Linear as_linear() const { return {packed_, {}}; }        // of a tied table
+  const Tensor& table() const { return table_; }
+
+ private:
+  Tensor table_;           // [count, width] in the file's own type; undefined when `packed_` serves look-ups
+  PackedMatrix packed_;    // of a tied table
+};
+
+struct RmsNorm {
+  Tensor gain;
+  float eps = 0;
+  RmsNorm() = default;
+  RmsNorm(const Weights& w, Dim width, float epsilon) : gain(w.tensor("weight", {width})), eps(epsilon) {}
+  Tensor operator()(const Tensor& x) const { return ops::rms_norm(x, gain, eps); }
+};
+
+struct LayerNorm {
+  Tensor gain, bias;
+  float eps = 0;
+  LayerNorm() = default;
+  LayerNorm(const Weights& w, Dim width, float epsilon)
+      : gain(w.tensor("weight", {width})), bias(w.tensor("bias", {width})), eps(epsilon) {}
+  Tensor operator()(const Tensor& x) const { return ops::layer_norm(x, gain, bias, eps); }
+};
+
+// down(silu(gate(x)) * up(x)). Names: gate_proj, up_proj, down_proj.
+class SwiGlu {
+ public:
+  SwiGlu() = default;
+  SwiGlu(const Weights& w, Dim width, Dim inner, Linear::Bias bias = Linear::Bias::no);
+  Tensor plus(const Tensor& x, const Tensor& residual) const;   // residual + (*this)(x)
+
+ private:
+  Linear gate_, up_, down_;
+};
+
+// fc2(act(fc1(x))). Names: fc1, fc2.
+class Mlp {
+ public:
+  Mlp() = default;
+  Mlp(const Weights& w, Dim width, Dim inner, ops::Activation activation);
+  Tensor plus(const Tensor& x, const Tensor& residual) const;   // residual + (*this)(x)
+
+ private:
+  Linear fc1_, fc2_;
+  ops::Activation activation_ = ops::Activation::none;
+};
+
+}  // namespace tap::nn

@@ -1,0 +1,47 @@
+#include "runtime/conversation.h"
+
+namespace tap {
+
+Conversation& Conversation::system(std::string text) {
+  messages.push_back({"system", {{std::move(text), nullptr}}});
+  return *this;
+}
+
+Conversation& Conversation::user(std::string text, std::vector<std::shared_ptr<const Image>> images) {
+  Message message{"user", {}};
+  for (auto& image : images) message.parts.push_back({{}, std::move(image)});
+  message.parts.push_back({std::move(text), nullptr});
+  messages.push_back(std::move(message));
+  return *this;
+}
+
+Conversation& Conversation::assistant(std::string text) {
+  messages.push_back({"assistant", {{std::move(text), nullptr}}});
+  return *this;
+}
+
+std::vector<std::shared_ptr<const Image>> Conversation::images() const {
+  std::vector<std::shared_ptr<const Image>> all;
+  for (const Message& message : messages)
+    for (const Part& part : message.parts)
+      if (part.image) all.push_back(part.image);
+  return all;
+}
+
+Json Conversation::template_variables() const {
+  Json all = variables.is_object() ? variables : Json::object();
+  Json list = Json::array();
+  for (const Message& message : messages) {
+    Json content = Json::array();
+    for (const Part& part : message.parts) {
+      if (part.image) content.push_back({{"type", "image"}});
+      else content.push_back({{"type", "text"}, {"text", part.text}});
+    }
+    list.push_back({{"role", message.role}, {"content", std::move(content)}});
+  }
+  all["messages"] = std::move(list);
+  all["add_generation_prompt"] = add_generation_prompt;
+  return all;
+}
+
+}  // namespace tap

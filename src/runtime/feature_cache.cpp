@@ -1,0 +1,59 @@
+#include "runtime/feature_cache.h"
+
+#include <memory>
+
+#include <openssl/evp.h>
+
+#include "base/error.h"
+
+namespace tap {
+
+PictureKey picture_key(std::string_view model, std::string_view processor_settings, const Image& image) {
+  const std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context(EVP_MD_CTX_new(), EVP_MD_CTX_free);
+  bool ok = context && EVP_DigestInit_ex(context.get(), EVP_sha256(), nullptr) == 1;
+  const auto add = [&](const void* data, std::size_t bytes) { ok = ok && EVP_DigestUpdate(context.get(), data, bytes) == 1; };
+  const auto add_field = [&](const void* data, std::size_t bytes) {
+    const std::uint64_t length = bytes;
+    add(&length, sizeof length);
+    add(data, bytes);
+  };
+  add_field(model.data(), model.size());
+  add_field(processor_settings.data(), processor_settings.size());
+  const std::int64_t size[2] = {image.width, image.height};
+  add(size, sizeof size);
+  add_field(image.pixels.data(), image.pixels.size());
+  PictureKey key{};
+  unsigned length = 0;
+  ok = ok && EVP_DigestFinal_ex(context.get(), key.data(), &length) == 1 && length == key.size();
+  if (!ok) fail(ErrorCode::internal, "SHA-256 failed");
+  return key;
+}
+
+const Tensor* FeatureCache::find(const PictureKey& key) {
+  const auto at = entries_.find(key);
+  if (at == entries_.end()) return nullptr;
+  ages_.splice(ages_.end(), ages_, at->second.age);
+  return &at->second.rows;
+}
+
+void FeatureCache::drop(const PictureKey& key) {
+  const auto at = entries_.find(key);
+  if (at == entries_.end()) return;
+  bytes_ -= at->second.rows.bytes();
+  ages_.erase(at->second.age);
+  entries_.erase(at);
+}
+
+void FeatureCache::put(const PictureKey& key, Tensor rows) {
+  drop(key);
+  const Dim bytes = rows.bytes();
+  if (bytes > limit_bytes_) return;
+  while (bytes_ + bytes > limit_bytes_) {
+    const PictureKey oldest = ages_.front();
+    drop(oldest);
+  }
+  bytes_ += bytes;
+  entries_.emplace(key, Entry{std::move(rows), ages_.insert(ages_.end(), key)});
+}
+
+}  // namespace tap

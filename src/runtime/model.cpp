@@ -1,0 +1,236 @@
+#include "runtime/model.h"
+
+#include <algorithm>
+#include <array>
+#include <filesystem>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "io/hub.h"
+
+namespace tap {
+
+namespace {
+
+constexpr std::size_t max_config_bytes = std::size_t{16} << 20;
+constexpr double small_model_parameters = 64e6;  // below: bf16 is small enough and exact to the checkpoint
+
+constexpr std::array<std::pair<Dtype, std::string_view>, 5> dtype_names{
+    {{Dtype::automatic, "auto"}, {Dtype::f32, "f32"}, {Dtype::bf16, "bf16"}, {Dtype::q8, "q8"}, {Dtype::q4, "q4"}}};
+
+// The file's object, or nothing when there is no such file.
+std::optional<Json> read_object(const std::string& folder, const std::string& file) {
+  const std::string path = folder + "/" + file;
+  if (!file_exists(path)) return std::nullopt;
+  if (auto error = refuse_foreign_link(path)) throw *std::move(error);
+  Json value = parse_json(read_file(path, max_config_bytes).value(), file, {.bytes = max_config_bytes}).value();
+  if (!value.is_object()) throw Error(ErrorCode::bad_file, fmt::format("{}: must be a JSON object", file), file);
+  return value;
+}
+
+// {"text_config.rope_theta": 1} over nested objects.
+void change_keys(Json& config, const Json& changes) {
+  if (changes.is_null()) return;
+  if (!changes.is_object()) fail(ErrorCode::usage, "config_change: must be an object of dotted keys");
+  for (const auto& [dotted, value] : changes.items()) {
+    Json* at = &config;
+    std::size_t from = 0;
+    for (std::size_t dot = dotted.find('.'); dot != std::string::npos; dot = dotted.find('.', from = dot + 1)) {
+      at = &(*at)[dotted.substr(from, dot - from)];
+      if (!at->is_object() && !at->is_null()) fail(ErrorCode::usage, "config_change: {}: {} is no object", dotted, dotted.substr(0, dot));
+    }
+    (*at)[dotted.substr(from)] = value;
+  }
+}
+
+constexpr std::array<std::string_view, 13> preprocessor_keys{
+    "do_convert_rgb", "do_image_splitting", "do_normalize", "do_pad", "do_rescale", "do_resize", "image_mean",
+    "image_std", "max_image_size", "resample", "rescale_factor", "size", "image_processor_type"};
+
+// A processor's arguments, flat or grouped as in transformers ("images_kwargs"), over its two files.
+void change_options(Json& preprocessor, Json& processor, const Json& options) {
+  if (options.is_null()) return;
+  if (!options.is_object()) fail(ErrorCode::usage, "processor options: must be an object");
+  for (const auto& [key, value] : options.items()) {
+    if (key.ends_with("_kwargs")) change_options(preprocessor, processor, value);
+    else if (key == "image_seq_len") processor[key] = value;
+    else preprocessor[key] = value;
+    if (!preprocessor.contains(key) && !processor.contains(key) && std::find(preprocessor_keys.begin(), preprocessor_keys.end(), key) == preprocessor_keys.end())
+      log::warn("processor option {} is not known here", key);
+  }
+}
+
+const Family& family_of(const ConfigReader& config) {
+  const auto names = config.texts_or("architectures", {});
+  if (names.empty()) config.refuse("architectures", "must name the model's class, as published configs do");
+  for (const std::string& name : names)
+    if (const Family* family = find_family(name)) return *family;
+  std::string known;
+  for (const Family& family : families())
+    for (const std::string& name : family.architectures) known += (known.empty() ? "" : ", ") + name;
+  const std::string& name = names.front();
+  const bool text_only = (name.ends_with("ForCausalLM") || name.ends_with("LMHeadModel")) && !config.has("vision_config");
+  throw Error(ErrorCode::unsupported,
+              fmt::format("config.json: architectures is \"{}\": {}; supported are {}", name.substr(0, 120),
+                          text_only ? "a text-only model, it cannot look at pictures" : "no such family here", known),
+              "architectures");
+}
+
+// A token of tokenizer_config.json: text, or an object with its text as `content`.
+std::string token_of(const Json& config, const char* key) {
+  const auto at = config.find(key);
+  if (at == config.end()) return {};
+  if (at->is_string()) return at->get<std::string>();
+  if (at->is_object() && at->contains("content") && (*at)["content"].is_string()) return (*at)["content"].get<std::string>();
+  return {};
+}
+
+double parameters_of(const Weights& weights) {
+  double sum = 0;
+  for (const Weights::Entry& entry : weights.entries()) {
+    double product = 1;
+    for (const Dim d : entry.shape) product *= static_cast<double>(d);
+    sum += product;
+  }
+  return sum;
+}
+
+WeightType type_of(Dtype dtype, const std::string& folder) {
+  switch (dtype) {
+    case Dtype::f32: return WeightType::f32;
+    case Dtype::bf16: return WeightType::bf16;
+    case Dtype::q8: return WeightType::q8;
+    case Dtype::q4: return WeightType::q4;
+    case Dtype::automatic: break;
+  }
+  return parameters_of(Weights::open(folder)) < small_model_parameters ? WeightType::bf16 : WeightType::q8;
+}
+
+}  // namespace
+
+std::string_view name(Dtype dtype) {
+  for (const auto& [known, text] : dtype_names)
+    if (known == dtype) return text;
+  return "?";
+}
+
+std::optional<Dtype> parse_dtype(std::string_view text) {
+  for (const auto& [dtype, known] : dtype_names)
+    if (known == text) return dtype;
+  return std::nullopt;
+}
+
+std::unique_ptr<Model> load_model(const std::string& folder, const LoadOptions& options) {
+  const Stopwatch watch;
+  if (!is_directory(folder)) throw Error(ErrorCode::not_found, fmt::format("{}: no such model folder", folder), folder);
+  auto config = read_object(folder, "config.json");
+  if (!config) {
+    Weights::open(folder);  // names what the folder holds instead: pickles, GGUF, an adapter
+    throw Error(ErrorCode::not_found, fmt::format("{}: no config.json: not a model's folder, or its download is not finished", folder), folder);
+  }
+  change_keys(*config, options.config_change);
+  Json preprocessor = read_object(folder, "preprocessor_config.json").value_or(Json::object());
+  Json processor = read_object(folder, "processor_config.json").value_or(Json::object());
+  change_options(preprocessor, processor, options.processor_options);
+  ConfigReader reader(std::move(*config), "config.json");
+  const Family& family = family_of(reader);
+  if (auto error = refuse_foreign_link(folder + "/tokenizer.json")) throw *std::move(error);
+
+  std::unique_ptr<Model> model(new Model(ModelFiles{folder, std::move(reader), ConfigReader(std::move(preprocessor), "preprocessor_config.json"),
+                                                    ConfigReader(std::move(processor), "processor_config.json"), Tokenizer::load(folder).value()}));
+  model->family_ = &family;
+  const auto path = std::filesystem::path(folder).lexically_normal();
+  model->name_ = (path.has_filename() ? path : path.parent_path()).filename().string();
+  model->processor_ = family.processor(model->files_);
+  if (auto chat_template = ChatTemplate::load(folder); chat_template.ok()) model->chat_template_ = std::move(chat_template).value();
+  else if (chat_template.error().code() != ErrorCode::not_found) throw chat_template.error();
+
+  const Json tokenizer_config = read_object(folder, "tokenizer_config.json").value_or(Json::object());
+  model->bos_token_ = token_of(tokenizer_config, "bos_token");
+  model->eos_token_ = token_of(tokenizer_config, "eos_token");
+  const ConfigReader generation(read_object(folder, "generation_config.json").value_or(Json::object()), "generation_config.json");
+  model->sampling_ = SamplingOptions::from_config(generation);
+  for (const std::int64_t id : generation.integers_or("eos_token_id", {}))
+    if (id >= 0 && id < model->tokenizer().size()) model->end_tokens_.push_back(static_cast<TokenId>(id));
+  if (const auto id = model->tokenizer().id_of(model->eos_token_); id && !model->eos_token_.empty()) model->end_tokens_.push_back(*id);
+  std::sort(model->end_tokens_.begin(), model->end_tokens_.end());
+  model->end_tokens_.erase(std::unique(model->end_tokens_.begin(), model->end_tokens_.end()), model->end_tokens_.end());
+
+  if (options.weights) {
+    ExecContext::current().checkpoint();
+    WeightOptions how;
+    how.type = model->weight_type_ = type_of(options.dtype, folder);
+    model->weights_ = Weights::open(folder, how);
+    model->network_ = family.network(model->files_, *model->weights_);
+    model->weights_->finish();
+    model->context_ = model->network_->context();
+  }
+  model->fingerprint_ = fmt::format("{} {} {}", folder, name(model->weight_type_), to_json_line(model->files_.config.json()));
+  model->load_ms_ = watch.ms();
+  return model;
+}
+
+const Network& Model::network() const {
+  if (!network_) fail(ErrorCode::internal, "{} was opened without its weights", name_);
+  return *network_;
+}
+
+const Weights& Model::weights() const {
+  if (!weights_) fail(ErrorCode::internal, "{} was opened without its weights", name_);
+  return *weights_;
+}
+
+const ChatTemplate& Model::chat_template() const {
+  if (!chat_template_) throw Error(ErrorCode::unsupported, fmt::format("{}: the checkpoint has no chat template", folder()), folder());
+  return *chat_template_;
+}
+
+const Grounding* Model::grounding() const {
+  if (!family_->grounding) return nullptr;
+  const Grounding& grounding = *family_->grounding;
+  return tokenizer().id_of(grounding.first_token) && tokenizer().id_of(grounding.last_token) ? &grounding : nullptr;
+}
+
+std::unique_ptr<Processor> Model::processor_with(const Json& options) const {
+  Json preprocessor = files_.preprocessor.json(), processor = files_.processor.json();
+  change_options(preprocessor, processor, options);
+  return family_->processor(ModelFiles{files_.folder, files_.config, ConfigReader(std::move(preprocessor), "preprocessor_config.json"),
+                                       ConfigReader(std::move(processor), "processor_config.json"), files_.tokenizer});
+}
+
+PreparedPrompt Model::place(std::vector<TextSpan> spans, std::vector<std::shared_ptr<const Image>> images, bool add_special_tokens) const {
+  PreparedPrompt prepared;
+  prepared.sent = joined(spans);
+  for (const auto& image : images) {
+    prepared.plans.push_back(processor_->plan(image->width, image->height));
+    if (const ImagePlan& plan = prepared.plans.back(); context_ > 0 && plan.tokens >= context_)
+      fail(ErrorCode::limit, "the picture of {}x{} becomes {} tokens, the model's context is {}", image->width, image->height, plan.tokens, context_);
+  }
+  prepared.prompt = processor_->place(spans, prepared.plans, add_special_tokens);
+  prepared.images = std::move(images);
+  if (context_ > 0 && prepared.prompt.rows() >= context_)
+    fail(ErrorCode::limit, "the prompt has {} tokens, the model's context is {}, one of them for the answer", prepared.prompt.rows(), context_);
+  if (network_)
+    for (const TokenId id : prepared.prompt.ids)
+      if (id < 0 || id >= network_->vocab())
+        throw Error(ErrorCode::bad_file, fmt::format("tokenizer.json: \"{}\" is id {}, the model's table has {} rows", tokenizer().token_text(id), id, network_->vocab()),
+                    "tokenizer.json");
+  return prepared;
+}
+
+PreparedPrompt Model::prepare(const Conversation& conversation) const {
+  Json variables = conversation.template_variables();
+  if (!bos_token_.empty()) variables["bos_token"] = bos_token_;
+  if (!eos_token_.empty()) variables["eos_token"] = eos_token_;
+  std::vector<TextSpan> spans = chat_template().render(variables).value();
+  // As transformers' apply_chat_template: a template that writes the BOS itself turns the tokenizer's own off.
+  const bool has_bos = !bos_token_.empty() && !spans.empty() && spans.front().trusted && spans.front().text.starts_with(bos_token_);
+  return place(std::move(spans), conversation.images(), !has_bos);
+}
+
+PreparedPrompt Model::prepare_trusted(std::string text, std::vector<std::shared_ptr<const Image>> images) const {
+  return place({{std::move(text), true}}, std::move(images), true);
+}
+
+}  // namespace tap

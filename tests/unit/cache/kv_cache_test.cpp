@@ -1,0 +1,111 @@
+#include "cache/kv_cache.h"
+
+#include <doctest/doctest.h>
+
+using namespace tap;
+
+namespace {
+
+Tensor filled(Dim rows, float start) {  // [rows, 2, 4], element i = start + i
+  Tensor t = Tensor::empty({rows, 2, 4});
+  for (Dim i = 0; i < t.elements(); ++i) t.write<float>()[i] = start + static_cast<float>(i);
+  return t;
+}
+
+const KvShape shape{.layers = 2, .kv_heads = 2, .head_dim = 4};
+
+}  // namespace
+
+TEST_CASE("rows appended in pieces lie in one run in order") {
+  KvCache cache(shape, DType::f32, 1000);
+  const Tensor k = filled(100, 0), v = filled(100, 5000);
+  KvView view;
+  Dim past = 0;
+  for (const Dim count : {Dim{1}, Dim{2}, Dim{60}, Dim{37}}) {  // crosses the growth from 64 rows
+    for (Dim layer = 0; layer < 2; ++layer)
+      view = cache.layer(layer).append(k.rows(past, past + count), v.rows(past, past + count), Batch::causal(count, past));
+    past += count;
+    CHECK(cache.rows() == past);
+  }
+  REQUIRE(view.sequences.size() == 1);
+  REQUIRE(view.sequences[0].runs.size() == 1);
+  const KvRun& run = view.sequences[0].runs[0];
+  CHECK(run.rows == 100);
+  CHECK(std::equal(k.values<float>().begin(), k.values<float>().end(), static_cast<const float*>(run.keys)));
+  CHECK(std::equal(v.values<float>().begin(), v.values<float>().end(), static_cast<const float*>(run.values)));
+}
+
+TEST_CASE("a view keeps its memory when the cache grows or dies") {
+  KvView view;
+  {
+    KvCache cache(shape, DType::f32, 1000);
+    view = cache.layer(0).append(filled(3, 7), filled(3, 9), Batch::causal(3));
+    cache.reserve(900);
+  }
+  CHECK(static_cast<const float*>(view.sequences[0].runs[0].keys)[0] == 7);
+  CHECK(static_cast<const float*>(view.sequences[0].runs[0].values)[23] == 32);
+}
+
+TEST_CASE("bf16 rows are rounded to nearest even") {
+  KvCache cache(shape, DType::bf16, 16);
+  Tensor k = filled(1, 0);
+  k.write<float>()[0] = 1.00390625f;  // 1 + 2^-8: halfway, the even neighbour is 1
+  k.write<float>()[1] = 1.01171875f;  // 1 + 3 * 2^-8: halfway, the even neighbour is 1 + 2^-6
+  const KvView view = cache.layer(0).append(k, k, Batch::causal(1));
+  CHECK(view.dtype == DType::bf16);
+  const auto* rows = static_cast<const bf16*>(view.sequences[0].runs[0].keys);
+  CHECK(to_f32(rows[0]) == 1.0f);
+  CHECK(to_f32(rows[1]) == 1.015625f);
+}
+
+TEST_CASE("truncate forgets rows and what an interrupted forward left in one layer") {
+  KvCache cache(shape, DType::f32, 100);
+  for (Dim layer = 0; layer < 2; ++layer) cache.layer(layer).append(filled(10, 0), filled(10, 0), Batch::causal(10));
+  cache.layer(0).append(filled(1, 0), filled(1, 0), Batch::causal(1, 10));  // layer 1 never came
+  CHECK(cache.rows() == 10);
+  cache.truncate(4);
+  CHECK(cache.rows() == 4);
+  CHECK_THROWS_AS(cache.layer(0).append(filled(1, 0), filled(1, 0), Batch::causal(1, 5)), Error);
+  const KvView view = cache.layer(0).append(filled(1, 99), filled(1, 0), Batch::causal(1, 4));
+  CHECK(view.sequences[0].runs[0].rows == 5);
+  CHECK(static_cast<const float*>(view.sequences[0].runs[0].keys)[32] == 99);
+}
+
+TEST_CASE("sequences of a ragged batch are kept apart") {
+  KvCache cache(shape, DType::f32, 100, 3);
+  Batch batch;
+  batch.sequences = {{0, 2, 0}, {2, 2, 0}, {2, 5, 0}};  // 2, 0 and 3 rows
+  batch.intervals.assign(5, {0, 1});
+  const Tensor k = filled(5, 0);
+  for (Dim layer = 0; layer < 2; ++layer) {
+    const KvView view = cache.layer(layer).append(k, k, batch);
+    REQUIRE(view.sequences.size() == 3);
+    CHECK(view.sequences[0].runs[0].rows == 2);
+    CHECK(view.sequences[1].runs.empty());
+    CHECK(static_cast<const float*>(view.sequences[2].runs[0].keys)[0] == 16);
+  }
+  CHECK(cache.rows(0) == 2);
+  CHECK(cache.rows(1) == 0);
+  CHECK(cache.rows(2) == 3);
+}
+
+TEST_CASE("a sequence beyond the limit is refused with both numbers") {
+  KvCache cache(shape, DType::f32, 8);
+  try {
+    cache.layer(0).append(filled(9, 0), filled(9, 0), Batch::causal(9));
+    FAIL("no error");
+  } catch (const Error& error) {
+    CHECK(error.code() == ErrorCode::limit);
+    CHECK(error.message() == "the cache holds at most 8 tokens, 9 are wanted");
+  }
+}
+
+TEST_CASE("reserved rows are appended without asking the system for memory") {
+  KvCache cache(shape, DType::bf16, 512);
+  cache.reserve(512);
+  const Tensor k = filled(1, 0);
+  const auto before = ExecContext::current().arena()->stats().system_allocations;
+  for (Dim i = 0; i < 512; ++i)
+    for (Dim layer = 0; layer < 2; ++layer) cache.layer(layer).append(k, k, Batch::causal(1, i));
+  CHECK(ExecContext::current().arena()->stats().system_allocations == before);
+}
