@@ -13,18 +13,11 @@
 
 #include "base/dim.h"
 #include "base/error.h"
+#include "text/text_span.h"
 
 namespace tap {
 
 using TokenId = std::int32_t;
-
-// A run of prompt text with its origin. Added tokens ("<image>", "<|im_end|>", special or not) are recognised only where they
-// lie wholly within trusted text (a template, a raw prompt): what a user typed never becomes one. Adjacent spans otherwise
-// read as one text, so a template's "\n" may merge with the user's.
-struct TextSpan {
-  std::string text;
-  bool trusted = false;
-};
 
 class Tokenizer {
  public:
