@@ -6,16 +6,10 @@
 #include <span>
 #include <vector>
 
+#include "kernels/attention_types.h"
 #include "tensor/tensor.h"
 
 namespace tap {
-
-// Keys a query row may see: [begin, end), logical positions among the keys of its own sequence (0 = the sequence's first token ever,
-// whether still cached or not).
-struct Interval {
-  std::int32_t begin, end;
-  bool operator==(const Interval&) const = default;
-};
 
 // One sequence's share of a ragged batch: rows [begin, end) of the packed tokens; `past` keys of it were cached before.
 struct Span {
@@ -41,11 +35,6 @@ struct Batch {
 // The keys and values that one sequence's intervals count in: runs of consecutive rows in memory, the first of them being logical
 // row `base`. Contiguous, paged, shared-prefix and ring-buffer caches all look like this. An interval that reaches below `base` or
 // past the last row is an error, never silently cut.
-struct KvRun {
-  const void* keys;    // [rows, kv_heads, head_dim]
-  const void* values;  // [rows, kv_heads, head_dim]
-  Dim rows;
-};
 struct KvSequence {
   std::vector<KvRun> runs;
   Dim base = 0;

@@ -24,10 +24,12 @@ Tensor multiply(const Tensor& a, const Tensor& b);            // same shape
 Tensor scale(const Tensor& x, float factor);
 Tensor activate(const Tensor& x, Activation activation);
 Tensor softcap(const Tensor& x, float cap);                   // cap * tanh(x / cap)
-void softmax_rows(Tensor& x);                                 // in place, last axis
+void softmax_rows(Tensor& x);                                 // in place, last axis; not under a tape
 
-Tensor split_heads(const Tensor& x, Dim heads);               // [t, heads * d] to [t, heads, d]: a view
-Tensor merge_heads(const Tensor& x);                          // [t, heads, d] to [t, heads * d]: a view
+// Views. Tensor::reshape passes gradients by itself (the node is shared); Tensor::rows does not: use ops::rows under a tape.
+Tensor split_heads(const Tensor& x, Dim heads);               // [t, heads * d] to [t, heads, d]
+Tensor merge_heads(const Tensor& x);                          // [t, heads, d] to [t, heads * d]
+Tensor rows(const Tensor& x, Dim begin, Dim end);             // [begin, end) along the first axis
 
 // Cos and sin per token and rotary pair. Schemes differ (1-D, scaled, sections), the kernel does not.
 struct RopeTable {
