@@ -150,8 +150,10 @@ Result<Header> jpeg_header(std::span<const std::byte> bytes, std::string_view wh
       header.info.width = at_body(3) << 8 | at_body(4);
       header.channels = at_body(5);
       header.whole = (marker & 3) == 2;
-      // A Huffman-coded scan spends at least one bit on the DC of each 8x8 block; arithmetic coding can spend less.
-      if (marker < 0xC9) header.least_bytes = static_cast<double>(header.info.width) * static_cast<double>(header.info.height) / 512;
+      // A Huffman-coded scan spends at least one bit on the DC of each 8x8 block. Arithmetic coding can spend less; 64 times less is
+      // more than pictures of any content need.
+      const double pixels_per_byte = marker < 0xC9 ? 512 : 512 * 64;
+      header.least_bytes = static_cast<double>(header.info.width) * static_cast<double>(header.info.height) / pixels_per_byte;
     } else if (marker == marker_app1 && !has_exif && body.size() > 6 && std::memcmp(body.data(), "Exif\0\0", 6) == 0) {
       has_exif = true;
       header.info.orientation = exif_orientation(body.subspan(6));

@@ -214,7 +214,7 @@ void flush_nothing(png_structp) {}
 void write_rows(png_structp png, png_infop info, const PngWriteJob* job) {
   png_set_IHDR(png, info, job->width, job->height, 8, PNG_COLOR_TYPE_RGB, PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT,
                PNG_FILTER_TYPE_DEFAULT);
-  png_set_compression_level(png, 5);
+  png_set_compression_level(png, 3);  // twice as fast as the default for a few per cent of size
   png_write_info(png, info);
   for (std::uint32_t y = 0; y < job->height; ++y) png_write_row(png, job->pixels + std::size_t{y} * job->width * 3);
   png_write_end(png, nullptr);

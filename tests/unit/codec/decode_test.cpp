@@ -106,6 +106,21 @@ TEST_CASE("[B11] a PNG of 60 bytes declaring 65535x65535 pixels is refused by it
   CHECK(says(too_short, "cannot hold"));
 }
 
+TEST_CASE("[B11] a JPEG of a few kilobytes declaring 9000x9000 pixels is refused by its header") {
+  for (const char* frame : {"\xff\xc0", "\xff\xc9"}) {  // Huffman and arithmetic coding
+    std::string jpeg = file_text("jpeg_quality5.jpg");
+    const std::size_t at = jpeg.find("\xff\xc0");
+    REQUIRE(at != std::string::npos);
+    jpeg.replace(at, 2, frame);
+    for (const std::size_t edge : {5u, 7u}) jpeg.replace(at + edge, 2, "\x23\x28");
+    const Error error = error_of(jpeg, "bomb.jpg");
+    CHECK(error.code() == ErrorCode::bad_file);
+    CHECK(says(error, "declares 9000x9000 pixels, which"));
+    for (const std::size_t edge : {5u, 7u}) jpeg.replace(at + edge, 2, "\xff\xff");
+    CHECK(error_of(jpeg, "bomb.jpg").code() == ErrorCode::limit);
+  }
+}
+
 TEST_CASE("[B12] a uniform PNG of 40000x40000 pixels in 5 MB is refused at once") {
   const std::string png = test::black_png(40000, 40000);
   CHECK(png.size() > 4'000'000);
