@@ -96,29 +96,6 @@ void require_layers(const ConfigReader& in, const Weights& layers, Dim depth, st
 
 // ---- Vision tower
 
-// Ids of the position table for a grid of `valid_rows` x `valid_columns` patches, along one axis: the patch's fraction i / valid among the
-// boundaries 1/side, 2/side, … in float32. The boundaries carry the rounding of torch.arange(1/side, 1, 1/side): pairs of 8 lanes count in
-// float from a rounded start, the rest one by one. For sides such as 19 and 29 this is not the identity, and the weights were trained so.
-std::vector<Dim> position_buckets(Dim count, Dim valid, Dim side) {
-  const double step = 1.0 / static_cast<double>(side);
-  const auto edges = std::max<Dim>(0, static_cast<Dim>(std::ceil((1.0 - step) / step)));
-  std::vector<float> boundaries;
-  const Dim vectored = edges / 16 * 16;
-  for (Dim i = 0; i < edges; ++i) {
-    const double start = step + step * static_cast<double>(i < vectored ? i / 8 * 8 : i);
-    boundaries.push_back(i < vectored ? static_cast<float>(static_cast<double>(static_cast<float>(start)) + static_cast<double>(i % 8) * step)
-                                      : static_cast<float>(start));
-  }
-  std::vector<Dim> ids;
-  const float unit = 1.0f / static_cast<float>(valid);
-  for (Dim i = 0; i < count; ++i) {
-    const float at = std::min(static_cast<float>(i) * unit, static_cast<float>(1.0 - 1e-6));
-    const Dim id = std::upper_bound(boundaries.begin(), boundaries.end(), at) - boundaries.begin();
-    ids.push_back(std::min(id, side - 1));
-  }
-  return ids;
-}
-
 struct VisionPass {
   const Batch& batch;
   ops::AttentionOptions attention;

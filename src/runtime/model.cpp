@@ -104,6 +104,7 @@ WeightType type_of(Dtype dtype, const std::string& folder) {
     case Dtype::q4: return WeightType::q4;
     case Dtype::automatic: break;
   }
+  if (!file_exists(folder + "/model.safetensors") && !file_exists(folder + "/model.safetensors.index.json")) return WeightType::bf16;
   return parameters_of(Weights::open(folder)) < small_model_parameters ? WeightType::bf16 : WeightType::q8;
 }
 
@@ -157,10 +158,11 @@ std::unique_ptr<Model> load_model(const std::string& folder, const LoadOptions& 
   std::sort(model->end_tokens_.begin(), model->end_tokens_.end());
   model->end_tokens_.erase(std::unique(model->end_tokens_.begin(), model->end_tokens_.end()), model->end_tokens_.end());
 
+  model->weight_type_ = type_of(options.dtype, folder);
   if (options.weights) {
     ExecContext::current().checkpoint();
     WeightOptions how;
-    how.type = model->weight_type_ = type_of(options.dtype, folder);
+    how.type = model->weight_type_;
     model->weights_ = Weights::open(folder, how);
     model->network_ = family.network(model->files_, *model->weights_);
     model->weights_->finish();

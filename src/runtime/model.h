@@ -49,7 +49,7 @@ class Model {
   const SamplingOptions& sampling_defaults() const { return sampling_; }   // generation_config.json, else greedy
   const std::vector<TokenId>& end_tokens() const { return end_tokens_; }
   const Grounding* grounding() const;                      // null: this checkpoint has no location tokens
-  WeightType weight_type() const { return weight_type_; }
+  WeightType weight_type() const { return weight_type_; }   // what `auto` came to, also without weights
   DType cache_type() const { return weight_type_ == WeightType::f32 ? DType::f32 : DType::bf16; }
   Dim context() const { return context_; }
   double load_ms() const { return load_ms_; }
