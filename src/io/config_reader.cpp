@@ -46,7 +46,8 @@ Result<ConfigReader> ConfigReader::load(const std::string& path) {
   const std::string file = last_part(path);
   auto parsed = parse_json(*text, file, {.bytes = max_config_bytes});
   if (!parsed.ok()) return parsed.error();
-  if (!parsed->is_object()) return Error(ErrorCode::bad_file, fmt::format("{}: is {}, want an object", file, shown(*parsed)), file);
+  if (!parsed->is_object())
+    return Error(ErrorCode::bad_file, fmt::format("{}: is {}, want an object", file, shown(*parsed)), file);
   return ConfigReader(std::move(*parsed), file);
 }
 
@@ -65,19 +66,23 @@ const Json* ConfigReader::find(std::string_view key) const {
 
 const Json& ConfigReader::need(std::string_view key, std::string_view wanted) const {
   const Json* const value = find(key);
-  if (!value) throw Error(ErrorCode::bad_file, fmt::format("{}: {}{} is missing, want {}", shared_->file, prefix_, key, wanted), prefix_ + std::string(key));
+  if (!value)
+    throw Error(ErrorCode::bad_file, fmt::format("{}: {}{} is missing, want {}", shared_->file, prefix_, key, wanted),
+                prefix_ + std::string(key));
   return *value;
 }
 
 void ConfigReader::refuse(std::string_view key, std::string_view why) const {
   const auto at = object_->find(key);
   const std::string value = at == object_->end() ? "missing" : shown(*at);
-  throw Error(ErrorCode::bad_file, fmt::format("{}: {}{} is {}: {}", shared_->file, prefix_, key, value, why), prefix_ + std::string(key));
+  throw Error(ErrorCode::bad_file, fmt::format("{}: {}{} is {}: {}", shared_->file, prefix_, key, value, why),
+              prefix_ + std::string(key));
 }
 
 Dim ConfigReader::integer_in(std::string_view key, const Json& value, std::int64_t least) const {
   // An unsigned beyond 2^63 turns negative as int64: compare as what it is.
-  const bool fits = value.is_number_integer() && !(value.is_number_unsigned() && value.get<std::uint64_t>() > static_cast<std::uint64_t>(max_dim));
+  const bool fits = value.is_number_integer() &&
+                    !(value.is_number_unsigned() && value.get<std::uint64_t>() > static_cast<std::uint64_t>(max_dim));
   if (!fits || value.get<std::int64_t>() < least || value.get<std::int64_t>() > max_dim)
     refuse(key, fmt::format("want an integer from {} to {}", least, max_dim));
   return value.get<std::int64_t>();
@@ -86,7 +91,8 @@ Dim ConfigReader::integer_in(std::string_view key, const Json& value, std::int64
 float ConfigReader::finite(std::string_view key, const Json& value) const {
   if (!value.is_number()) refuse(key, "want a number");
   const auto number = static_cast<float>(value.get<double>());
-  if (!std::isfinite(number)) refuse(key, fmt::format("want a number of at most {:g} in size", std::numeric_limits<float>::max()));
+  if (!std::isfinite(number))
+    refuse(key, fmt::format("want a number of at most {:g} in size", std::numeric_limits<float>::max()));
   return number;
 }
 
@@ -152,8 +158,10 @@ std::vector<std::int64_t> ConfigReader::integers_or(std::string_view key, std::v
   const Json* const value = find(key);
   if (!value) return fallback;
   const auto one = [&](const Json& item) {
-    const bool fits = item.is_number_integer() &&
-                      !(item.is_number_unsigned() && item.get<std::uint64_t>() > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()));
+    const bool fits =
+        item.is_number_integer() &&
+        !(item.is_number_unsigned() &&
+          item.get<std::uint64_t>() > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()));
     if (!fits) refuse(key, "want an integer or a list of integers");
     return item.get<std::int64_t>();
   };
@@ -182,16 +190,19 @@ ConfigReader ConfigReader::child_or_empty(std::string_view key) const {
   return reader;
 }
 
-std::string ConfigReader::one_of(std::string_view key, std::initializer_list<std::string_view> allowed, std::string_view fallback) const {
+std::string ConfigReader::one_of(std::string_view key, std::initializer_list<std::string_view> allowed,
+                                 std::string_view fallback) const {
   const std::string value = text_or(key, fallback);
   for (const std::string_view choice : allowed)
     if (value == choice) return value;
   std::string names;
   for (const std::string_view choice : allowed) names += fmt::format("{}\"{}\"", names.empty() ? "" : ", ", choice);
-  refuse(key, fmt::format("{} {} supported", allowed.size() == 1 ? "only" : "one of", names + (allowed.size() == 1 ? " is" : " are")));
+  refuse(key, fmt::format("{} {} supported", allowed.size() == 1 ? "only" : "one of",
+                          names + (allowed.size() == 1 ? " is" : " are")));
 }
 
-// A key is unread when nobody asked for it; an object counts as read when it was opened, and then its own keys are judged.
+// A key is unread when nobody asked for it; an object counts as read when it was opened, and then its own keys are
+// judged.
 std::vector<std::string> ConfigReader::unread() const {
   std::vector<std::string> keys;
   const auto walk = [&](const auto& self, const Json& object, const std::string& prefix) -> void {

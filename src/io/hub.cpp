@@ -24,9 +24,11 @@ std::string variable(const char* key) {
 
 // A part of a name that becomes part of a path: letters, digits, "._-", never "." or "..".
 bool plain_part(std::string_view part) {
-  if (part.empty() || part.size() > max_name_bytes || part.find("..") != std::string_view::npos || part == ".") return false;
+  if (part.empty() || part.size() > max_name_bytes || part.find("..") != std::string_view::npos || part == ".")
+    return false;
   return std::all_of(part.begin(), part.end(), [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' ||
+           c == '-';
   });
 }
 
@@ -48,7 +50,8 @@ std::string trimmed(std::string text) {
 std::vector<std::string> names_in(const std::string& folder, std::size_t limit) {
   std::vector<std::string> names;
   std::error_code ignored;
-  for (fs::directory_iterator at(folder, ignored), end; !ignored && at != end && names.size() < limit; at.increment(ignored))
+  for (fs::directory_iterator at(folder, ignored), end; !ignored && at != end && names.size() < limit;
+       at.increment(ignored))
     names.push_back(at->path().filename().string());
   std::sort(names.begin(), names.end());
   return names;
@@ -58,29 +61,40 @@ std::vector<std::string> names_in(const std::string& folder, std::size_t limit) 
 Result<std::string> snapshot_of(const std::string& model_folder, const std::string& name, const std::string& revision) {
   const std::string wanted = revision.empty() ? "main" : revision;
   const std::string snapshots = model_folder + "/snapshots/";
-  const std::string advice = fmt::format("download it with `huggingface-cli download {}{}`", name, revision.empty() ? "" : " --revision " + revision);
+  const std::string advice = fmt::format("download it with `huggingface-cli download {}{}`", name,
+                                         revision.empty() ? "" : " --revision " + revision);
   if (const auto ref = read_file(model_folder + "/refs/" + wanted, 256); ref.ok()) {
     const std::string commit = trimmed(*ref);
-    if (!plain_part(commit)) return Error(ErrorCode::bad_file, fmt::format("{}: {}/refs/{} holds no commit", name, model_folder, wanted), name);
+    if (!plain_part(commit))
+      return Error(ErrorCode::bad_file, fmt::format("{}: {}/refs/{} holds no commit", name, model_folder, wanted),
+                   name);
     if (is_directory(snapshots + commit)) return snapshots + commit;
-    return Error(ErrorCode::not_found, fmt::format("{}: the download of {} is not finished ({}{} is not there); {}", name, wanted, snapshots, commit, advice),
+    return Error(ErrorCode::not_found,
+                 fmt::format("{}: the download of {} is not finished ({}{} is not there); {}", name, wanted, snapshots,
+                             commit, advice),
                  name);
   }
-  if (!revision.empty() && revision.find('/') == std::string::npos && is_directory(snapshots + revision)) return snapshots + revision;
+  if (!revision.empty() && revision.find('/') == std::string::npos && is_directory(snapshots + revision))
+    return snapshots + revision;
   if (revision.empty())  // downloaded by commit, so no branch is written down: clear when there is just one
-    if (const auto commits = names_in(snapshots, 2); commits.size() == 1 && is_directory(snapshots + commits[0])) return snapshots + commits[0];
-  return Error(ErrorCode::not_found, fmt::format("{}: revision {} is not in the hub cache (looked in {}); {}", name, wanted, model_folder, advice), name);
+    if (const auto commits = names_in(snapshots, 2); commits.size() == 1 && is_directory(snapshots + commits[0]))
+      return snapshots + commits[0];
+  return Error(
+      ErrorCode::not_found,
+      fmt::format("{}: revision {} is not in the hub cache (looked in {}); {}", name, wanted, model_folder, advice),
+      name);
 }
 
 bool looks_like_path(std::string_view name) {
-  return name.starts_with("/") || name.starts_with("./") || name.starts_with("../") || name.starts_with("~") || name.ends_with("/") ||
-         name == "." || name == "..";
+  return name.starts_with("/") || name.starts_with("./") || name.starts_with("../") || name.starts_with("~") ||
+         name.ends_with("/") || name == "." || name == "..";
 }
 
 }  // namespace
 
 HubEnv HubEnv::from_environment() {
-  return {variable("HF_HUB_CACHE"), variable("HUGGINGFACE_HUB_CACHE"), variable("HF_HOME"), variable("XDG_CACHE_HOME"), variable("HOME")};
+  return {variable("HF_HUB_CACHE"), variable("HUGGINGFACE_HUB_CACHE"), variable("HF_HOME"), variable("XDG_CACHE_HOME"),
+          variable("HOME")};
 }
 
 std::string HubEnv::cache_folder() const {
@@ -95,30 +109,43 @@ std::string HubEnv::cache_folder() const {
   return folder;
 }
 
-Result<std::string> resolve_model(const std::string& name, const HubEnv& env) {
+Result<std::string> resolve_model(const std::string& given, const HubEnv& env) {
+  std::string name = given;
+  for (char& c : name)  // messages quote it: one line
+    if (static_cast<unsigned char>(c) < ' ' || c == 127) c = '?';
   if (name.empty()) return Error(ErrorCode::usage, "the model's name is empty: give a folder or org/name", name);
-  if (is_directory(name)) return name;
-  if (file_exists(name)) {
-    if (name.ends_with(".gguf")) return Error(ErrorCode::unsupported, fmt::format("{}: GGUF files cannot be read yet; give a folder with safetensors", name), name);
+  if (is_directory(given)) return given;
+  if (file_exists(given)) {
+    if (name.ends_with(".gguf"))
+      return Error(ErrorCode::unsupported,
+                   fmt::format("{}: GGUF files cannot be read yet; give a folder with safetensors", name), name);
     return Error(ErrorCode::usage, fmt::format("{}: is a file; give the model's folder or org/name", name), name);
   }
   const auto at = name.find('@');
   const std::string repo = name.substr(0, at), revision = at == std::string::npos ? "" : name.substr(at + 1);
   const auto slash = repo.find('/');
   if (looks_like_path(name))
-    return Error(ErrorCode::not_found, fmt::format("{}: there is no such folder; give a model's folder or org/name of the hub cache", name), name);
-  if (slash == std::string::npos || repo.find('/', slash + 1) != std::string::npos || !plain_part(repo.substr(0, slash)) || !plain_part(repo.substr(slash + 1)) ||
+    return Error(ErrorCode::not_found,
+                 fmt::format("{}: there is no such folder; give a model's folder or org/name of the hub cache", name),
+                 name);
+  if (slash == std::string::npos || repo.find('/', slash + 1) != std::string::npos ||
+      !plain_part(repo.substr(0, slash)) || !plain_part(repo.substr(slash + 1)) ||
       (at != std::string::npos && !plain_revision(revision)))
-    return Error(ErrorCode::not_found, fmt::format("{}: is neither a folder nor a name like org/name or org/name@revision", name), name);
+    return Error(ErrorCode::not_found,
+                 fmt::format("{}: is neither a folder nor a name like org/name or org/name@revision", name), name);
   const std::string cache = env.cache_folder();
   if (cache.empty())
     return Error(ErrorCode::not_found,
-                 fmt::format("{}: no folder of that name, and no hub cache to look in (HF_HUB_CACHE, HF_HOME and HOME are not set); pass a model's folder", name),
+                 fmt::format("{}: no folder of that name, and no hub cache to look in (HF_HUB_CACHE, HF_HOME and HOME "
+                             "are not set); pass a model's folder",
+                             name),
                  name);
-  const std::string folder = fmt::format("{}/{}{}--{}", cache, models_prefix, repo.substr(0, slash), repo.substr(slash + 1));
+  const std::string folder =
+      fmt::format("{}/{}{}--{}", cache, models_prefix, repo.substr(0, slash), repo.substr(slash + 1));
   if (!is_directory(folder))
     return Error(ErrorCode::not_found,
-                 fmt::format("{}: no folder of that name, and not in the hub cache (looked for {}); download it with `huggingface-cli download {}`, or pass "
+                 fmt::format("{}: no folder of that name, and not in the hub cache (looked for {}); download it with "
+                             "`huggingface-cli download {}`, or pass "
                              "a model's folder",
                              name, folder, repo),
                  name);
@@ -145,7 +172,8 @@ std::string missing_files(const std::string& folder) {
       for (const std::string& shard : shards) want(shard);
     }
   }
-  if (!file_exists(folder + "/tokenizer.json") && !file_exists(folder + "/tiktoken.model")) missing.push_back("tokenizer.json");
+  if (!file_exists(folder + "/tokenizer.json") && !file_exists(folder + "/tiktoken.model"))
+    missing.push_back("tokenizer.json");
   std::string text;
   for (std::size_t i = 0; i < missing.size() && i < 4; ++i) text += (i ? ", " : "") + missing[i];
   if (missing.size() > 4) text += fmt::format(" and {} more", missing.size() - 4);
@@ -170,15 +198,17 @@ std::vector<CachedModel> list_models(const HubEnv& env) {
     model.folder = *snapshot;
     std::error_code ignored;
     std::size_t files = 0;
-    for (fs::recursive_directory_iterator at(model.folder, ignored), end; !ignored && at != end && files < max_files_per_snapshot;
-         at.increment(ignored), ++files) {
+    for (fs::recursive_directory_iterator at(model.folder, ignored), end;
+         !ignored && at != end && files < max_files_per_snapshot; at.increment(ignored), ++files) {
       std::error_code no_file;
       if (const auto size = fs::file_size(at->path(), no_file); !no_file) model.bytes += size;
     }
     if (!refuse_foreign_link(model.folder + "/config.json"))
       if (const auto text = read_file(model.folder + "/config.json", std::size_t{16} << 20); text.ok())
-        if (const auto config = parse_json(*text, "config.json"); config.ok() && config->is_object() && config->contains("architectures"))
-          if (const Json& names = (*config)["architectures"]; names.is_array() && !names.empty() && names[0].is_string())
+        if (const auto config = parse_json(*text, "config.json");
+            config.ok() && config->is_object() && config->contains("architectures"))
+          if (const Json& names = (*config)["architectures"];
+              names.is_array() && !names.empty() && names[0].is_string())
             model.architecture = names[0].get<std::string>();
     model.missing = missing_files(model.folder);
     models.push_back(std::move(model));
@@ -202,7 +232,9 @@ std::optional<Error> refuse_foreign_link(const std::string& path) {
         const auto [root_at, real_at] = std::mismatch(real_root.begin(), real_root.end(), real.begin(), real.end());
         if (failed || root_at != real_root.end())
           return Error(ErrorCode::bad_file,
-                       fmt::format("{}: is a link that leads out of its model's folder {}; refused", path, root.filename().string()), path);
+                       fmt::format("{}: is a link that leads out of its model's folder {}; refused", path,
+                                   root.filename().string()),
+                       path);
       }
       root /= part;
       in_model = part.string().starts_with(models_prefix);

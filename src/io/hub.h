@@ -1,5 +1,5 @@
-// The local hub cache (huggingface_hub's layout: models--ORG--NAME/{refs,snapshots,blobs}) and which folder a model's name means.
-// Nothing here touches the network.
+// The local hub cache (huggingface_hub's layout: models--ORG--NAME/{refs,snapshots,blobs}) and which folder a model's
+// name means. Nothing here touches the network.
 #pragma once
 
 #include <optional>
@@ -13,14 +13,15 @@ namespace tap {
 
 // The environment variables that say where the cache lies; empty = not set.
 struct HubEnv {
-  std::string hf_hub_cache, huggingface_hub_cache, hf_home, xdg_cache_home, home;
+  std::string hf_hub_cache{}, huggingface_hub_cache{}, hf_home{}, xdg_cache_home{}, home{};
   static HubEnv from_environment();
-  // The cache folders to look into, in the order in which huggingface_hub honours them; only the first that is set, as there.
+  // The cache folders to look into, in the order in which huggingface_hub honours them; only the first that is set, as
+  // there.
   std::string cache_folder() const;  // empty when nothing is set (no HOME)
 };
 
-// The folder that `name` means: an existing folder, or "org/name" (optionally "org/name@revision": a branch, tag or commit) in the hub
-// cache. The Error (not_found) says where it looked and how to get the model.
+// The folder that `name` means: an existing folder, or "org/name" (optionally "org/name@revision": a branch, tag or
+// commit) in the hub cache. The Error (not_found) says where it looked and how to get the model.
 Result<std::string> resolve_model(const std::string& name, const HubEnv& env);
 
 struct CachedModel {
@@ -34,11 +35,13 @@ struct CachedModel {
 // All models of the cache, by name; unreadable folders are left out.
 std::vector<CachedModel> list_models(const HubEnv& env);
 
-// What is not there of a checkpoint's folder: config.json, weights, shards that the index names, tokenizer.json. Empty when complete.
+// What is not there of a checkpoint's folder: config.json, weights, shards that the index names, tokenizer.json. Empty
+// when complete.
 std::string missing_files(const std::string& folder);
 
-// An Error when `path` lies in a snapshot of a hub cache and is a link to outside its models--ORG--NAME folder (a crafted snapshot could
-// point at any file of the user). Links into blobs are normal; in a plain folder links are the user's own affair.
+// An Error when `path` lies in a snapshot of a hub cache and is a link to outside its models--ORG--NAME folder (a
+// crafted snapshot could point at any file of the user). Links into blobs are normal; in a plain folder links are the
+// user's own affair.
 std::optional<Error> refuse_foreign_link(const std::string& path);
 
 }  // namespace tap

@@ -17,7 +17,8 @@ struct Extent {
   std::size_t depth = 0, values = 0;
 };
 
-// Both parsers allocate by depth and by value; scan first, so that 100 000 brackets cost nothing and the message has both numbers.
+// Both parsers allocate by depth and by value; scan first, so that 100 000 brackets cost nothing and the message has
+// both numbers.
 Extent scan(std::string_view text) {
   Extent extent;
   std::size_t depth = 0;
@@ -42,16 +43,25 @@ Extent scan(std::string_view text) {
 }
 
 std::optional<Error> over_limits(std::string_view text, std::string_view what, const JsonLimits& limits) {
-  const auto over = [&](const std::string& problem) { return Error(ErrorCode::limit, fmt::format("{}: {}", what, problem), std::string(what)); };
-  if (text.size() > limits.bytes) return over(fmt::format("{} bytes of JSON, the limit is {}", text.size(), limits.bytes));
+  const auto over = [&](const std::string& problem) {
+    return Error(ErrorCode::limit, fmt::format("{}: {}", what, problem), std::string(what));
+  };
+  if (text.size() > limits.bytes)
+    return over(fmt::format("{} bytes of JSON, the limit is {}", text.size(), limits.bytes));
   if (text.starts_with("\xEF\xBB\xBF")) return json_error(what, "starts with a byte order mark, JSON must not");
+  // nlohmann's parser takes a NUL for the end of the text and would not see what follows.
+  if (const auto nul = text.find('\0'); nul != std::string_view::npos)
+    return json_error(what, fmt::format("not valid JSON: byte {} is NUL", nul));
   const Extent extent = scan(text);
-  if (extent.depth > limits.depth) return over(fmt::format("nested {} deep, the limit is {}", extent.depth, limits.depth));
-  if (extent.values > limits.values) return over(fmt::format("{} values, the limit is {}", extent.values, limits.values));
+  if (extent.depth > limits.depth)
+    return over(fmt::format("nested {} deep, the limit is {}", extent.depth, limits.depth));
+  if (extent.values > limits.values)
+    return over(fmt::format("{} values, the limit is {}", extent.values, limits.values));
   return std::nullopt;
 }
 
-// The library's "[json.exception.parse_error.101] parse error at line 1, column 5: syntax error while …" as "line 1, column 5: …".
+// The library's "[json.exception.parse_error.101] parse error at line 1, column 5: syntax error while …" as "line 1,
+// column 5: …".
 std::string place_and_reason(std::string_view library_text) {
   if (const auto end = library_text.find("] "); library_text.starts_with('[') && end != std::string_view::npos)
     library_text.remove_prefix(end + 2);
@@ -59,7 +69,8 @@ std::string place_and_reason(std::string_view library_text) {
   if (library_text.starts_with(lead)) library_text.remove_prefix(lead.size());
   constexpr std::string_view quoting = "; last read: '";
   std::string text(library_text);
-  if (const auto quote = text.find(quoting); quote != std::string::npos) {  // what was read may be long or hold other lines
+  if (const auto quote = text.find(quoting);
+      quote != std::string::npos) {  // what was read may be long or hold other lines
     std::string read = text.substr(quote + quoting.size());
     if (const auto close = read.rfind('\''); close != std::string::npos) read.resize(close);
     if (read.size() > 40) read = read.substr(read.size() - 40);
@@ -94,7 +105,8 @@ class PlaceFinder : public nlohmann::json_sax<Json> {
   }
 };
 
-// Builds the tree and refuses a key that stands twice. Objects are appended to, not searched: a million keys take linear time.
+// Builds the tree and refuses a key that stands twice. Objects are appended to, not searched: a million keys take
+// linear time.
 class TreeBuilder final : public PlaceFinder {
  public:
   Json root;
@@ -160,8 +172,9 @@ Result<JsonDocument> JsonDocument::parse(std::string_view text, std::string_view
   if (parsed.error() != simdjson::SUCCESS) {
     PlaceFinder finder;
     Json::sax_parse(text, &finder);
-    return json_error(what, finder.problem.empty() ? fmt::format("not valid JSON: {}", simdjson::error_message(parsed.error()))
-                                                   : fmt::format("not valid JSON: {}", finder.problem));
+    return json_error(what, finder.problem.empty()
+                                ? fmt::format("not valid JSON: {}", simdjson::error_message(parsed.error()))
+                                : fmt::format("not valid JSON: {}", finder.problem));
   }
   document.root_ = parsed.value_unsafe();
   return document;

@@ -1,5 +1,5 @@
-// JSON. Two doors for untrusted text, both behind the same limits: a value tree (nlohmann, keys in file order) for configs and for
-// what is changed or printed, and a fast read-only document (simdjson) for large files.
+// JSON. Two doors for untrusted text, both behind the same limits: a value tree (nlohmann, keys in file order) for
+// configs and for what is changed or printed, and a fast read-only document (simdjson) for large files.
 #pragma once
 
 #include <memory>
@@ -21,13 +21,14 @@ struct JsonLimits {
   std::size_t values = 4'000'000;
 };
 
-// Parses one document. `what` names the text in errors ("config.json: not valid JSON: line 3, column 7: …"). Refuses: not UTF-8, lone
-// surrogates, NaN/Infinity, a byte order mark, trailing text, nesting deeper than the limit, duplicate keys of one object. Integers
-// beyond 64 bits become doubles (Python writes model_max_length as 1000000000000000019884624838656).
+// Parses one document. `what` names the text in errors ("config.json: not valid JSON: line 3, column 7: …"). Refuses:
+// not UTF-8, lone surrogates, NaN/Infinity, a byte order mark, trailing text, nesting deeper than the limit, duplicate
+// keys of one object. Integers beyond 64 bits become doubles (Python writes model_max_length as
+// 1000000000000000019884624838656).
 Result<Json> parse_json(std::string_view text, std::string_view what, const JsonLimits& limits = {});
 
-// The fast door for large files (tokenizer.json): a tape of simdjson; the document owns text and tape. Duplicate keys and the range of
-// integers are the caller's to judge: integers beyond 64 bits are refused.
+// The fast door for large files (tokenizer.json): a tape of simdjson; the document owns text and tape. Duplicate keys
+// and the range of integers are the caller's to judge: integers beyond 64 bits are refused.
 class JsonDocument {
  public:
   static Result<JsonDocument> parse(std::string_view text, std::string_view what, const JsonLimits& limits = {});

@@ -18,26 +18,12 @@ struct DtypeRow {
   std::optional<DType> tensor;
 };
 
-constexpr std::array<DtypeRow, 20> dtypes{{{"F32", 32, DType::f32},
-                                           {"BF16", 16, DType::bf16},
-                                           {"F16", 16, DType::f16},
-                                           {"I32", 32, DType::i32},
-                                           {"I64", 64, DType::i64},
-                                           {"U8", 8, DType::u8},
-                                           {"BOOL", 8, DType::u8},
-                                           {"I8", 8, {}},
-                                           {"I16", 16, {}},
-                                           {"U16", 16, {}},
-                                           {"U32", 32, {}},
-                                           {"U64", 64, {}},
-                                           {"F64", 64, {}},
-                                           {"C64", 64, {}},
-                                           {"F8_E4M3", 8, {}},
-                                           {"F8_E5M2", 8, {}},
-                                           {"F8_E8M0", 8, {}},
-                                           {"F6_E2M3", 6, {}},
-                                           {"F6_E3M2", 6, {}},
-                                           {"F4", 4, {}}}};
+constexpr std::array<DtypeRow, 20> dtypes{
+    {{"F32", 32, DType::f32}, {"BF16", 16, DType::bf16}, {"F16", 16, DType::f16}, {"I32", 32, DType::i32},
+     {"I64", 64, DType::i64}, {"U8", 8, DType::u8},      {"BOOL", 8, DType::u8},  {"I8", 8, {}},
+     {"I16", 16, {}},         {"U16", 16, {}},           {"U32", 32, {}},         {"U64", 64, {}},
+     {"F64", 64, {}},         {"C64", 64, {}},           {"F8_E4M3", 8, {}},      {"F8_E5M2", 8, {}},
+     {"F8_E8M0", 8, {}},      {"F6_E2M3", 6, {}},        {"F6_E3M2", 6, {}},      {"F4", 4, {}}}};
 
 const DtypeRow* find_dtype(std::string_view name) {
   const auto row = std::find_if(dtypes.begin(), dtypes.end(), [&](const DtypeRow& r) { return r.name == name; });
@@ -93,7 +79,8 @@ class HeaderReader {
                                                     : fmt::format("header byte {}: want {}", at_, wanted));
   }
   void skip_space() {
-    while (at_ < text_.size() && (text_[at_] == ' ' || text_[at_] == '\n' || text_[at_] == '\t' || text_[at_] == '\r')) ++at_;
+    while (at_ < text_.size() && (text_[at_] == ' ' || text_[at_] == '\n' || text_[at_] == '\t' || text_[at_] == '\r'))
+      ++at_;
   }
   void expect(char c, std::string_view wanted) {
     if (!closes(c)) unexpected(wanted);
@@ -114,7 +101,10 @@ class HeaderReader {
     unsigned value = 0;
     for (int i = 0; i < 4; ++i, ++at_) {
       const char c = at_ < text_.size() ? text_[at_] : ' ';
-      const int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+      const int digit = c >= '0' && c <= '9'   ? c - '0'
+                        : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                        : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                               : -1;
       if (digit < 0) unexpected("four hexadecimal digits");
       value = value * 16 + static_cast<unsigned>(digit);
     }
@@ -146,7 +136,8 @@ class HeaderReader {
     } else if (code < 0x10000) {
       put(0xE0 | (code >> 12)), put(0x80 | ((code >> 6) & 63)), put(0x80 | (code & 63));
     } else {
-      put(0xF0 | (code >> 18)), put(0x80 | ((code >> 12) & 63)), put(0x80 | ((code >> 6) & 63)), put(0x80 | (code & 63));
+      put(0xF0 | (code >> 18)), put(0x80 | ((code >> 12) & 63)), put(0x80 | ((code >> 6) & 63)),
+          put(0x80 | (code & 63));
     }
   }
 
@@ -155,7 +146,9 @@ class HeaderReader {
     std::string value;
     for (;;) {
       std::size_t end = at_;
-      while (end < text_.size() && text_[end] != '"' && text_[end] != '\\' && static_cast<unsigned char>(text_[end]) >= 0x20) ++end;
+      while (end < text_.size() && text_[end] != '"' && text_[end] != '\\' &&
+             static_cast<unsigned char>(text_[end]) >= 0x20)
+        ++end;
       value.append(text_, at_, end - at_);
       at_ = end;
       if (at_ >= text_.size() || (text_[at_] != '"' && text_[at_] != '\\')) unexpected("the end of a string");
@@ -176,7 +169,8 @@ class HeaderReader {
     }
     const bool more = at_ < text_.size() && (text_[at_] == '.' || text_[at_] == 'e' || text_[at_] == 'E');
     if (at_ == start || more || (text_[start] == '0' && at_ - start > 1))
-      refuse(ErrorCode::bad_file, fmt::format("{}: {} wants non-negative integers (header byte {})", shown(tensor), key, at_));
+      refuse(ErrorCode::bad_file,
+             fmt::format("{}: {} wants non-negative integers (header byte {})", shown(tensor), key, at_));
     return value;
   }
 
@@ -189,7 +183,8 @@ class HeaderReader {
       const std::string key = string();
       bool* const seen = key == "dtype" ? &dtype : key == "shape" ? &shape : key == "data_offsets" ? &offsets : nullptr;
       if (!seen) refuse(ErrorCode::bad_file, fmt::format("{}: unknown key \"{}\"", shown(e.name), shown(key)));
-      if (std::exchange(*seen, true)) refuse(ErrorCode::bad_file, fmt::format("{}: {} stands twice", shown(e.name), key));
+      if (std::exchange(*seen, true))
+        refuse(ErrorCode::bad_file, fmt::format("{}: {} stands twice", shown(e.name), key));
       expect(':', "\":\"");
       if (seen == &dtype) {
         e.dtype = string();
@@ -198,7 +193,8 @@ class HeaderReader {
         if (closes(']')) continue;
         do {
           if (e.shape.size() == max_safetensors_rank)
-            refuse(ErrorCode::limit, fmt::format("{}: more than {} axes, the limit", shown(e.name), max_safetensors_rank));
+            refuse(ErrorCode::limit,
+                   fmt::format("{}: more than {} axes, the limit", shown(e.name), max_safetensors_rank));
           e.shape.push_back(static_cast<Dim>(integer(e.name, key)));
         } while (another(']'));
       } else {
@@ -210,7 +206,10 @@ class HeaderReader {
       }
     } while (another('}'));
     if (!dtype || !shape || !offsets)
-      refuse(ErrorCode::bad_file, fmt::format("{}: {} is missing", shown(e.name), !dtype ? "dtype" : !shape ? "shape" : "data_offsets"));
+      refuse(ErrorCode::bad_file, fmt::format("{}: {} is missing", shown(e.name),
+                                              !dtype   ? "dtype"
+                                              : !shape ? "shape"
+                                                       : "data_offsets"));
     check_size(e);
     return e;
   }
@@ -218,18 +217,21 @@ class HeaderReader {
   // dtype x shape = bytes.
   void check_size(const SafetensorEntry& e) const {
     const DtypeRow* const dtype = find_dtype(e.dtype);
-    if (!dtype) refuse(ErrorCode::unsupported, fmt::format("{}: dtype \"{}\" is not known", shown(e.name), shown(e.dtype)));
+    if (!dtype)
+      refuse(ErrorCode::unsupported, fmt::format("{}: dtype \"{}\" is not known", shown(e.name), shown(e.dtype)));
     std::optional<Dim> bits = dtype->bits;
     bool empty = false;
     for (const Dim d : e.shape) {
       empty = empty || d == 0;
       if (bits && d != 0) bits = checked_mul(*bits, d);
     }
-    if (!bits) refuse(ErrorCode::bad_file, fmt::format("{}: shape [{}] overflows", shown(e.name), fmt::join(e.shape, ", ")));
+    if (!bits)
+      refuse(ErrorCode::bad_file, fmt::format("{}: shape [{}] overflows", shown(e.name), fmt::join(e.shape, ", ")));
     const std::uint64_t wanted = empty ? 0 : (static_cast<std::uint64_t>(*bits) + 7) / 8;
     if (e.end < e.begin || e.end - e.begin != wanted)
-      refuse(ErrorCode::bad_file, fmt::format("{}: {} of shape [{}] takes {} bytes, data_offsets [{}, {}] say otherwise", shown(e.name), e.dtype,
-                                              fmt::join(e.shape, ", "), wanted, e.begin, e.end));
+      refuse(ErrorCode::bad_file,
+             fmt::format("{}: {} of shape [{}] takes {} bytes, data_offsets [{}, {}] say otherwise", shown(e.name),
+                         e.dtype, fmt::join(e.shape, ", "), wanted, e.begin, e.end));
   }
 
   void skip_metadata() {
@@ -249,7 +251,8 @@ class HeaderReader {
 std::vector<std::uint32_t> order_by_name(const std::vector<SafetensorEntry>& entries) {
   std::vector<std::uint32_t> order(entries.size());
   std::iota(order.begin(), order.end(), 0u);
-  std::sort(order.begin(), order.end(), [&](std::uint32_t a, std::uint32_t b) { return entries[a].name < entries[b].name; });
+  std::sort(order.begin(), order.end(),
+            [&](std::uint32_t a, std::uint32_t b) { return entries[a].name < entries[b].name; });
   return order;
 }
 
@@ -260,28 +263,34 @@ void check_layout(const std::vector<SafetensorEntry>& entries, std::uint64_t dat
   };
   std::uint64_t end = 0;
   for (const SafetensorEntry& e : entries) {
-    if (e.begin < end) refuse(fmt::format("{}: its bytes from {} overlap the tensor before it, which ends at {}", shown(e.name), e.begin, end));
+    if (e.begin < end)
+      refuse(fmt::format("{}: its bytes from {} overlap the tensor before it, which ends at {}", shown(e.name), e.begin,
+                         end));
     if (e.begin > end) refuse(fmt::format("{}: a hole of {} bytes before it", shown(e.name), e.begin - end));
     end = e.end;
   }
   if (end > data_bytes)
-    refuse(fmt::format("{} bytes are missing: the header describes {} bytes of tensors, {} are there; get the file again", end - data_bytes, end,
-                       data_bytes));
+    refuse(
+        fmt::format("{} bytes are missing: the header describes {} bytes of tensors, {} are there; get the file again",
+                    end - data_bytes, end, data_bytes));
   if (end < data_bytes) refuse(fmt::format("{} bytes after the last tensor belong to none", data_bytes - end));
 }
 
 // Why a file that is no safetensors file might carry the name; empty when it does not look familiar.
 std::string_view foreign_format(std::string_view start) {
   if (start.starts_with("PK\x03\x04"))
-    return "is a ZIP archive (a PyTorch pickle?), not safetensors; pickles are never read: convert it with safetensors' save_file, or get the "
+    return "is a ZIP archive (a PyTorch pickle?), not safetensors; pickles are never read: convert it with "
+           "safetensors' save_file, or get the "
            "safetensors revision of the model";
   if (start.size() >= 2 && start[0] == '\x80' && start[1] >= 2 && start[1] <= 5)
-    return "is a Python pickle, not safetensors; pickles are never read: convert it with safetensors' save_file, or get the safetensors "
+    return "is a Python pickle, not safetensors; pickles are never read: convert it with safetensors' save_file, or "
+           "get the safetensors "
            "revision of the model";
   if (start.starts_with("GGUF")) return "is a GGUF file, not safetensors";
   if (start.starts_with("version https://git-lfs"))
     return "is a Git LFS pointer, not the file itself: run `git lfs pull`, or download the model again";
-  if (start.starts_with("<") || start.starts_with("{\"error")) return "is a web page or an error message, not safetensors; get the file again";
+  if (start.starts_with("<") || start.starts_with("{\"error"))
+    return "is a web page or an error message, not safetensors; get the file again";
   return {};
 }
 
@@ -292,10 +301,13 @@ std::optional<DType> tensor_dtype(std::string_view dtype) {
   return row ? row->tensor : std::nullopt;
 }
 
-Result<std::vector<SafetensorEntry>> parse_safetensors_header(std::string_view header, std::uint64_t data_bytes, std::string_view what) {
+Result<std::vector<SafetensorEntry>> parse_safetensors_header(std::string_view header, std::uint64_t data_bytes,
+                                                              std::string_view what) {
   if (header.size() > max_safetensors_header_bytes)
-    return Error(ErrorCode::limit, fmt::format("{}: a header of {} bytes, the limit is {}", what, header.size(), max_safetensors_header_bytes),
-                 std::string(what));
+    return Error(
+        ErrorCode::limit,
+        fmt::format("{}: a header of {} bytes, the limit is {}", what, header.size(), max_safetensors_header_bytes),
+        std::string(what));
   try {
     auto entries = HeaderReader(header, what).read();
     if (!simdjson::validate_utf8(header.data(), header.size()))
@@ -306,7 +318,8 @@ Result<std::vector<SafetensorEntry>> parse_safetensors_header(std::string_view h
     const auto order = order_by_name(entries);
     for (std::size_t i = 1; i < order.size(); ++i)
       if (entries[order[i]].name == entries[order[i - 1]].name)
-        return Error(ErrorCode::bad_file, fmt::format("{}: {} stands twice", what, shown(entries[order[i]].name)), std::string(what));
+        return Error(ErrorCode::bad_file, fmt::format("{}: {} stands twice", what, shown(entries[order[i]].name)),
+                     std::string(what));
     check_layout(entries, data_bytes, what);
     return entries;
   } catch (const Error& error) {
@@ -330,13 +343,19 @@ Result<Safetensors> Safetensors::open(const std::string& path) {
     file->read_at(0, std::span(start).first(known));
     const std::string_view sniffed(reinterpret_cast<const char*>(start.data()), known);
     std::uint64_t header_bytes = 0;
-    for (std::size_t i = std::min<std::size_t>(known, 8); i-- > 0;) header_bytes = (header_bytes << 8) | std::to_integer<std::uint64_t>(start[i]);
-    const bool plausible = known > 8 && header_bytes <= max_safetensors_header_bytes && header_bytes <= file->size() - 8 && sniffed[8] == '{';
+    for (std::size_t i = std::min<std::size_t>(known, 8); i-- > 0;)
+      header_bytes = (header_bytes << 8) | std::to_integer<std::uint64_t>(start[i]);
+    const bool plausible = known > 8 && header_bytes <= max_safetensors_header_bytes &&
+                           header_bytes <= file->size() - 8 && sniffed[8] == '{';
     if (!plausible) {
       if (const auto other = foreign_format(sniffed); !other.empty()) return refuse(std::string(other));
-      if (known < 8) return refuse(fmt::format("{} bytes, too short for a safetensors file; get the file again", known));
+      if (known < 8)
+        return refuse(fmt::format("{} bytes, too short for a safetensors file; get the file again", known));
       if (header_bytes > max_safetensors_header_bytes)
-        return Error(ErrorCode::limit, fmt::format("{}: a header of {} bytes, the limit is {}", what, header_bytes, max_safetensors_header_bytes), what);
+        return Error(
+            ErrorCode::limit,
+            fmt::format("{}: a header of {} bytes, the limit is {}", what, header_bytes, max_safetensors_header_bytes),
+            what);
       if (header_bytes > file->size() - 8)
         return refuse(fmt::format("{} bytes of the header are missing: {} wanted, {} are there; get the file again",
                                   header_bytes - (file->size() - 8), header_bytes, file->size() - 8));
@@ -346,7 +365,8 @@ Result<Safetensors> Safetensors::open(const std::string& path) {
     file->read_at(8, std::as_writable_bytes(std::span(header)));
     auto entries = parse_safetensors_header(header, file->size() - 8 - header_bytes, what);
     if (!entries.ok()) return entries.error();
-    for (SafetensorEntry& e : *entries) e.begin += 8 + header_bytes, e.end += 8 + header_bytes;  // inside the file: checked above
+    for (SafetensorEntry& e : *entries)
+      e.begin += 8 + header_bytes, e.end += 8 + header_bytes;  // inside the file: checked above
     return Safetensors(std::move(*file), std::move(*entries));
   } catch (const Error& error) {
     return error;
@@ -373,7 +393,8 @@ Tensor Safetensors::read(std::string_view name) const {
   const auto type = tensor_dtype(entry->dtype);
   if (!type) fail(ErrorCode::unsupported, "{}: {}: dtype {} cannot be read", file_name(), shown(name), entry->dtype);
   if (entry->shape.size() > static_cast<std::size_t>(Shape::max_rank))
-    fail(ErrorCode::limit, "{}: {}: {} axes, the limit is {}", file_name(), shown(name), entry->shape.size(), Shape::max_rank);
+    fail(ErrorCode::limit, "{}: {}: {} axes, the limit is {}", file_name(), shown(name), entry->shape.size(),
+         Shape::max_rank);
   Tensor tensor = Tensor::empty(Shape(entry->shape), *type);
   read_bytes(*entry, 0, std::span(tensor.raw_write(), static_cast<std::size_t>(tensor.bytes())));
   return tensor;
@@ -381,14 +402,19 @@ Tensor Safetensors::read(std::string_view name) const {
 
 Tensor Safetensors::read_rows(const SafetensorEntry& entry, Dim begin, Dim end) const {
   const auto type = tensor_dtype(entry.dtype);
-  if (!type) fail(ErrorCode::unsupported, "{}: {}: dtype {} cannot be read", file_name(), shown(entry.name), entry.dtype);
-  if (entry.shape.empty() || entry.shape.size() > static_cast<std::size_t>(Shape::max_rank) || begin < 0 || end < begin || end > entry.shape[0])
-    fail(ErrorCode::bad_input, "{}: {}: rows {} to {} of shape [{}]", file_name(), shown(entry.name), begin, end, fmt::join(entry.shape, ", "));
+  if (!type)
+    fail(ErrorCode::unsupported, "{}: {}: dtype {} cannot be read", file_name(), shown(entry.name), entry.dtype);
+  if (entry.shape.empty() || entry.shape.size() > static_cast<std::size_t>(Shape::max_rank) || begin < 0 ||
+      end < begin || end > entry.shape[0])
+    fail(ErrorCode::bad_input, "{}: {}: rows {} to {} of shape [{}]", file_name(), shown(entry.name), begin, end,
+         fmt::join(entry.shape, ", "));
   std::vector<Dim> dims = entry.shape;
   dims[0] = end - begin;
   Tensor tensor = Tensor::empty(Shape(dims), *type);
-  const std::uint64_t row_bytes = entry.shape[0] ? (entry.end - entry.begin) / static_cast<std::uint64_t>(entry.shape[0]) : 0;
-  read_bytes(entry, row_bytes * static_cast<std::uint64_t>(begin), std::span(tensor.raw_write(), static_cast<std::size_t>(tensor.bytes())));
+  const std::uint64_t row_bytes =
+      entry.shape[0] ? (entry.end - entry.begin) / static_cast<std::uint64_t>(entry.shape[0]) : 0;
+  read_bytes(entry, row_bytes * static_cast<std::uint64_t>(begin),
+             std::span(tensor.raw_write(), static_cast<std::size_t>(tensor.bytes())));
   return tensor;
 }
 

@@ -17,7 +17,7 @@ namespace tap {
 
 namespace {
 
-constexpr std::size_t max_shards = 512;                      // each keeps a descriptor open
+constexpr std::size_t max_shards = 512;  // each keeps a descriptor open
 constexpr std::size_t max_index_bytes = std::size_t{64} << 20;
 constexpr Dim slice_bytes = Dim{8} << 20;
 // A config that fits no file must not run or allocate for ever while its problems are collected.
@@ -39,7 +39,8 @@ Error no_safetensors(const std::string& folder) {
   std::string pickle, gguf, adapter, other;
   std::error_code ignored;
   std::size_t files = 0;
-  for (fs::directory_iterator at(folder, ignored), end; !ignored && at != end && files < 100'000; at.increment(ignored), ++files) {
+  for (fs::directory_iterator at(folder, ignored), end; !ignored && at != end && files < 100'000;
+       at.increment(ignored), ++files) {
     const std::string file = at->path().filename().string(), ending = at->path().extension().string();
     const auto keep_first = [&](std::string& kept) {
       if (kept.empty() || file < kept) kept = file;
@@ -56,31 +57,43 @@ Error no_safetensors(const std::string& folder) {
       if (const auto config = parse_json(*text, "adapter_config.json"); config.ok() && config->is_object())
         if (const auto at = config->find("base_model_name_or_path"); at != config->end() && at->is_string())
           base += " " + at->get<std::string>().substr(0, 200);
-    return Error(ErrorCode::unsupported, fmt::format("{}: {} is only an adapter; load {}, or merge the adapter into it first", lead, adapter, base), folder);
+    return Error(
+        ErrorCode::unsupported,
+        fmt::format("{}: {} is only an adapter; load {}, or merge the adapter into it first", lead, adapter, base),
+        folder);
   }
   if (!pickle.empty())
     return Error(ErrorCode::unsupported,
-                 fmt::format("{}, only {}: pickles are never read (they can run code); get the model's safetensors revision, or convert it where you "
-                             "trust it: python -c \"import torch, safetensors.torch as s; s.save_file({{k: v.clone() for k, v in torch.load('{}', "
+                 fmt::format("{}, only {}: pickles are never read (they can run code); get the model's safetensors "
+                             "revision, or convert it where you "
+                             "trust it: python -c \"import torch, safetensors.torch as s; s.save_file({{k: v.clone() "
+                             "for k, v in torch.load('{}', "
                              "weights_only=True).items()}}, '{}')\"",
                              lead, pickle, pickle, single_name),
                  folder);
-  if (!gguf.empty()) return Error(ErrorCode::unsupported, fmt::format("{}, only {}: GGUF files cannot be read yet", lead, gguf), folder);
-  if (!other.empty()) return Error(ErrorCode::unsupported, fmt::format("{} and no {}, only {}: name the weights as the hub does", lead, index_name, other), folder);
-  return Error(ErrorCode::not_found, fmt::format("{} and no {}: not a model's folder, or its download is not finished", lead, index_name), folder);
+  if (!gguf.empty())
+    return Error(ErrorCode::unsupported, fmt::format("{}, only {}: GGUF files cannot be read yet", lead, gguf), folder);
+  if (!other.empty())
+    return Error(ErrorCode::unsupported,
+                 fmt::format("{} and no {}, only {}: name the weights as the hub does", lead, index_name, other),
+                 folder);
+  return Error(ErrorCode::not_found,
+               fmt::format("{} and no {}: not a model's folder, or its download is not finished", lead, index_name),
+               folder);
 }
 
 Safetensors open_one(const std::string& folder, const std::string& file) {
   const std::string path = folder + "/" + file;
   if (auto error = refuse_foreign_link(path)) throw *std::move(error);
   auto opened = Safetensors::open(path);
-  if (!opened.ok() && opened.error().code() == ErrorCode::not_found) throw file_error(file, "cannot be opened; the link may lead nowhere");
+  if (!opened.ok() && opened.error().code() == ErrorCode::not_found)
+    throw file_error(file, "cannot be opened; the link may lead nowhere");
   return std::move(opened).value();
 }
 
 bool plain_file_name(const std::string& file) {
-  return !file.empty() && file.size() <= 255 && file.find('/') == std::string::npos && file.find('\0') == std::string::npos && file != ".." &&
-         file.ends_with(".safetensors");
+  return !file.empty() && file.size() <= 255 && file.find('/') == std::string::npos &&
+         file.find('\0') == std::string::npos && file != ".." && file.ends_with(".safetensors");
 }
 
 // The index says which shard holds which tensor; disk and index must agree both ways.
@@ -89,18 +102,23 @@ std::vector<Safetensors> open_shards(const std::string& folder) {
   const std::string text = read_file(folder + "/" + index_name, max_index_bytes).value();
   const Json index = parse_json(text, index_name, {.bytes = max_index_bytes}).value();
   const auto map = index.is_object() ? index.find("weight_map") : index.end();
-  if (!index.is_object() || map == index.end() || !map->is_object() || map->empty()) throw file_error(index_name, "weight_map is missing, or empty, or not an object");
+  if (!index.is_object() || map == index.end() || !map->is_object() || map->empty())
+    throw file_error(index_name, "weight_map is missing, or empty, or not an object");
   if (map->size() > max_safetensors_tensors)
-    throw Error(ErrorCode::limit, fmt::format("{}: {} tensors, the limit is {}", index_name, map->size(), max_safetensors_tensors), index_name);
+    throw Error(ErrorCode::limit,
+                fmt::format("{}: {} tensors, the limit is {}", index_name, map->size(), max_safetensors_tensors),
+                index_name);
   std::map<std::string, std::vector<std::string>> listed;  // shard to names, sorted
   for (const auto& [name, shard] : map->items()) {
     if (!shard.is_string() || !plain_file_name(shard.get<std::string>()))
-      throw file_error(index_name, fmt::format("weight_map.{} is {}, want the name of a .safetensors file in this folder", name.substr(0, 120),
-                                               to_json_line(shard).substr(0, 80)));
+      throw file_error(index_name,
+                       fmt::format("weight_map.{} is {}, want the name of a .safetensors file in this folder",
+                                   name.substr(0, 120), to_json_line(shard).substr(0, 80)));
     listed[shard.get<std::string>()].push_back(name);
   }
   if (listed.size() > max_shards)
-    throw Error(ErrorCode::limit, fmt::format("{}: {} shards, the limit is {}", index_name, listed.size(), max_shards), index_name);
+    throw Error(ErrorCode::limit, fmt::format("{}: {} shards, the limit is {}", index_name, listed.size(), max_shards),
+                index_name);
 
   std::vector<Safetensors> shards;
   std::vector<std::string> absent;
@@ -116,20 +134,26 @@ std::vector<Safetensors> open_shards(const std::string& folder) {
   if (!absent.empty()) {
     std::string bytes;  // total_size is what the whole model has by the index
     if (const auto meta = index.find("metadata"); meta != index.end() && meta->is_object())
-      if (const auto total = meta->find("total_size"); total != meta->end() && total->is_number_unsigned() && total->get<std::uint64_t>() > present_bytes)
-        bytes = fmt::format(", {} bytes of {}", total->get<std::uint64_t>() - present_bytes, total->get<std::uint64_t>());
-    throw file_error(absent[0], fmt::format("is not there, but {} lists {} tensors in it ({} of {} shards missing{}); download the model again", index_name,
-                                            listed[absent[0]].size(), absent.size(), listed.size(), bytes));
+      if (const auto total = meta->find("total_size");
+          total != meta->end() && total->is_number_unsigned() && total->get<std::uint64_t>() > present_bytes)
+        bytes =
+            fmt::format(", {} bytes of {}", total->get<std::uint64_t>() - present_bytes, total->get<std::uint64_t>());
+    throw file_error(
+        absent[0],
+        fmt::format("is not there, but {} lists {} tensors in it ({} of {} shards missing{}); download the model again",
+                    index_name, listed[absent[0]].size(), absent.size(), listed.size(), bytes));
   }
   auto at = shards.begin();
   for (auto& [shard, names] : listed) {
     const Safetensors& file = *at++;
     std::sort(names.begin(), names.end());
     for (const std::string& name : names)
-      if (!file.find(name)) throw file_error(shard, fmt::format("{} is not in it, but {} says so", name.substr(0, 120), index_name));
+      if (!file.find(name))
+        throw file_error(shard, fmt::format("{} is not in it, but {} says so", name.substr(0, 120), index_name));
     for (const SafetensorEntry& e : file.entries())
       if (!std::binary_search(names.begin(), names.end(), e.name))
-        throw file_error(shard, fmt::format("{} is in it ({} bytes), but {} does not say so", e.name.substr(0, 120), e.end - e.begin, index_name));
+        throw file_error(shard, fmt::format("{} is in it ({} bytes), but {} does not say so", e.name.substr(0, 120),
+                                            e.end - e.begin, index_name));
   }
   return shards;
 }
@@ -181,7 +205,8 @@ struct Weights::Shared {
     return Tensor::zeros(shape, type);
   }
 
-  // The place of `name` when it is there with the wanted shape and a type we compute with; else the problem is remembered.
+  // The place of `name` when it is there with the wanted shape and a type we compute with; else the problem is
+  // remembered.
   const Place* claim(const std::string& name, const Shape& shape, bool flat_tail, bool floats, bool optional) {
     Place* const place = find(name);
     if (!place) {
@@ -212,7 +237,8 @@ struct Weights::Shared {
 namespace {
 
 // Bytes [offset, …) of a 16-bit tensor as floats, through a slice, so that the peak is the result plus the slice.
-void read_widened(const Safetensors& file, const SafetensorEntry& entry, DType type, Dim first, float* out, Dim elements) {
+void read_widened(const Safetensors& file, const SafetensorEntry& entry, DType type, Dim first, float* out,
+                  Dim elements) {
   constexpr Dim step = slice_bytes / 2;
   const Tensor slice_owner = Tensor::empty({std::min(elements, step)}, type);
   Tensor slice = slice_owner;
@@ -230,7 +256,9 @@ void read_widened(const Safetensors& file, const SafetensorEntry& entry, DType t
 
 Weights Weights::open(const std::string& folder, const WeightOptions& options) {
   if (!is_directory(folder))
-    throw Error(ErrorCode::not_found, fmt::format("{}: {}", folder, file_exists(folder) ? "is not a folder" : "there is no such folder"), folder);
+    throw Error(ErrorCode::not_found,
+                fmt::format("{}: {}", folder, file_exists(folder) ? "is not a folder" : "there is no such folder"),
+                folder);
   Weights weights;
   weights.shared_ = std::make_shared<Shared>();
   Shared& s = *weights.shared_;
@@ -241,9 +269,11 @@ Weights Weights::open(const std::string& folder, const WeightOptions& options) {
   for (const Safetensors& file : s.files) {
     for (const SafetensorEntry& entry : file.entries())
       if (!s.places.emplace(entry.name, Shared::Place{&file, &entry}).second)
-        throw file_error(std::string(file.file_name()), fmt::format("{} stands in two shards", entry.name.substr(0, 120)));
+        throw file_error(std::string(file.file_name()),
+                         fmt::format("{} stands in two shards", entry.name.substr(0, 120)));
     if (s.places.size() > max_safetensors_tensors)
-      throw Error(ErrorCode::limit, fmt::format("{}: more than {} tensors, the limit", index_name, max_safetensors_tensors), index_name);
+      throw Error(ErrorCode::limit,
+                  fmt::format("{}: more than {} tensors, the limit", index_name, max_safetensors_tensors), index_name);
   }
   return weights;
 }
@@ -276,14 +306,18 @@ Tensor Weights::tensor_as(std::string_view name, const Shape& shape, bool option
 }
 
 Tensor Weights::tensor(std::string_view name, const Shape& shape) const { return tensor_as(name, shape, false); }
-Tensor Weights::tensor_or_undefined(std::string_view name, const Shape& shape) const { return tensor_as(name, shape, true); }
+Tensor Weights::tensor_or_undefined(std::string_view name, const Shape& shape) const {
+  return tensor_as(name, shape, true);
+}
 
 Tensor Weights::raw(std::string_view name, const Shape& shape) const {
   const auto* const place = shared_->claim(full_name(name), shape, false, false, false);
   return place ? place->file->read(place->entry->name) : shared_->placeholder(shape);
 }
 
-PackedMatrix Weights::matrix(std::string_view name, Dim in, Dim out) const { return matrix(name, in, out, shared_->options.type); }
+PackedMatrix Weights::matrix(std::string_view name, Dim in, Dim out) const {
+  return matrix(name, in, out, shared_->options.type);
+}
 
 PackedMatrix Weights::matrix(std::string_view name, Dim in, Dim out, WeightType type) const {
   Shared& s = *shared_;
@@ -316,7 +350,8 @@ std::vector<std::string> Weights::finish() const {
   for (const Safetensors& file : s.files)
     for (const SafetensorEntry& entry : file.entries())
       if (!s.places.at(entry.name).used) unused.push_back(entry.name);
-  for (std::size_t i = 0; i < unused.size() && i < 20; ++i) log::info("{}: {} is not used by this model", s.where(), unused[i]);
+  for (std::size_t i = 0; i < unused.size() && i < 20; ++i)
+    log::info("{}: {} is not used by this model", s.where(), unused[i]);
   if (unused.size() > 20) log::info("{}: and {} more are not used", s.where(), unused.size() - 20);
   return unused;
 }
@@ -324,7 +359,8 @@ std::vector<std::string> Weights::finish() const {
 std::vector<Weights::Entry> Weights::entries() const {
   std::vector<Entry> all;
   for (const Safetensors& file : shared_->files)
-    for (const SafetensorEntry& e : file.entries()) all.push_back({e.name, std::string(file.file_name()), e.dtype, e.shape, e.end - e.begin});
+    for (const SafetensorEntry& e : file.entries())
+      all.push_back({e.name, std::string(file.file_name()), e.dtype, e.shape, e.end - e.begin});
   return all;
 }
 

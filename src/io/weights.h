@@ -1,5 +1,6 @@
-// A model's tensors by their published names. `w / "layers" / i` scopes names; missing, unused and misshapen tensors are collected and
-// come in one error. Matrices are packed while they are read, so the memory peak is the packed weights plus one slice.
+// A model's tensors by their published names. `w / "layers" / i` scopes names; missing, unused and misshapen tensors
+// are collected and come in one error. Matrices are packed while they are read, so the memory peak is the packed
+// weights plus one slice.
 #pragma once
 
 #include <memory>
@@ -14,7 +15,7 @@
 namespace tap {
 
 struct WeightOptions {
-  WeightType type = WeightType::bf16;                       // of matrices that ask for packing
+  WeightType type = WeightType::bf16;  // of matrices that ask for packing
   // On-disk alternatives: a name is looked up as given, then with each `from` prefix replaced by `to`.
   std::vector<std::pair<std::string, std::string>> prefix_map;
 };
@@ -22,35 +23,36 @@ struct WeightOptions {
 class Weights {
  public:
   Weights() = default;  // nothing: only to be assigned to
-  // Opens model.safetensors or the shards of model.safetensors.index.json; reads headers only. Throws Error naming the file when
-  // they are damaged, absent, pickles (.bin, .pt: with the conversion hint), GGUF, or an adapter only.
+  // Opens model.safetensors or the shards of model.safetensors.index.json; reads headers only. Throws Error naming the
+  // file when they are damaged, absent, pickles (.bin, .pt: with the conversion hint), GGUF, or an adapter only.
   static Weights open(const std::string& folder, const WeightOptions& options = {});
 
   Weights operator/(std::string_view scope) const;
   Weights operator/(Dim index) const;
 
   bool has(std::string_view name) const;
-  // The tensor as f32 (bf16 and f16 are widened). Wrong shape or absence is remembered for `finish` and zeros of the wanted shape come
-  // back, so that one error can list everything.
+  // The tensor as f32 (bf16 and f16 are widened). Wrong shape or absence is remembered for `finish` and zeros of the
+  // wanted shape come back, so that one error can list everything.
   Tensor tensor(std::string_view name, const Shape& shape) const;
-  Tensor tensor_or_undefined(std::string_view name, const Shape& shape) const;   // absent is fine
-  Tensor raw(std::string_view name, const Shape& shape) const;                   // in its own dtype (an embedding table in bf16)
-  // `name` of shape [out, in] (or any shape whose first axis is out and the rest multiply to in), packed as the options say.
+  Tensor tensor_or_undefined(std::string_view name, const Shape& shape) const;  // absent is fine
+  Tensor raw(std::string_view name, const Shape& shape) const;  // in its own dtype (an embedding table in bf16)
+  // `name` of shape [out, in] (or any shape whose first axis is out and the rest multiply to in), packed as the options
+  // say.
   PackedMatrix matrix(std::string_view name, Dim in, Dim out) const;
   PackedMatrix matrix(std::string_view name, Dim in, Dim out, WeightType type) const;
 
-  // Call after the model is built: throws one Error with all missing and misshapen tensors (first 8, then a count); tensors that nobody
-  // asked for are returned (and logged at -v).
+  // Call after the model is built: throws one Error with all missing and misshapen tensors (first 8, then a count);
+  // tensors that nobody asked for are returned (and logged at -v).
   std::vector<std::string> finish() const;
 
   struct Entry {
     std::string name, file;
-    std::string dtype;   // as in the file: "BF16"
+    std::string dtype;  // as in the file: "BF16"
     std::vector<Dim> shape;
     std::uint64_t bytes = 0;
   };
-  std::vector<Entry> entries() const;                       // all tensors, in file order: for `tapetum show`
-  Dim packed_bytes() const;                                 // packed so far
+  std::vector<Entry> entries() const;  // all tensors, in file order: for `tapetum show`
+  Dim packed_bytes() const;            // packed so far
   WeightType type() const;
 
  private:

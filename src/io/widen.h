@@ -1,4 +1,5 @@
-// Exact widening of 16-bit floats, in blocks that the compiler turns into vector code; checkpoints hold gigabytes of them.
+// Exact widening of 16-bit floats, in blocks that the compiler turns into vector code; checkpoints hold gigabytes of
+// them.
 #pragma once
 
 #include <cstddef>
@@ -7,10 +8,12 @@
 namespace tap {
 
 // `value` bits of bfloat16.
-inline float widen_bf16(std::uint16_t value) { return __builtin_bit_cast(float, static_cast<std::uint32_t>(value) << 16); }
+inline float widen_bf16(std::uint16_t value) {
+  return __builtin_bit_cast(float, static_cast<std::uint32_t>(value) << 16);
+}
 
-// `value` bits of IEEE half: the exponent is moved by a product with 2^112, which is exact for subnormals too; infinity and NaN would
-// not move far enough, so their exponent is set.
+// `value` bits of IEEE half: the exponent is moved by a product with 2^112, which is exact for subnormals too; infinity
+// and NaN would not move far enough, so their exponent is set.
 inline float widen_f16(std::uint16_t value) {
   const std::uint32_t sign = static_cast<std::uint32_t>(value & 0x8000u) << 16, rest = value & 0x7fffu;
   const auto moved = __builtin_bit_cast(std::uint32_t, __builtin_bit_cast(float, rest << 13) * 0x1p112f);

@@ -22,8 +22,9 @@ struct Stored {
 std::string file_of(const std::vector<Stored>& tensors) {
   std::string header = "{", data;
   for (const Stored& t : tensors) {
-    header += fmt::format("{}\"{}\":{{\"dtype\":\"{}\",\"shape\":[{}],\"data_offsets\":[{},{}]}}", header.size() > 1 ? "," : "", t.name, t.dtype,
-                          fmt::join(t.shape, ","), data.size(), data.size() + t.bytes.size());
+    header += fmt::format("{}\"{}\":{{\"dtype\":\"{}\",\"shape\":[{}],\"data_offsets\":[{},{}]}}",
+                          header.size() > 1 ? "," : "", t.name, t.dtype, fmt::join(t.shape, ","), data.size(),
+                          data.size() + t.bytes.size());
     data += t.bytes;
   }
   return safetensors_bytes(header + "}", data);
@@ -41,12 +42,16 @@ Stored f32(const std::string& name, const std::vector<Dim>& shape, float start =
 }
 
 Stored bits16(const std::string& name, const std::string& dtype, const std::vector<std::uint16_t>& bits) {
-  return {name, dtype, {static_cast<Dim>(bits.size())}, std::string(reinterpret_cast<const char*>(bits.data()), bits.size() * 2)};
+  return {name,
+          dtype,
+          {static_cast<Dim>(bits.size())},
+          std::string(reinterpret_cast<const char*>(bits.data()), bits.size() * 2)};
 }
 
 std::string index_of(const std::vector<std::pair<std::string, std::string>>& map, std::uint64_t total = 0) {
   std::string text = "{\"metadata\":{\"total_size\":" + std::to_string(total) + "},\"weight_map\":{";
-  for (std::size_t i = 0; i < map.size(); ++i) text += fmt::format("{}\"{}\":\"{}\"", i ? "," : "", map[i].first, map[i].second);
+  for (std::size_t i = 0; i < map.size(); ++i)
+    text += fmt::format("{}\"{}\":\"{}\"", i ? "," : "", map[i].first, map[i].second);
   return text + "}}";
 }
 
@@ -74,8 +79,10 @@ constexpr const char* second_shard = "model-00002-of-00002.safetensors";
 
 TEST_CASE("weights are found by scoped names and 16-bit floats are widened exactly") {
   const TempFolder folder;
-  folder.write("model.safetensors", file_of({f32("model.layers.0.norm.weight", {4}, 1), bits16("model.half", "F16", {0x3c00, 0x0001, 0xfc00, 0x7e00, 0x8000, 0xc500}),
-                                             bits16("model.brain", "BF16", {0x3f80, 0xff80, 0x0001})}));
+  folder.write("model.safetensors",
+               file_of({f32("model.layers.0.norm.weight", {4}, 1),
+                        bits16("model.half", "F16", {0x3c00, 0x0001, 0xfc00, 0x7e00, 0x8000, 0xc500}),
+                        bits16("model.brain", "BF16", {0x3f80, 0xff80, 0x0001})}));
   const Weights w = Weights::open(folder.path());
   const Weights layer = w / "model.layers" / 0;
   CHECK(layer.has("norm.weight"));
@@ -111,13 +118,16 @@ TEST_CASE("a tensor of more than one slice is widened whole") {
 
 TEST_CASE("missing and misshapen tensors come in one error and unused ones are listed") {
   const TempFolder folder;
-  folder.write("model.safetensors", file_of({f32("layers.3.self_attn.k_proj.weight", {320, 2}), f32("extra", {1}), {"ids", "I64", {1}, std::string(8, '\0')}}));
+  folder.write("model.safetensors", file_of({f32("layers.3.self_attn.k_proj.weight", {320, 2}),
+                                             f32("extra", {1}),
+                                             {"ids", "I64", {1}, std::string(8, '\0')}}));
   {
     const Weights w = Weights::open(folder.path());
     CHECK(w.finish() == std::vector<std::string>{"layers.3.self_attn.k_proj.weight", "extra", "ids"});
   }
   const Weights w = Weights::open(folder.path());
-  CHECK(w.tensor("layers.3.self_attn.k_proj.weight", {192, 2}).shape() == Shape{192, 2});  // zeros, so that building goes on
+  CHECK(w.tensor("layers.3.self_attn.k_proj.weight", {192, 2}).shape() ==
+        Shape{192, 2});  // zeros, so that building goes on
   CHECK(w.tensor("norm.weight", {8}).data<float>()[7] == 0.0f);
   CHECK(w.tensor("ids", {1}).defined());
   CHECK(w.tensor_or_undefined("extra", {2}).defined());
@@ -147,12 +157,14 @@ TEST_CASE("a config that fits no file stops early instead of collecting for ever
   }
   CHECK(contains(message, "layers.7.weight: missing, config wants [4]; and 992 more"));
   const Weights wide = Weights::open(folder.path());
-  CHECK_THROWS_WITH_AS(wide.tensor("embed", {2147483647, 960}), "model.safetensors: embed: missing, config wants [2147483647, 960]", Error);
+  CHECK_THROWS_WITH_AS(wide.tensor("embed", {2147483647, 960}),
+                       "model.safetensors: embed: missing, config wants [2147483647, 960]", Error);
 }
 
 TEST_CASE("a name is looked up as given and then through the prefix map") {
   const TempFolder folder;
-  folder.write("model.safetensors", file_of({f32("model.language_model.norm.weight", {2}, 5), f32("model.text_model.other", {1})}));
+  folder.write("model.safetensors",
+               file_of({f32("model.language_model.norm.weight", {2}, 5), f32("model.text_model.other", {1})}));
   const Weights w = Weights::open(folder.path(), {.prefix_map = {{"model.text_model.", "model.language_model."}}});
   CHECK((w / "model.text_model").tensor("norm.weight", {2}).data<float>()[0] == 5.0f);
   CHECK((w / "model.text_model").has("other"));
@@ -173,12 +185,15 @@ TEST_CASE("a sharded checkpoint reads like a single one") {
 TEST_CASE("[B04] an absent shard is named with the bytes missing") {
   const TempFolder folder;
   folder.write(first_shard, file_of({f32("a", {2})}));
-  folder.write("model.safetensors.index.json", index_of({{"a", first_shard}, {"b", second_shard}, {"c", second_shard}}, 32));
+  folder.write("model.safetensors.index.json",
+               index_of({{"a", first_shard}, {"b", second_shard}, {"c", second_shard}}, 32));
   const Error error = error_of(folder);
   CHECK(error.code() == ErrorCode::bad_file);
   CHECK(error.item() == second_shard);
-  CHECK(contains(error.message(), "model-00002-of-00002.safetensors: is not there, but model.safetensors.index.json lists 2 tensors in it "
-                                  "(1 of 2 shards missing, 24 bytes of 32)"));
+  CHECK(
+      contains(error.message(),
+               "model-00002-of-00002.safetensors: is not there, but model.safetensors.index.json lists 2 tensors in it "
+               "(1 of 2 shards missing, 24 bytes of 32)"));
 }
 
 TEST_CASE("[B04] a shard cut at 99 percent is named with the bytes missing") {
@@ -189,7 +204,8 @@ TEST_CASE("[B04] a shard cut at 99 percent is named with the bytes missing") {
   folder.write("model.safetensors.index.json", index_of({{"a", first_shard}, {"b", second_shard}}));
   const Error error = error_of(folder);
   CHECK(error.item() == second_shard);
-  CHECK(contains(error.message(), fmt::format("{}: {} bytes are missing", second_shard, whole.size() - whole.size() * 99 / 100)));
+  CHECK(contains(error.message(),
+                 fmt::format("{}: {} bytes are missing", second_shard, whole.size() - whole.size() * 99 / 100)));
 }
 
 TEST_CASE("[B04] index and shards must agree both ways") {
@@ -200,10 +216,13 @@ TEST_CASE("[B04] index and shards must agree both ways") {
     folder.write("model.safetensors.index.json", index);
     return error_of(folder).message();
   };
-  CHECK(contains(with_index(index_of({{"a", first_shard}, {"b", second_shard}, {"c", second_shard}})), "model-00002-of-00002.safetensors: c is not in it"));
-  CHECK(contains(with_index(index_of({{"a", first_shard}, {"b", first_shard}})), "model-00001-of-00002.safetensors: b is not in it"));
+  CHECK(contains(with_index(index_of({{"a", first_shard}, {"b", second_shard}, {"c", second_shard}})),
+                 "model-00002-of-00002.safetensors: c is not in it"));
+  CHECK(contains(with_index(index_of({{"a", first_shard}, {"b", first_shard}})),
+                 "model-00001-of-00002.safetensors: b is not in it"));
   folder.write(second_shard, file_of({f32("b", {2}), f32("z", {3})}));
-  CHECK(contains(with_index(index_of({{"a", first_shard}, {"b", second_shard}})), "model-00002-of-00002.safetensors: z is in it (12 bytes)"));
+  CHECK(contains(with_index(index_of({{"a", first_shard}, {"b", second_shard}})),
+                 "model-00002-of-00002.safetensors: z is in it (12 bytes)"));
   CHECK(contains(with_index(index_of({{"a", "../" + std::string(first_shard)}})), "weight_map.a is \"../model"));
   CHECK(contains(with_index(index_of({{"a", "pytorch_model.bin"}})), "want the name of a .safetensors file"));
   CHECK(contains(with_index("{}"), "weight_map is missing"));
@@ -224,7 +243,8 @@ TEST_CASE("a folder without safetensors says what it holds and what to do") {
   CHECK(contains(error_of(folder).message(), "save_file"));
   folder.write("adapter_model.safetensors", "x");
   folder.write("adapter_config.json", R"({"base_model_name_or_path": "org/base"})");
-  CHECK(contains(error_of(folder).message(), "adapter_model.safetensors is only an adapter; load its base model org/base"));
+  CHECK(contains(error_of(folder).message(),
+                 "adapter_model.safetensors is only an adapter; load its base model org/base"));
   CHECK_THROWS_WITH_AS(Weights::open(folder / "nowhere"), doctest::Contains("there is no such folder"), Error);
   CHECK_THROWS_WITH_AS(Weights::open(folder / "x-q4.gguf"), doctest::Contains("is not a folder"), Error);
 }
@@ -240,12 +260,16 @@ TEST_CASE("[B10] a link in a snapshot that leads out of its model's folder is re
 
   fs::create_directories(cache / "models--org--evil/snapshots/1");
   fs::create_symlink("../../../secret/model.safetensors", cache / "models--org--evil/snapshots/1/model.safetensors");
-  CHECK_THROWS_WITH_AS(Weights::open(cache / "models--org--evil/snapshots/1"),
-                       doctest::Contains("models--org--evil/snapshots/1/model.safetensors: is a link that leads out of its model's folder"), Error);
+  CHECK_THROWS_WITH_AS(
+      Weights::open(cache / "models--org--evil/snapshots/1"),
+      doctest::Contains(
+          "models--org--evil/snapshots/1/model.safetensors: is a link that leads out of its model's folder"),
+      Error);
   fs::create_directories(cache / "elsewhere");
   fs::create_directory_symlink(cache / "models--org--evil/snapshots/1", cache / "elsewhere/named");
   CHECK_THROWS_WITH_AS(Weights::open(cache / "elsewhere/named"), doctest::Contains("leads out"), Error);
 
-  fs::create_symlink(cache / "secret/model.safetensors", cache / "elsewhere/model.safetensors");  // a plain folder: the user's own link
+  fs::create_symlink(cache / "secret/model.safetensors",
+                     cache / "elsewhere/model.safetensors");  // a plain folder: the user's own link
   CHECK(Weights::open(cache / "elsewhere").has("a"));
 }
