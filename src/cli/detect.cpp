@@ -32,7 +32,7 @@ Json to_json(const std::string& path, const std::string& model, const Detections
 void save_drawing(const std::string& path, const Image& image, const Detections& found) {
   Image drawn = image;
   std::vector<DrawnBox> boxes;
-  for (const Detection& d : found.objects) boxes.push_back({d.box.x1, d.box.y1, d.box.x2, d.box.y2, d.label});
+  for (const Detection& d : found.objects) boxes.push_back({d.label, d.box.x1, d.box.y1, d.box.x2, d.box.y2, d.score});
   draw_boxes(drawn, boxes);
   write_file_atomic(path, std::span<const std::byte>(encode_png(drawn)));
 }

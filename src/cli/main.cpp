@@ -9,6 +9,7 @@
 #include "cli/commands.h"
 #include "cli/interrupt.h"
 #include "cli/output.h"
+#include "kernels/isa.h"
 
 namespace tap::cli {
 
@@ -66,6 +67,8 @@ int run(std::vector<std::string> words) {
     ExecContext context(static_cast<int>(options.threads));
     const ExecContext::Scope scope(context);
     const InterruptScope interrupts(context);
+    active_isa();   // a wrong TAPETUM_ISA is reported before any work
+    log::info("cpu: {}, {} threads", describe_isa(), context.threads());
     return command.run(options);
   } catch (const PipeClosed&) {
     return exit_failed;
