@@ -184,17 +184,27 @@ def compare(measured: dict[str, tuple[float, int]], reference: dict[str, tuple[f
     return wrong
 
 
-def agreement(answers: list[Answer], other_report: Path) -> str:
+def read_answers(report: Path) -> dict[tuple[int, str], str]:
+    """What a report's program answered, by seed and question."""
+    try:
+        return {(a["seed"], a["question"]): a["got"] for a in json.loads(report.read_text())["answers"]}
+    except OSError as error:
+        raise ExamError(f"{report}: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError):
+        raise ExamError(f"{report}: not a report of this exam") from None
+
+
+def agreement(answers: list[Answer], other: dict[tuple[int, str], str]) -> str:
     """How many answers are the same, letter by letter, as in another report."""
-    other = {(a["seed"], a["question"]): a["got"] for a in json.loads(other_report.read_text())["answers"]}
     shared = [(a.got, other[a.seed, a.question]) for a in answers if (a.seed, a.question) in other]
     same = sum(got == before for got, before in shared)
-    return f"{same} of {len(shared)} answers are the same as in {other_report}"
+    return f"{same} of {len(shared)} answers are the same as in the other report"
 
 
 def run_exam(engine: Engine, scenes: int, jobs: int, tolerance: float, report: Path | None,
              against: Path | None) -> int:
     """Holds the exam; 0 when every share with enough questions is within tolerance of its reference, else 1."""
+    other = read_answers(against) if against else None
     answers = examine(engine, scenes, jobs)
     measured = shares(answers)
     if report:
@@ -211,8 +221,8 @@ def run_exam(engine: Engine, scenes: int, jobs: int, tolerance: float, report: P
         print(f"not compared: the reference figures are of {REFERENCE_SCENES} scenes")
     mean = sum(a.score for a in answers) / max(1, len(answers))
     print(f"{'all':18} {mean:6.2f} {len(answers):5}")
-    if against:
-        print(agreement(answers, against))
+    if other is not None:
+        print(agreement(answers, other))
     for line in wrong:
         print(f"scenes exam: {line}", file=sys.stderr)
     return 1 if wrong else 0

@@ -1,4 +1,4 @@
-"""Names that the scenes use: colours, kinds of things, words. Their order is part of the contract: draws pick by place."""
+"""Colours, kinds of things and words of the scenes. Their order is part of the contract: draws pick by place."""
 from __future__ import annotations
 
 Rgb = tuple[int, int, int]
@@ -9,7 +9,8 @@ COLORS: dict[str, Rgb] = {
     "pink": (245, 130, 180), "brown": (125, 80, 40), "gray": (130, 130, 130)}
 
 SHAPES = ["circle", "square", "triangle", "star", "hexagon", "diamond", "cross", "heart"]
-THINGS = ["bird", "house", "tree", "sun", "car", "cat", "fish", "flower", "boat", "person", "cloud", "cup", "ball", "key"]
+THINGS = ["bird", "house", "tree", "sun", "car", "cat", "fish", "flower", "boat", "person", "cloud", "cup", "ball",
+          "key"]
 HAZARDS = ["knife", "gun", "bomb", "skull"]
 LABELS = ["background"] + SHAPES + THINGS + HAZARDS + ["roof", "bar", "button", "text"]
 

@@ -68,7 +68,8 @@ def draw_buttons(canvas: Canvas, words: list[str], accent: Rgb, rng: random.Rand
         canvas.rectangle(box, fill, (120, 125, 135), radius=rng.choice([0, 5, 10]))
         canvas.label("button", "", box)
         width = canvas.text_width(word, BUTTON_TEXT_PX, SANS)
-        canvas.text(x + (w - width) / 2, y + h / 2 - BUTTON_TEXT_PX * 0.6, word, BUTTON_TEXT_PX, readable_on(fill), SANS)
+        canvas.text(x + (w - width) / 2, y + h / 2 - BUTTON_TEXT_PX * 0.6, word, BUTTON_TEXT_PX, readable_on(fill),
+                    SANS)
         items.append((word, box))
         y += h + rng.uniform(8, 20)
         if y > SIZE - 44:
