@@ -2,6 +2,7 @@
 
 #include <bit>
 #include <cstdlib>
+#include <limits>
 
 #include <sys/mman.h>
 
@@ -32,18 +33,25 @@ std::size_t Arena::size_class(std::size_t bytes) {
 }
 
 void* Arena::allocate(std::size_t bytes) {
+  if (bytes > std::numeric_limits<std::size_t>::max() / 2)  // its class would wrap
+    fail(ErrorCode::out_of_memory, "out of memory: {} bytes", bytes);
   const std::size_t size = size_class(bytes);
   const std::lock_guard lock(mutex_);
-  if (fail_after_ != 0 && --fail_after_ == 0) fail(ErrorCode::out_of_memory, "out of memory: {} bytes (injected)", size);
-  auto& blocks = kept_[size];
+  if (fail_after_ != 0 && --fail_after_ == 0)
+    fail(ErrorCode::out_of_memory, "out of memory: {} bytes (injected)", size);
   void* block;
-  if (!blocks.empty()) {
-    block = blocks.back();
-    blocks.pop_back();
+  if (const auto kept = kept_.find(size); kept != kept_.end() && !kept->second.empty()) {
+    block = kept->second.back();
+    kept->second.pop_back();
     stats_.kept_bytes -= size;
   } else {
     block = from_system(size);
-    if (!block) fail(ErrorCode::out_of_memory, "out of memory: {} more bytes wanted, {} in use", size, stats_.in_use_bytes);
+    if (!block && stats_.kept_bytes > 0) {  // blocks of other sizes are in the way
+      give_back();
+      block = from_system(size);
+    }
+    if (!block)
+      fail(ErrorCode::out_of_memory, "out of memory: {} more bytes wanted, {} in use", size, stats_.in_use_bytes);
     ++stats_.system_allocations;
   }
   stats_.in_use_bytes += size;
@@ -65,6 +73,10 @@ void Arena::release(void* block, std::size_t bytes) noexcept {
 
 void Arena::trim() noexcept {
   const std::lock_guard lock(mutex_);
+  give_back();
+}
+
+void Arena::give_back() noexcept {
   for (auto& [size, blocks] : kept_)
     for (void* block : blocks) std::free(block);
   kept_.clear();

@@ -34,6 +34,7 @@ class Arena {
 
  private:
   static std::size_t size_class(std::size_t bytes);
+  void give_back() noexcept;  // the mutex is held
   mutable std::mutex mutex_;
   std::unordered_map<std::size_t, std::vector<void*>> kept_;
   Stats stats_;

@@ -56,7 +56,7 @@ int available_threads(const char* cgroup_root) {
   int cpus = 1;
   if (::sched_getaffinity(0, sizeof set, &set) == 0) cpus = std::max(1, CPU_COUNT(&set));
   const auto cap = [&](double quota) {
-    if (quota > 0) cpus = std::min(cpus, std::max(1, static_cast<int>(std::ceil(quota))));
+    if (quota > 0 && quota < cpus) cpus = std::max(1, static_cast<int>(std::ceil(quota)));
   };
   cap(cgroup_quota(cgroup_root));
   std::string folder = own_cgroup();

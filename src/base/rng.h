@@ -9,7 +9,9 @@ namespace tap {
 
 class Rng {
  public:
-  explicit Rng(std::uint64_t seed, std::uint64_t stream = 0) : seed_(seed), stream_(stream) {}
+  // `block`: where to begin, in blocks of four draws.
+  explicit Rng(std::uint64_t seed, std::uint64_t stream = 0, std::uint64_t block = 0)
+      : seed_(seed), stream_(stream), counter_(block) {}
 
   std::uint32_t next_u32() {
     if (used_ == 4) {
@@ -36,7 +38,7 @@ class Rng {
     }
     return c;
   }
-  std::uint64_t seed_, stream_, counter_ = 0;
+  std::uint64_t seed_, stream_, counter_;
   std::array<std::uint32_t, 4> block_{};
   unsigned used_ = 4;
 };

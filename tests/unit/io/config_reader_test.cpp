@@ -2,7 +2,7 @@
 
 #include <doctest/doctest.h>
 
-#include "temp_folder.h"
+#include "support/temp_folder.h"
 
 using namespace tap;
 using test::TempFolder;

@@ -7,7 +7,7 @@
 
 #include "base/clock.h"
 #include "base/rng.h"
-#include "temp_folder.h"
+#include "support/temp_folder.h"
 
 using namespace tap;
 using test::safetensors_bytes;

@@ -5,7 +5,7 @@
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 
-#include "temp_folder.h"
+#include "support/temp_folder.h"
 
 using namespace tap;
 using test::safetensors_bytes;
