@@ -207,7 +207,7 @@ StreamDecoder::~StreamDecoder() = default;
 std::string StreamDecoder::push(TokenId id) {
   std::string out;
   const Tokenizer::Impl& impl = *state_->impl;
-  if (impl.knows(id) && !(state_->skip_special && impl.is_special(id))) state_->chain.push(impl.text(id), out);
+  if (impl.knows(id) && !(state_->skip_special && impl.is_special(id))) state_->chain.push(impl.decoded_text(id), out);
   return out;
 }
 
@@ -221,7 +221,7 @@ std::string Tokenizer::decode(std::span<const TokenId> ids, bool skip_special) c
   std::string out;
   DecodeChain chain(impl_->decode_steps);
   for (const TokenId id : ids)
-    if (impl_->knows(id) && !(skip_special && impl_->is_special(id))) chain.push(impl_->text(id), out);
+    if (impl_->knows(id) && !(skip_special && impl_->is_special(id))) chain.push(impl_->decoded_text(id), out);
   chain.finish(out);
   return out;
 }

@@ -20,7 +20,7 @@ class TokenRegex {
   // Refuses what PCRE2 would read differently: class intersection (&&), nested classes, \h, inline (?m).
   static Result<TokenRegex> compile(std::string_view pattern, std::string_view where);
   // All matches from left to right, empty ones included. Throws Error(limit) when the expression backtracks without end
-  // (a million match steps at one place, or 200 million in all).
+  // (100 million match steps at one place, or 400 million in all).
   void find_all(std::string_view valid_utf8, std::vector<TextRange>& matches) const;
 
  private:

@@ -51,7 +51,7 @@ void Tokenizer::Impl::add_token(AddedToken token, std::string_view content, std:
            uni::quoted(content));
     case Vocab::Added::text_taken:
       fail(ErrorCode::bad_file, "{}.content: {} has both id {} and {}", where, uni::quoted(content), added_texts.find(content), token.id);
-    case Vocab::Added::done: added.push_back(token);
+    case Vocab::Added::done: added.push_back(std::move(token));
   }
 }
 
@@ -59,11 +59,12 @@ void Tokenizer::Impl::finish() {
   std::sort(added.begin(), added.end(), [](const AddedToken& a, const AddedToken& b) { return a.id < b.id; });
   std::vector<bool> blocked;
   for (std::size_t i = 0; i < added.size(); ++i) {
-    const AddedToken& token = added[i];
+    AddedToken& token = added[i];
     const std::string_view content = added_texts.text(token.id);
     if (token.normalized) {
       const std::string normal = normalize(normalizers, content);
       if (!normal.empty()) normalized_trie.add(normal, static_cast<TokenId>(i));
+      token.decoded = normal;
     } else {
       raw_trie.add(content, static_cast<TokenId>(i));
     }

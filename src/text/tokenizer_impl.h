@@ -24,6 +24,7 @@ struct WordLevel {
 struct AddedToken {
   TokenId id = -1;
   bool special = false, single_word = false, left_strip = false, right_strip = false, normalized = false;
+  std::string decoded;  // how a normalized token reads when decoded (tokenizers 0.23): its normal form; else empty
 };
 
 struct Tokenizer::Impl {
@@ -44,6 +45,10 @@ struct Tokenizer::Impl {
   }
   bool knows(TokenId id) const { return added_texts.has(id) || vocab().has(id); }
   std::string_view text(TokenId id) const { return added_texts.has(id) ? added_texts.text(id) : vocab().text(id); }
+  std::string_view decoded_text(TokenId id) const {
+    const AddedToken* token = find_added(id);
+    return token && !token->decoded.empty() ? std::string_view(token->decoded) : text(id);
+  }
   const AddedToken* find_added(TokenId id) const;
   bool is_special(TokenId id) const {
     const AddedToken* token = find_added(id);

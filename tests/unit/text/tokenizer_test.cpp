@@ -4,7 +4,7 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <filesystem>
+#include <limits>
 
 #include "base/file.h"
 #include "io/json.h"
@@ -59,26 +59,89 @@ TEST_CASE("all nine reference tokenizers encode and decode as their references")
   CHECK(rows > 450);
 }
 
-// tools/tokenizers/random_texts.py writes the file; TAPETUM_RANDOM_TEXTS names a larger one.
+// tools/tokenizers/random_texts.py writes such files; TAPETUM_RANDOM_TEXTS names a larger one.
 TEST_CASE("random Unicode texts encode and decode as their references") {
   const char* other = std::getenv("TAPETUM_RANDOM_TEXTS");
-  const Json expected = json_file(other ? other : kData + "random.json");
+  const std::vector<std::string> files =
+      other ? std::vector<std::string>{other} : std::vector<std::string>{kData + "random.json", kData + "variants.json"};
   std::size_t compared = 0;
-  for (const auto& [name, folder] : expected["folders"].items()) {
-    CAPTURE(name);
-    const auto path = folder["path"].get<std::string>();
-    const Tokenizer tokenizer = Tokenizer::load(path.starts_with('/') ? path : kData + path).value();
-    int wrong = 0;
-    for (std::size_t i = 0; i < expected["texts"].size(); ++i) {
-      const auto text = expected["texts"][i].get<std::string>();
-      const auto ids = tokenizer.encode(text);
-      if (hex_digests(ids, tokenizer.decode(ids)) != folder["rows"][i].get<std::string>() && wrong++ < 5) {
-        CAPTURE(i);
-        FAIL_CHECK(Json(text).dump(-1, ' ', true));
+  for (const std::string& file : files) {
+    const Json expected = json_file(file);
+    for (const auto& [name, folder] : expected["folders"].items()) {
+      CAPTURE(name);
+      const auto path = folder["path"].get<std::string>();
+      const Tokenizer tokenizer = Tokenizer::load(path.starts_with('/') ? path : kData + path).value();
+      int wrong = 0;
+      for (std::size_t i = 0; i < expected["texts"].size(); ++i) {
+        const auto text = expected["texts"][i].get<std::string>();
+        const auto ids = tokenizer.encode(text);
+        if (hex_digests(ids, tokenizer.decode(ids)) != folder["rows"][i].get<std::string>() && wrong++ < 5) {
+          CAPTURE(i);
+          FAIL_CHECK(Json(text).dump(-1, ' ', true));
+        }
+        ++compared;
       }
-      ++compared;
+      CHECK(wrong == 0);
     }
-    CHECK(wrong == 0);
   }
-  CHECK(compared >= 250 * 9);
+  CHECK(compared >= 4000);
+}
+
+TEST_CASE("post-processors of every kind add their tokens around the text") {
+  const auto ends = [](const std::string& folder) {
+    const auto ids = Tokenizer::load(kData + folder).value().encode("the", true);
+    return std::pair{ids.front(), ids.back()};
+  };
+  CHECK(ends("variants/gpt2_prefix") == std::pair{65, 64});  // Roberta: cls text sep
+  CHECK(ends("variants/word_level") == std::pair{1, 2});     // Bert
+  CHECK(Tokenizer::load(kData + "variants/llama2").value().encode("", true) == std::vector<TokenId>{1});
+}
+
+TEST_CASE("the nano tokenizer loads and reads its own answers back") {
+  const Tokenizer nano = Tokenizer::load(std::string(TAPETUM_SOURCE_DIR) + "/data/nano").value();
+  const std::string text = "<|im_start|>User:<image>What is on the roof?<end_of_utterance>\nAssistant: a bird at <loc_0>";
+  CHECK(nano.decode(nano.encode(text)) == text);
+  CHECK(nano.is_special(nano.id_of("<image>").value()));
+}
+
+TEST_CASE("ids outside the vocabulary decode to nothing and have no text") {
+  for (const std::string& name : folders()) {
+    const Tokenizer tokenizer = Tokenizer::load(kData + name).value();
+    const auto past = static_cast<TokenId>(tokenizer.size());
+    for (const TokenId id : {TokenId{-1}, past, TokenId{1 << 30}, std::numeric_limits<TokenId>::min(), std::numeric_limits<TokenId>::max()}) {
+      CHECK(tokenizer.decode(std::vector<TokenId>{id}).empty());
+      CHECK(tokenizer.bytes_of(id).empty());
+      CHECK(tokenizer.token_text(id).empty());
+      CHECK_FALSE(tokenizer.is_special(id));
+      CHECK_FALSE(tokenizer.is_added(id));
+    }
+    CHECK_FALSE(tokenizer.token_text(past - 1).empty());
+    CHECK(tokenizer.id_of(tokenizer.token_text(past - 1)) == past - 1);
+    CHECK_FALSE(tokenizer.id_of("no such token at all").has_value());
+  }
+}
+
+TEST_CASE("special tokens vanish from decoded text only when asked") {
+  const Tokenizer tokenizer = Tokenizer::load(kData + "qwen").value();
+  const auto ids = tokenizer.encode("<|im_start|>a<tool_call>b<|im_end|>");
+  CHECK(tokenizer.decode(ids, true) == "a<tool_call>b");  // an added token that is not special stays
+  CHECK(tokenizer.decode(ids, false) == "<|im_start|>a<tool_call>b<|im_end|>");
+}
+
+TEST_CASE("bytes of a token are what it stands for") {
+  const Tokenizer qwen = Tokenizer::load(kData + "qwen").value();
+  const auto ids = qwen.encode("\u65e5 a");
+  std::string bytes;
+  for (const TokenId id : ids) bytes += qwen.bytes_of(id);
+  CHECK(bytes == "\u65e5 a");
+  const Tokenizer gemma = Tokenizer::load(kData + "gemma3").value();
+  CHECK(gemma.bytes_of(gemma.id_of("<0xE6>").value()) == "\xE6");
+  CHECK(gemma.bytes_of(gemma.id_of("\u2581\u2581").value()) == "  ");
+}
+
+TEST_CASE("a folder without a tokenizer says which files it looked for") {
+  const auto result = Tokenizer::load(kData);
+  REQUIRE_FALSE(result.ok());
+  CHECK(result.error().code() == tap::ErrorCode::not_found);
+  CHECK(result.error().message().find("no tokenizer.json and no tiktoken.model") != std::string::npos);
 }
