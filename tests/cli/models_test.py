@@ -108,7 +108,7 @@ class Folders(Case):
         for path, value in [
             ("text_config.hidden_size", 0), ("text_config.num_attention_heads", 7), ("text_config.num_hidden_layers", -1), ("vision_config.patch_size", 0),
             ("text_config.vocab_size", 2**31), ("text_config.rope_theta", "x"), ("text_config.num_key_value_heads", 2), ("scale_factor", 0),
-            ("text_config.hidden_size", 190), ("text_config.num_hidden_layers", 10**9), ("text_config.hidden_act", "relu"), ("vision_config.image_size", 161),
+            ("text_config.hidden_size", 190), ("text_config.num_hidden_layers", 10**9), ("text_config.hidden_act", "relu"), ("vision_config.image_size", 8),
             ("text_config.hidden_size", "192"), ("text_config.rms_norm_eps", -1), ("text_config.max_position_embeddings", 0),
         ]:
             changed = json.loads(json.dumps(config))
@@ -119,7 +119,8 @@ class Folders(Case):
             at[key] = value
             folder = self.copy(**{"config.json": json.dumps(changed)})
             with self.subTest(path=path, value=value):
-                self.bad("-m", folder, ROOF, "x", says=[key])
+                # Where head_dim stands alone, a wrong width shows first in the weights' shapes.
+                self.bad("-m", folder, ROOF, "x", says=["config wants"] if value in (7, 190) else [key])
             shutil.rmtree(folder)
 
     def test_B03_offsets_that_do_not_fit(self):

@@ -85,7 +85,7 @@ class TokenizeAndRender(Case):
 
     def test_ids_outside_the_vocabulary_are_refused(self):
         self.bad("tokenize", NANO, "99999999", "--decode", says=["99999999", "token id"])
-        self.bad("tokenize", NANO, "-3", "--decode", code=2)
+        self.bad("tokenize", NANO, "-3", "--decode", says=["-3", "token id"])
 
     def test_render_is_exact(self):
         messages = {"messages": [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Hi"}]}], "add_generation_prompt": True}
