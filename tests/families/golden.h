@@ -1,0 +1,94 @@
+// Golden folders as tests read them: a manifest, a checkpoint, cases with tensors.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "base/file.h"
+#include "io/safetensors.h"
+#include "runtime/session.h"
+
+namespace tap::golden {
+
+inline const std::string root = TAPETUM_SOURCE_DIR "/tests/families";
+
+struct Case {
+  std::string name;
+  Json entry;              // of the manifest
+  std::shared_ptr<const Safetensors> tensors;
+  bool has(std::string_view tensor) const { return tensors->find(tensor) != nullptr; }
+  Tensor read(std::string_view tensor) const { return tensors->read(tensor); }
+  // A leading batch axis of 1 is dropped.
+  Tensor single(std::string_view tensor) const {
+    const Tensor t = read(tensor);
+    std::vector<Dim> dims(t.shape().dims().begin() + 1, t.shape().dims().end());
+    return t.reshape(Shape(dims));
+  }
+  std::vector<TokenId> ids(std::string_view tensor) const {
+    std::vector<TokenId> out;
+    const Tensor t = read(tensor);
+    for (const std::int64_t id : t.values<std::int64_t>()) out.push_back(static_cast<TokenId>(id));
+    return out;
+  }
+  std::shared_ptr<const Image> image(const std::string& tensor) const {
+    const Tensor t = read(tensor);  // [h, w, 3]
+    auto image = std::make_shared<Image>(t.dim(1), t.dim(0));
+    std::copy_n(t.data<std::uint8_t>(), t.elements(), image->pixels.begin());
+    return image;
+  }
+  std::vector<std::shared_ptr<const Image>> images() const {
+    std::vector<std::shared_ptr<const Image>> all;
+    for (const Json& tensor : entry.value("images", Json::array())) all.push_back(image(tensor.get<std::string>()));
+    return all;
+  }
+};
+
+struct Folder {
+  std::string name, checkpoint;
+  float tolerance = 0;
+  std::vector<Case> cases;
+};
+
+inline std::vector<Folder> folders() {
+  std::vector<Folder> all;
+  for (const auto& entry : std::filesystem::directory_iterator(root)) {
+    const std::string path = entry.path().string();
+    if (!file_exists(path + "/manifest.json")) continue;
+    const Json manifest = Json::parse(read_file(path + "/manifest.json", 1 << 22).value());
+    if (!manifest.contains("checkpoint")) continue;
+    Folder folder{entry.path().filename().string(), path + "/" + manifest["checkpoint"].get<std::string>(), manifest["max_abs_tolerance"].get<float>(), {}};
+    for (const Json& one : manifest["cases"])
+      folder.cases.push_back({one["name"].get<std::string>(), one, std::make_shared<const Safetensors>(Safetensors::open(path + "/" + one["file"].get<std::string>()).value())});
+    all.push_back(std::move(folder));
+  }
+  std::sort(all.begin(), all.end(), [](const Folder& a, const Folder& b) { return a.name < b.name; });
+  return all;
+}
+
+inline std::unique_ptr<Model> load(const Folder& folder, Dtype dtype = Dtype::f32, const Json& processor_options = {}) {
+  LoadOptions options;
+  options.dtype = dtype;
+  options.processor_options = processor_options;
+  return load_model(folder.checkpoint, options);
+}
+
+inline double max_abs(const Tensor& a, const Tensor& b) {
+  if (a.elements() != b.elements()) return INFINITY;
+  double worst = 0;
+  for (Dim i = 0; i < a.elements(); ++i) {
+    const double d = std::abs(static_cast<double>(a.data<float>()[i]) - static_cast<double>(b.data<float>()[i]));
+    worst = std::isnan(d) ? INFINITY : std::max(worst, d);
+  }
+  return worst;
+}
+
+// Embeddings of a case's ids, its own picture rows in their slots.
+inline Tensor embedded(const Model& model, const Prompt& prompt, const Tensor& features) {
+  Tensor x = model.network().embed(prompt.ids);
+  return prompt.slots.empty() ? x : ops::put_rows(x, prompt.slots, features);
+}
+
+}  // namespace tap::golden

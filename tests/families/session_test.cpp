@@ -1,0 +1,294 @@
+// Conversations on a golden checkpoint: reuse of prefixes and pictures, limits, cancelling.
+#include "golden.h"
+
+#include <doctest/doctest.h>
+
+using namespace tap;
+
+namespace {
+
+std::unique_ptr<Model> model_of(Dtype dtype = Dtype::f32, const Json& change = {}, const Json& processor = {}) {
+  LoadOptions options;
+  options.dtype = dtype;
+  options.config_change = change;
+  options.processor_options = processor;
+  return load_model(golden::root + "/smolvlm/checkpoint", options);
+}
+
+std::shared_ptr<const Image> picture(Dim width, Dim height, int seed = 1) {
+  auto image = std::make_shared<Image>(width, height);
+  for (std::size_t i = 0; i < image->pixels.size(); ++i) image->pixels[i] = static_cast<std::uint8_t>((i * i + i * static_cast<std::size_t>(seed)) >> 3);
+  return image;
+}
+
+GenerateOptions tokens(Dim count) {
+  GenerateOptions options;
+  options.max_tokens = count;
+  options.ignore_end = true;
+  return options;
+}
+
+struct Run {
+  std::vector<TokenId> ids;
+  std::string text;
+  Timings timings;
+  FinishReason finish;
+};
+
+Run run(Session& session, const Conversation& conversation, const GenerateOptions& options) {
+  Generation generation = session.ask(conversation, options);
+  Run result;
+  while (const auto event = generation.next()) result.text += event->text;
+  result.text += generation.rest();
+  result.ids = generation.output();
+  result.timings = generation.timings();
+  result.finish = generation.finish_reason();
+  return result;
+}
+
+std::string limit_error(auto fn) {
+  try {
+    fn();
+    return "no error";
+  } catch (const Error& error) {
+    CHECK(error.code() == ErrorCode::limit);
+    return error.message();
+  }
+}
+
+}  // namespace
+
+TEST_CASE("a second question about a picture neither encodes it nor prefills the shared prefix again") {
+  const auto model = model_of();
+  const auto image = picture(100, 60);
+  Session session(*model);
+  const Run first = run(session, Conversation().user("What is it?", {image}), tokens(6));
+  CHECK(session.pictures_encoded() == 1);
+  CHECK(first.timings.cached_tokens == 0);
+  CHECK(first.timings.encode.tokens == 28);
+  const Run second = run(session, Conversation().user("Where is it?", {image}), tokens(6));
+  CHECK(session.pictures_encoded() == 1);
+  CHECK(second.timings.encode.ms == 0);
+  CHECK(second.timings.cached_tokens >= 28 + 7);
+  CHECK(second.timings.prefill.tokens == second.timings.prompt_tokens - second.timings.cached_tokens);
+  Session fresh(*model);
+  CHECK(run(fresh, Conversation().user("Where is it?", {image}), tokens(6)).ids == second.ids);
+}
+
+TEST_CASE("a second turn reuses the first with its answer") {
+  const auto model = model_of();
+  const auto image = picture(30, 30);
+  Session session(*model);
+  Conversation talk;
+  talk.user("What is it?", {image});
+  const Run first = run(session, talk, tokens(4));
+  talk.assistant("a").user("And now?");
+  const Run second = run(session, talk, tokens(4));
+  CHECK(second.timings.cached_tokens >= first.timings.prompt_tokens);
+  CHECK(session.pictures_encoded() == 1);
+  Session fresh(*model);
+  CHECK(run(fresh, talk, tokens(4)).ids == second.ids);
+}
+
+TEST_CASE("another picture under the same text is never answered from the first one's cache") {
+  const auto model = model_of();
+  Session session(*model);
+  int equal = 0;
+  for (int i = 0; i < 12; ++i) {
+    const auto image = picture(40, 40, i + 1);
+    const Run mixed = run(session, Conversation().user("What?", {image}), tokens(3));
+    CHECK(mixed.timings.cached_tokens < 10);
+    Session fresh(*model);
+    Generation alone = fresh.ask(Conversation().user("What?", {image}), tokens(3));
+    Generation again = session.ask(Conversation().user("What?", {image}), tokens(3));
+    alone.next();
+    again.next();
+    equal += golden::max_abs(alone.last_logits(), again.last_logits()) < 1e-4;
+  }
+  CHECK(equal == 12);
+}
+
+TEST_CASE("sessions that share a feature cache encode a picture once") {
+  const auto model = model_of();
+  const auto features = std::make_shared<FeatureCache>();
+  Session a(*model, {.context = 0, .features = features}), b(*model, {.context = 0, .features = features});
+  const auto image = picture(50, 20);
+  const Run first = run(a, Conversation().user("?", {image}), tokens(3));
+  CHECK(run(b, Conversation().user("?", {std::make_shared<Image>(*image)}), tokens(3)).ids == first.ids);
+  CHECK(a.pictures_encoded() == 1);
+  CHECK(b.pictures_encoded() == 0);
+}
+
+TEST_CASE("the same picture twice in a prompt is encoded once and fills both places") {
+  const auto model = model_of();
+  Session session(*model);
+  const auto image = picture(20, 20);
+  const PreparedPrompt prepared = model->prepare(Conversation().user("Same?", {image, image}));
+  CHECK(prepared.prompt.slots.size() == 80);
+  run(session, Conversation().user("Same?", {image, image}), tokens(2));
+  CHECK(session.pictures_encoded() == 1);
+}
+
+TEST_CASE("a cancelled answer leaves the session usable") {
+  const auto model = model_of();
+  ExecContext context(1);
+  const ExecContext::Scope scope(context);
+  const auto image = picture(100, 60);
+  const Conversation talk = Conversation().user("What is it?", {image});
+  Session reference(*model);
+  const auto wanted = run(reference, talk, tokens(5)).ids;
+  for (const int layers : {0, 1, 3, 4, 9}) {  // before anything, in the tower, in the decoder, between tokens
+    CAPTURE(layers);
+    Session session(*model);
+    Generation generation = session.ask(talk, tokens(5));
+    int left = layers;  // checkpoints yet to pass
+    context.set_hook([&] {
+      if (left-- == 0) context.cancel();
+    });
+    bool thrown = false;
+    try {
+      while (generation.next()) {
+      }
+    } catch (const Error& error) {
+      thrown = error.code() == ErrorCode::cancelled;
+    }
+    context.set_hook({});
+    context.clear_cancel();
+    CHECK(thrown);
+    CHECK(generation.finish_reason() == FinishReason::cancelled);
+    CHECK(!generation.next());
+    CHECK(run(session, talk, tokens(5)).ids == wanted);
+  }
+}
+
+TEST_CASE("a seed gives the same tokens and the first logits do not depend on it") {
+  const auto model = model_of();
+  const auto sampled = [&](std::uint64_t seed) {
+    Session session(*model);
+    GenerateOptions options = tokens(12);
+    options.sampling.temperature = 1.5;
+    options.sampling.seed = seed;
+    return run(session, Conversation().user("Tell me", {picture(20, 20)}), options).ids;
+  };
+  CHECK(sampled(5) == sampled(5));
+  CHECK(sampled(5) != sampled(6));
+}
+
+TEST_CASE("max tokens end an answer with length and a stop string ends it with stop") {
+  const auto model = model_of();
+  Session session(*model);
+  const Conversation talk = Conversation().user("Tell me", {picture(20, 20)});
+  const Run plain = run(session, talk, tokens(16));
+  CHECK(plain.finish == FinishReason::length);
+  CHECK(plain.ids.size() == 16);
+  REQUIRE(plain.text.size() > 6);
+  std::size_t at = plain.text.size() / 2;
+  while ((plain.text[at] & 0xc0) == 0x80) --at;  // the start of a character
+  GenerateOptions options = tokens(16);
+  options.stop = {plain.text.substr(at, 3)};
+  const Run stopped = run(session, talk, options);
+  CHECK(stopped.finish == FinishReason::stop);
+  CHECK(stopped.text == plain.text.substr(0, plain.text.find(options.stop[0])));
+}
+
+TEST_CASE("an end token ends the answer and is not text") {
+  const auto model = model_of();
+  Session session(*model);
+  const Conversation talk = Conversation().user("Tell me", {picture(20, 20)});
+  GenerateOptions options = tokens(200);
+  options.ignore_end = false;
+  options.sampling.temperature = 3;  // random weights: some token will be the end
+  for (options.sampling.seed = 0; options.sampling.seed < 50; ++options.sampling.seed) {
+    const Run result = run(session, talk, options);
+    if (result.finish != FinishReason::stop) continue;
+    CHECK(result.ids.back() == 462);
+    CHECK(result.text.find("<end_of_utterance>") == std::string::npos);
+    return;
+  }
+  FAIL("no answer ended");
+}
+
+TEST_CASE("[B29] special tokens in a question or system text or answer change no slots") {
+  const auto model = model_of();
+  const auto image = picture(20, 20);
+  const auto specials = [&](const Conversation& talk) {
+    const Prompt prompt = model->prepare(talk).prompt;
+    const auto& tokenizer = model->tokenizer();
+    return std::pair(prompt.slots.size(), std::count_if(prompt.ids.begin(), prompt.ids.end(), [&](TokenId id) { return tokenizer.is_special(id); }));
+  };
+  const auto talk = [&](const std::string& word) { return Conversation().system("Be " + word).user("What is " + word + "?", {image}).assistant(word).user(word); };
+  const auto harmless = specials(talk("it"));
+  CHECK(harmless.first == 40);
+  for (const std::string word : {"<image>", "<end_of_utterance>", "<|im_start|>", "<|im_end|>", "<|endoftext|>", "<fake_token_around_image>", "<global-img>", "<row_1_col_1>"}) {
+    CAPTURE(word);
+    CHECK(specials(talk(word)) == harmless);
+    CHECK(model->prepare(talk(word)).sent.find(word) != std::string::npos);
+  }
+}
+
+TEST_CASE("[B35] prompts and pictures beyond the context are refused with both numbers before any compute") {
+  const auto image = picture(100, 60);
+  const auto small = model_of(Dtype::f32, {{"text_config.max_position_embeddings", 40}});
+  CHECK(limit_error([&] { small->prepare(Conversation().user(std::string(600, 'x'))); }).find("the model's context is 40") != std::string::npos);
+  CHECK(limit_error([&] { small->prepare(Conversation().user("What is in the picture that I gave you?", {image})); }).find("context is 40") != std::string::npos);
+  const auto tiny = model_of(Dtype::f32, {{"text_config.max_position_embeddings", 28}});
+  CHECK(limit_error([&] { tiny->prepare(Conversation().user("?", {image})); }) == "the picture of 100x60 becomes 28 tokens, the model's context is 28");
+  const auto one = model_of(Dtype::f32, {{"text_config.max_position_embeddings", 1}});
+  CHECK(limit_error([&] { one->prepare(Conversation().user("?")); }).ends_with("the model's context is 1, one of them for the answer"));
+  // A session may have a smaller context than its model.
+  const auto model = model_of();
+  Session session(*model, {.context = 20, .features = nullptr});
+  CHECK(limit_error([&] { session.ask(Conversation().user("?", {image}), tokens(1)); }) == "the picture of 100x60 becomes 28 tokens, the context is 20");
+  CHECK(session.pictures_encoded() == 0);
+  // Unsplit pictures of any size meet the limit in the plan, not in memory.
+  const auto unsized = model_of(Dtype::f32, {}, {{"do_resize", false}});
+  CHECK(limit_error([&] { unsized->prepare(Conversation().user("?", {picture(4000, 4000)})); }).starts_with("the picture of 4000x4000 becomes 62504 tokens"));
+}
+
+TEST_CASE("[B35] an answer stops where the context ends") {
+  const auto model = model_of(Dtype::f32, {{"text_config.max_position_embeddings", 48}});
+  Session session(*model);
+  const Run result = run(session, Conversation().user("Hi"), tokens(1000));
+  CHECK(result.finish == FinishReason::length);
+  CHECK(result.timings.prompt_tokens + static_cast<Dim>(result.ids.size()) == 48);
+}
+
+TEST_CASE("[B13] pictures of one pixel and of one row or column are looked at") {
+  const auto model = model_of();
+  Session session(*model);
+  for (const SizePx size : {SizePx{1, 1}, SizePx{1, 8192}, SizePx{8192, 1}}) {
+    const Run result = run(session, Conversation().user("?", {picture(size.width, size.height)}), tokens(2));
+    CHECK(result.ids.size() == 2);
+  }
+  CHECK_THROWS_WITH_AS(session.ask(Conversation().user("?", {std::make_shared<Image>()}), tokens(1)), "a picture of 0x0 has no pixels", Error);
+}
+
+TEST_CASE("steady decoding asks the system for no memory") {
+  const auto model = model_of(Dtype::bf16);
+  Session session(*model);
+  Generation generation = session.ask(Conversation().user("Hi", {picture(20, 20)}), tokens(400));
+  for (int i = 0; i < 160; ++i) generation.next();
+  const auto before = ExecContext::current().arena()->stats().system_allocations;
+  for (int i = 0; i < 30; ++i) generation.next();
+  CHECK(ExecContext::current().arena()->stats().system_allocations == before);
+}
+
+TEST_CASE("options that cannot be are refused before the prompt is laid out") {
+  const auto model = model_of();
+  Session session(*model);
+  CHECK_THROWS_WITH_AS(session.ask(Conversation().user("Hi"), tokens(0)), "max_tokens is 0, must be at least 1", Error);
+  GenerateOptions options = tokens(1);
+  options.sampling.top_p = 7;
+  CHECK_THROWS_WITH_AS(session.ask(Conversation().user("Hi"), options), "top_p is 7, must be above 0, at most 1", Error);
+  options = tokens(1);
+  options.stop = {""};
+  CHECK_THROWS_AS(session.ask(Conversation().user("Hi"), options), Error);
+}
+
+TEST_CASE("a checkpoint without weights still renders and counts") {
+  LoadOptions options;
+  options.weights = false;
+  const auto model = load_model(golden::root + "/smolvlm/checkpoint", options);
+  CHECK(model->prepare(Conversation().user("What is in this image?", {picture(100, 60)})).prompt.rows() == 64);
+  CHECK_THROWS_AS(model->network(), Error);
+}
