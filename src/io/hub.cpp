@@ -90,26 +90,7 @@ bool looks_like_path(std::string_view name) {
          name.ends_with("/") || name == "." || name == "..";
 }
 
-}  // namespace
-
-HubEnv HubEnv::from_environment() {
-  return {variable("HF_HUB_CACHE"), variable("HUGGINGFACE_HUB_CACHE"), variable("HF_HOME"), variable("XDG_CACHE_HOME"),
-          variable("HOME")};
-}
-
-std::string HubEnv::cache_folder() const {
-  std::string folder = !hf_hub_cache.empty()            ? hf_hub_cache
-                       : !huggingface_hub_cache.empty() ? huggingface_hub_cache
-                       : !hf_home.empty()               ? hf_home + "/hub"
-                       : !xdg_cache_home.empty()        ? xdg_cache_home + "/huggingface/hub"
-                       : !home.empty()                  ? home + "/.cache/huggingface/hub"
-                                                        : "";
-  if (folder.starts_with("~/") && !home.empty()) folder = home + folder.substr(1);
-  while (folder.size() > 1 && folder.ends_with('/')) folder.pop_back();
-  return folder;
-}
-
-Result<std::string> resolve_model(const std::string& given, const HubEnv& env) {
+Result<std::string> folder_of(const std::string& given, const HubEnv& env) {
   std::string name = given;
   for (char& c : name)  // messages quote it: one line
     if (static_cast<unsigned char>(c) < ' ' || c == 127) c = '?';
@@ -150,6 +131,33 @@ Result<std::string> resolve_model(const std::string& given, const HubEnv& env) {
                              name, folder, repo),
                  name);
   return snapshot_of(folder, repo, revision);
+}
+
+}  // namespace
+
+HubEnv HubEnv::from_environment() {
+  return {variable("HF_HUB_CACHE"), variable("HUGGINGFACE_HUB_CACHE"), variable("HF_HOME"), variable("XDG_CACHE_HOME"),
+          variable("HOME")};
+}
+
+std::string HubEnv::cache_folder() const {
+  std::string folder = !hf_hub_cache.empty()            ? hf_hub_cache
+                       : !huggingface_hub_cache.empty() ? huggingface_hub_cache
+                       : !hf_home.empty()               ? hf_home + "/hub"
+                       : !xdg_cache_home.empty()        ? xdg_cache_home + "/huggingface/hub"
+                       : !home.empty()                  ? home + "/.cache/huggingface/hub"
+                                                        : "";
+  if (folder.starts_with("~/") && !home.empty()) folder = home + folder.substr(1);
+  while (folder.size() > 1 && folder.ends_with('/')) folder.pop_back();
+  return folder;
+}
+
+Result<std::string> resolve_model(const std::string& name, const HubEnv& env) {
+  auto folder = folder_of(name, env);
+  if (!folder.ok()) return folder;
+  for (const std::string& file : names_in(*folder, max_files_per_snapshot))
+    if (auto error = refuse_foreign_link(*folder + "/" + file)) return *std::move(error);
+  return folder;
 }
 
 std::string missing_files(const std::string& folder) {

@@ -15,13 +15,13 @@ namespace tap {
 struct HubEnv {
   std::string hf_hub_cache{}, huggingface_hub_cache{}, hf_home{}, xdg_cache_home{}, home{};
   static HubEnv from_environment();
-  // The cache folders to look into, in the order in which huggingface_hub honours them; only the first that is set, as
-  // there.
-  std::string cache_folder() const;  // empty when nothing is set (no HOME)
+  // The cache's folder: the first variable that is set decides, as in huggingface_hub. Empty when none is (no HOME).
+  std::string cache_folder() const;
 };
 
 // The folder that `name` means: an existing folder, or "org/name" (optionally "org/name@revision": a branch, tag or
-// commit) in the hub cache. The Error (not_found) says where it looked and how to get the model.
+// commit) in the hub cache. The Error (not_found) says where it looked and how to get the model; bad_file names a link
+// in a snapshot that leads out of its model's folder.
 Result<std::string> resolve_model(const std::string& name, const HubEnv& env);
 
 struct CachedModel {

@@ -127,3 +127,19 @@ TEST_CASE("a dangling link counts as missing") {
   std::filesystem::create_symlink("../../blobs/gone", cache / "models--a--b/snapshots/1/model.safetensors");
   CHECK(list_models(HubEnv{.hf_hub_cache = cache.path()})[0].missing == "model.safetensors");
 }
+
+TEST_CASE("[B10] a snapshot in which any file is a link to outside is refused by name") {
+  const TempFolder cache;
+  add_model(cache, "models--org--name", "1", true);
+  const HubEnv env{.hf_hub_cache = cache.path()};
+  cache.write("models--org--name/blobs/abc", "{}");
+  std::filesystem::create_symlink("../../blobs/abc", cache / "models--org--name/snapshots/1/generation_config.json");
+  CHECK(resolve_model("org/name", env).ok());
+  std::filesystem::create_symlink("/etc/hostname", cache / "models--org--name/snapshots/1/chat_template.json");
+  for (const std::string& name : {std::string("org/name"), cache / "models--org--name/snapshots/1"})
+    CHECK(contains(error_of(name, env, ErrorCode::bad_file),
+                   "chat_template.json: is a link that leads out of its model's folder models--org--name; refused"));
+  std::filesystem::create_directories(cache / "plain");
+  std::filesystem::create_symlink("/etc/hostname", cache / "plain/chat_template.json");
+  CHECK(resolve_model(cache / "plain", env).ok());  // the user's own affair
+}
