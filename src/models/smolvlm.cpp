@@ -142,7 +142,10 @@ struct Tower {
         positions((w / "embeddings" / "position_embedding").tensor("weight", {c.side * c.side, c.width})),
         norm(w / "post_layernorm", c.width, c.norm_eps) {
     require_layers(in, w / "encoder" / "layers", c.depth, "layer_norm1.weight");
-    for (Dim i = 0; i < c.depth; ++i) layers.emplace_back(c, w / "encoder" / "layers" / i);
+    for (Dim i = 0; i < c.depth; ++i) {
+      layers.emplace_back(c, w / "encoder" / "layers" / i);
+      ExecContext::current().checkpoint();  // loading can be interrupted too
+    }
     attention.arithmetic = w.type() == WeightType::f32 ? DType::f32 : DType::bf16;
   }
 
@@ -252,7 +255,10 @@ struct SmolVlm final : Network {
         connector(w / "model.connector.modality_projection.proj", c.vision.width * c.factor * c.factor, c.text.width),
         vision(c.vision, in.child_or_empty("vision_config"), w / "model.vision_model") {
     require_layers(in.child_or_empty("text_config"), w / "model.text_model.layers", c.text.depth, "input_layernorm.weight");
-    for (Dim i = 0; i < c.text.depth; ++i) layers.emplace_back(c.text, w / "model.text_model.layers" / i);
+    for (Dim i = 0; i < c.text.depth; ++i) {
+      layers.emplace_back(c.text, w / "model.text_model.layers" / i);
+      ExecContext::current().checkpoint();
+    }
     attention.arithmetic = vision.attention.arithmetic;
   }
 

@@ -1,9 +1,38 @@
 #include "nn/nn.h"
 
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "base/log.h"
+
 namespace tap::nn {
 
+double q8_error(const PackedMatrix& w) {
+  constexpr Dim sampled_rows = 64;
+  std::vector<float> row(static_cast<std::size_t>(w.in()));
+  double noise = 0, signal = 0;
+  for (Dim i = 0; i < std::min(sampled_rows, w.out()); ++i) {
+    w.unpack_row(i * w.out() / std::min(sampled_rows, w.out()), row.data());
+    double largest = 0, squares = 0;
+    for (const float v : row) {
+      largest = std::max(largest, std::abs(static_cast<double>(v)));
+      squares += static_cast<double>(v) * v;
+    }
+    noise += largest * largest / (127.0 * 127.0 * 12.0);  // a rounding step's variance is step² / 12
+    signal += squares / static_cast<double>(w.in());
+  }
+  return signal > 0 ? std::sqrt(noise / signal) : 0;
+}
+
 Linear::Linear(const Weights& w, Dim in, Dim out, Bias bias)
-    : weight_(w.matrix("weight", in, out)), bias_(bias == Bias::yes ? w.tensor("bias", {out}) : Tensor()) {}
+    : weight_(w.matrix("weight", in, out)), bias_(bias == Bias::yes ? w.tensor("bias", {out}) : Tensor()) {
+  if (weight_.type() != WeightType::q8) return;
+  if (const double error = q8_error(weight_); error > q8_error_limit) {
+    log::info("a matrix [{}, {}] stays in bf16: q8 would be off by {:.1f} %, the limit is {:.1f} %", out, in, error * 100, q8_error_limit * 100);
+    weight_ = w.matrix("weight", in, out, WeightType::bf16);
+  }
+}
 
 Linear Linear::exact(const Weights& w, Dim in, Dim out, Bias bias) {
   const bool quantized = w.type() == WeightType::q8 || w.type() == WeightType::q4;
