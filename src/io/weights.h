@@ -17,7 +17,7 @@ namespace tap {
 struct WeightOptions {
   WeightType type = WeightType::bf16;  // of matrices that ask for packing
   // On-disk alternatives: a name is looked up as given, then with each `from` prefix replaced by `to`.
-  std::vector<std::pair<std::string, std::string>> prefix_map;
+  std::vector<std::pair<std::string, std::string>> prefix_map{};
 };
 
 class Weights {
