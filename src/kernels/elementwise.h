@@ -11,6 +11,7 @@ void add(const float* a, const float* b, Dim n, float* y);
 void multiply(const float* a, const float* b, Dim n, float* y);
 void scale(const float* x, float factor, Dim n, float* y);
 void multiply_add(const float* x, float factor, Dim n, float* y);  // y += factor * x
+float dot(const float* a, const float* b, Dim n);
 void softcap(const float* x, float cap, Dim n, float* y);          // cap * tanh(x / cap)
 void softcap_grad(const float* x, const float* dy, float cap, Dim n, float* dx);
 

@@ -1,53 +1,217 @@
+// Interval attention: checks, cuts the work into blocks that depend on shapes only, calls the kernel.
 #include <cmath>
 
 #include "autograd/tape.h"
 #include "base/parallel.h"
+#include "kernels/attention.h"
+#include "kernels/isa.h"
+#include "ops/attention_grad.h"
 #include "ops/ops.h"
+#include "ops/scratch.h"
 
 namespace tap::ops {
 
-Tensor attention(const Tensor& q, const KvView& kv, const Batch& batch, const AttentionOptions& options) {
+namespace {
+
+using kernels::AttentionLayout;
+using kernels::AttentionSequence;
+
+// A group of heads of one row fills this many lanes or fewer: the row kernel reads each key once, at the speed of memory.
+constexpr Dim row_kernel_heads = 8;
+constexpr Dim part_bytes = 256 * 1024;  // keys and values that are worth a thread's while
+constexpr Dim most_parts = 16;
+
+void check(const Tensor& q, const KvView& kv, const Batch& batch, const AttentionOptions& options) {
+  if (q.rank() != 3) fail(ErrorCode::bad_input, "attention: q is {}, must be [t, heads, head_dim]", q.shape().to_string());
   const Dim heads = q.dim(1), d = q.dim(2);
-  const bool plain = kv.keys.defined();
-  const Dim kv_heads = plain ? kv.keys.dim(1) : kv.kv_heads, group = heads / kv_heads;
-  const bool half = !plain && kv.dtype == DType::bf16;
-  const float scale = options.scale != 0 ? options.scale : 1.0f / std::sqrt(static_cast<float>(d));
-  Tensor y = Tensor::zeros(q.shape());
-  const auto at = [half](const void* p, Dim i) {
-    return half ? to_f32(static_cast<const bf16*>(p)[i]) : static_cast<const float*>(p)[i];
-  };
+  if (kv.keys.defined()) {
+    require_shape("attention", "keys", kv.keys, {q.dim(0), -1, d});
+    require_shape("attention", "values", kv.values, kv.keys.shape());
+  } else {
+    if (kv.head_dim != d) fail(ErrorCode::bad_input, "attention: keys have head_dim {}, must be {}", kv.head_dim, d);
+    if (kv.dtype != DType::f32 && kv.dtype != DType::bf16)
+      fail(ErrorCode::bad_input, "attention: keys are {}, must be f32 or bf16", name(kv.dtype));
+    if (kv.sequences.size() != batch.sequences.size())
+      fail(ErrorCode::bad_input, "attention: keys of {} sequences for a batch of {}", kv.sequences.size(), batch.sequences.size());
+  }
+  const Dim kv_heads = kv.keys.defined() ? kv.keys.dim(1) : kv.kv_heads;
+  if (kv_heads < 1 || heads % kv_heads || d < 1)
+    fail(ErrorCode::bad_input, "attention: {} heads of {} over {} KV heads", heads, d, kv_heads);
+  if (options.scale < 0 || options.softcap < 0)
+    fail(ErrorCode::bad_input, "attention: scale {} and softcap {} must not be negative", options.scale, options.softcap);
+  if (batch.rows() != q.dim(0)) fail(ErrorCode::bad_input, "attention: {} intervals for {} rows", batch.rows(), q.dim(0));
+  Dim at = 0;
   for (std::size_t s = 0; s < batch.sequences.size(); ++s) {
     const Span& span = batch.sequences[s];
-    KvSequence whole;
-    if (plain) whole.runs = {{kv.keys.rows(span.begin, span.end).raw(), kv.values.rows(span.begin, span.end).raw(), span.rows()}};
-    const KvSequence& keys = plain ? whole : kv.sequences[s];
-    parallel_rows(span.rows(), 1, [&](Rows r) {
-      for (Dim i = span.begin + r.begin; i < span.begin + r.end; ++i) {
-        const Interval seen = batch.intervals[static_cast<std::size_t>(i)];
-        for (Dim h = 0; h < heads; ++h) {
-          const float* query = q.data<float>() + (i * heads + h) * d;
-          float* out = y.write<float>() + (i * heads + h) * d;
-          float top = -1e30f, sum = 0;
-          Dim first = keys.base;
-          for (const KvRun& run : keys.runs) {
-            for (Dim j = std::max<Dim>(first, seen.begin); j < std::min<Dim>(first + run.rows, seen.end); ++j) {
-              const Dim row = ((j - first) * kv_heads + h / group) * d;
-              float score = 0;
-              for (Dim c = 0; c < d; ++c) score += (half ? to_f32(to_bf16(query[c])) : query[c]) * at(run.keys, row + c);
-              score *= scale;
-              if (options.softcap > 0) score = options.softcap * std::tanh(score / options.softcap);
-              const float higher = std::max(top, score), keep = std::exp(top - higher), p = std::exp(score - higher);
-              top = higher;
-              sum = sum * keep + p;
-              for (Dim c = 0; c < d; ++c) out[c] = out[c] * keep + p * at(run.values, row + c);
-            }
-            first += run.rows;
-          }
-          for (Dim c = 0; c < d && sum > 0; ++c) out[c] /= sum;
-        }
-      }
+    if (span.begin != at || span.end < at || span.end > q.dim(0))
+      fail(ErrorCode::bad_input, "attention: sequence {} is rows {} to {}, must begin at {} and end within {}", s, span.begin, span.end, at, q.dim(0));
+    Dim base = 0, end = span.rows();
+    if (!kv.keys.defined()) {
+      base = end = kv.sequences[s].base;
+      for (const KvRun& run : kv.sequences[s].runs) end += run.rows;
+    }
+    for (; at < span.end; ++at) {
+      const Interval seen = batch.intervals[static_cast<std::size_t>(at)];
+      if (seen.begin > seen.end) fail(ErrorCode::bad_input, "attention: row {} sees [{}, {}): begins after its end", at, seen.begin, seen.end);
+      if (seen.begin < seen.end && (seen.begin < base || seen.end > end))
+        fail(ErrorCode::bad_input, "attention: row {} sees [{}, {}), but the keys are [{}, {})", at, seen.begin, seen.end, base, end);
+    }
+  }
+  if (at != q.dim(0)) fail(ErrorCode::bad_input, "attention: the sequences end at row {} of {}", at, q.dim(0));
+}
+
+// Where each sequence's keys lie. The plain form has one run a sequence; with bf16 products it is packed first.
+class Keys {
+ public:
+  Keys(const KvView& kv, const Batch& batch, AttentionLayout& layout) : kv_(kv) {
+    const Dim d = layout.head_dim;
+    layout.key_row = layout.value_row = layout.kv_heads * d;
+    layout.key_head = layout.value_head = d;
+    if (!kv.keys.defined()) return;
+    plain_.reserve(batch.sequences.size());
+    if (layout.bf16_products) pack(batch, layout);
+    else
+      for (const Span& span : batch.sequences)
+        plain_.push_back({kv.keys.data<float>() + span.begin * layout.key_row, kv.values.data<float>() + span.begin * layout.value_row, span.rows()});
+  }
+
+  AttentionSequence of(std::size_t s) const {
+    AttentionSequence sequence;
+    if (!plain_.empty()) {
+      sequence.runs = &plain_[s];
+      sequence.run_count = 1;
+    } else {
+      sequence.runs = kv_.sequences[s].runs.data();
+      sequence.run_count = static_cast<Dim>(kv_.sequences[s].runs.size());
+      sequence.base = kv_.sequences[s].base;
+    }
+    return sequence;
+  }
+
+ private:
+  void pack(const Batch& batch, AttentionLayout& layout) {
+    const Dim d = layout.head_dim, row = layout.kv_heads * d, rows = kv_.keys.dim(0);
+    Dim pairs = 0;
+    for (const Span& span : batch.sequences) pairs += ceil_div(span.rows(), 2);
+    layout.bf16_rows = layout.paired_values = true;
+    layout.key_row = d;
+    layout.key_head = rows * d;
+    layout.value_row = 2 * d;
+    layout.value_head = pairs * 2 * d;
+    packed_ = Tensor::empty({rows + 2 * pairs, row}, DType::bf16);
+    auto* keys = reinterpret_cast<std::uint16_t*>(packed_.raw_write());
+    auto* values = keys + rows * row;
+    pairs = 0;
+    constexpr Dim chunk = 32;  // rows; even, so that no pair is cut
+    for (const Span& span : batch.sequences) {
+      plain_.push_back({keys + span.begin * d, values + pairs * 2 * d, span.rows()});
+      pairs += ceil_div(span.rows(), 2);
+    }
+    const float *from_keys = kv_.keys.data<float>(), *from_values = kv_.values.data<float>();
+    const auto some = [&](std::size_t s, Rows r) {
+      const Dim offset = batch.sequences[s].begin * row;
+      kernels::attention_pack(layout, from_keys + offset, from_values + offset, r.begin, r.end,
+                              static_cast<std::uint16_t*>(const_cast<void*>(plain_[s].keys)),
+                              static_cast<std::uint16_t*>(const_cast<void*>(plain_[s].values)));
+    };
+    const Dim sequences = static_cast<Dim>(plain_.size());
+    if (sequences == 1) return parallel_rows(rows, chunk, [&](Rows r) { some(0, r); });
+    parallel_rows(sequences, ceil_div(sequences * chunk, std::max<Dim>(1, rows)), [&](Rows r) {
+      for (Dim s = r.begin; s < r.end; ++s) some(static_cast<std::size_t>(s), {0, batch.sequences[static_cast<std::size_t>(s)].rows()});
     });
   }
+
+  const KvView& kv_;
+  std::vector<KvRun> plain_;
+  Tensor packed_;
+};
+
+// A piece of work: lanes [begin, end) of a KV head, or keys [begin, end) of a single row.
+struct Unit {
+  std::size_t sequence;
+  Dim kv_head, part;  // part: among the parts of all single rows, -1: lanes
+  Dim begin, end;
+};
+
+struct RowParts {
+  std::size_t sequence;
+  Dim first, count;  // parts of a single row
+};
+
+}  // namespace
+
+Tensor attention(const Tensor& q, const KvView& kv, const Batch& batch, const AttentionOptions& options) {
+  check(q, kv, batch, options);
+  const bool plain = kv.keys.defined();
+  AttentionLayout layout;
+  layout.heads = q.dim(1);
+  layout.head_dim = q.dim(2);
+  layout.kv_heads = plain ? kv.keys.dim(1) : kv.kv_heads;
+  layout.scale = options.scale > 0 ? options.scale : 1.0f / std::sqrt(static_cast<float>(layout.head_dim));
+  layout.softcap = options.softcap;
+  layout.bf16_rows = !plain && kv.dtype == DType::bf16;
+  const bool wanted = layout.bf16_rows || (plain && options.arithmetic == DType::bf16);
+  layout.bf16_products = wanted && layout.head_dim % 2 == 0 && active_isa() >= Isa::avx512_bf16;
+
+  Tensor y = Tensor::empty(q.shape());
+  const Keys keys(kv, batch, layout);
+  const Dim row = layout.heads * layout.head_dim, group = layout.heads / layout.kv_heads;
+  const float* in = q.data<float>();
+  float* out = y.write<float>();
+  const auto sequence_of = [&](std::size_t s) {
+    AttentionSequence sequence = keys.of(s);
+    const Span& span = batch.sequences[s];
+    sequence.q = in + span.begin * row;
+    sequence.out = out + span.begin * row;
+    sequence.intervals = batch.intervals.data() + span.begin;
+    sequence.rows = span.rows();
+    return sequence;
+  };
+
+  std::vector<Unit> units;
+  std::vector<RowParts> single;
+  Dim parts = 0, work_bytes = 0;
+  const Dim key_bytes = 2 * layout.kv_heads * layout.head_dim * (layout.bf16_rows ? 2 : 4);
+  for (std::size_t s = 0; s < batch.sequences.size(); ++s) {
+    const Dim rows = batch.sequences[s].rows();
+    if (rows == 0) continue;
+    if (rows == 1 && group <= row_kernel_heads && !layout.paired_values) {
+      const Interval seen = batch.intervals[static_cast<std::size_t>(batch.sequences[s].begin)];
+      const Dim count = seen.end - seen.begin, pieces = std::clamp<Dim>(count * key_bytes / part_bytes, 1, most_parts);
+      const Dim step = std::max<Dim>(1, round_up(ceil_div(count, pieces), kernels::attention_block_keys));
+      single.push_back({s, parts, 0});
+      for (Dim at = seen.begin; at == seen.begin || at < seen.end; at += step, ++parts, ++single.back().count)
+        units.push_back({s, 0, parts, at, std::min<Dim>(seen.end, at + step)});
+      work_bytes += count * key_bytes;
+    } else {
+      for (Dim kv_head = 0; kv_head < layout.kv_heads; ++kv_head)
+        for (Dim lane = 0; lane < rows * group; lane += kernels::attention_lanes)
+          units.push_back({s, kv_head, -1, lane, std::min(rows * group, lane + kernels::attention_lanes)});
+      work_bytes += rows * group * key_bytes;  // a block of few keys is little work too
+    }
+  }
+  const Dim part_floats = layout.heads * (2 + layout.head_dim), count = static_cast<Dim>(units.size());
+  const bool alone = work_bytes < part_bytes;
+  ScratchSlots scratch(alone ? 1 : std::max<Dim>(1, std::min<Dim>(ExecContext::current().threads(), count)), kernels::attention_scratch_bytes(layout));
+  Tensor part_sums = Tensor::empty({parts, part_floats});
+  float* sums = part_sums.write<float>();
+  const auto run = [&](Rows r) {
+    const ScratchSlots::Lease lease(scratch);
+    for (Dim i = r.begin; i < r.end; ++i) {
+      const Unit& unit = units[static_cast<std::size_t>(i)];
+      const AttentionSequence sequence = sequence_of(unit.sequence);
+      if (unit.part >= 0) kernels::attention_row(layout, sequence, unit.begin, unit.end, sums + unit.part * part_floats, lease.data());
+      else kernels::attention_block(layout, sequence, unit.kv_head, unit.begin, unit.end - unit.begin, lease.data());
+    }
+  };
+  if (alone) run({0, count});
+  else parallel_rows(count, 1, run);
+  for (const RowParts& p : single) kernels::attention_combine(layout, sums + p.first * part_floats, p.count, out + batch.sequences[p.sequence].begin * row);
+
+  if (plain && tape::wants({&q, &kv.keys, &kv.values}))
+    tape::record(y, {&q, &kv.keys, &kv.values}, [q, k = kv.keys, v = kv.values, spans = batch.sequences, intervals = batch.intervals, layout](const Tensor& dy) {
+      return attention_grad(q, k, v, spans, intervals, layout.scale, layout.softcap, dy);
+    });
   return y;
 }
 

@@ -18,17 +18,6 @@ void over(Dim elements, Fn&& fn) {  // fn(begin, count)
   parallel_rows(elements, grain, [&](Rows r) { fn(r.begin, r.size()); });
 }
 
-kernels::ActivationKind kind_of(Activation activation) {
-  switch (activation) {
-    case Activation::none: return kernels::ActivationKind::none;
-    case Activation::gelu_tanh: return kernels::ActivationKind::gelu_tanh;
-    case Activation::gelu_erf: return kernels::ActivationKind::gelu_erf;
-    case Activation::quick_gelu: return kernels::ActivationKind::quick_gelu;
-    case Activation::silu: return kernels::ActivationKind::silu;
-  }
-  return kernels::ActivationKind::none;
-}
-
 }  // namespace
 
 Tensor add(const Tensor& a, const Tensor& b) {
@@ -62,17 +51,16 @@ Tensor scale(const Tensor& x, float factor) {
 }
 
 Tensor activate(const Tensor& x, Activation activation) {
-  const auto kind = kind_of(activation);
   Tensor y = Tensor::empty(x.shape());
   const float* in = x.data<float>();
   float* out = y.write<float>();
-  over(y.elements(), [&](Dim at, Dim n) { kernels::activate(in + at, kind, n, out + at); });
+  over(y.elements(), [&](Dim at, Dim n) { kernels::activate(in + at, activation, n, out + at); });
   if (tape::wants({&x}))
-    tape::record(y, {&x}, [x, kind](const Tensor& dy) {
+    tape::record(y, {&x}, [x, activation](const Tensor& dy) {
       Tensor dx = Tensor::empty(x.shape());
       const float *px = x.data<float>(), *pdy = dy.data<float>();
       float* pdx = dx.write<float>();
-      over(dx.elements(), [&](Dim at, Dim n) { kernels::activate_grad(px + at, pdy + at, kind, n, pdx + at); });
+      over(dx.elements(), [&](Dim at, Dim n) { kernels::activate_grad(px + at, pdy + at, activation, n, pdx + at); });
       return std::vector<Tensor>{dx};
     });
   return y;

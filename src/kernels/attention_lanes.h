@@ -1,0 +1,50 @@
+// What the attention kernels of the instruction sets share: the state of one block of queries, and their entry points.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/attention.h"
+
+namespace tap::kernels {
+
+constexpr float attention_masked = -1e30f;  // score of a key that is not seen: finite, so that no difference is NaN
+
+struct LaneBlock {
+  const AttentionLayout* layout = nullptr;
+  Dim width = 0;                                // lanes in use, rounded up to 16
+  const float* q[attention_lanes];              // [head_dim] each
+  alignas(64) std::int32_t begin[attention_lanes], end[attention_lanes];
+  alignas(64) float top[attention_lanes];       // running maximum of the scores
+  alignas(64) float sum[attention_lanes];
+  alignas(64) float keep[attention_lanes];      // factor of what was mixed before this step
+  float* queries = nullptr;                     // packed; bf16: pairs [head_dim / 2][width], f32: [head_dim][width]
+  float* scores = nullptr;                      // [attention_block_keys][width]
+  float* mixed = nullptr;                       // [head_dim][width]
+  float *keys_f32 = nullptr, *values_f32 = nullptr;  // a step's rows, converted or packed
+};
+
+// A step: rows [first, first + count) of the sequence, all of one run and one KV head.
+struct KeyStep {
+  const void *keys, *values;
+  Dim first, count;
+  bool masked;  // some lane does not see some key
+};
+
+struct RowsF32 {
+  const float* data;
+  Dim row;  // floats from row to row
+};
+
+// begin: packs the queries, clears the state. keys: one step. end: divides `mixed` by the sums.
+struct LaneKernel {
+  void (*begin)(LaneBlock&);
+  void (*keys)(LaneBlock&, const KeyStep&);
+  void (*end)(LaneBlock&, float* const* out, Dim lanes);
+};
+
+LaneKernel lane_kernel_bf16();  // attention_avx512.cpp
+
+// One query row's share of a step, all heads: part is [heads, 2 + head_dim].
+void attention_row_step_bf16(const AttentionLayout& layout, const std::uint16_t* q, const KeyStep& step, float* part, float* scratch);
+
+}  // namespace tap::kernels
