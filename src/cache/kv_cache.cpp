@@ -9,14 +9,17 @@ namespace tap {
 
 KvCache::KvCache(const KvShape& shape, DType type, Dim limit, Dim sequences)
     : shape_(shape), type_(type), limit_(limit), sequences_(static_cast<std::size_t>(std::max<Dim>(sequences, 1))) {
-  if (type != DType::f32 && type != DType::bf16) fail(ErrorCode::bad_input, "a cache of {}: only f32 and bf16", name(type));
+  if (type != DType::f32 && type != DType::bf16)
+    fail(ErrorCode::bad_input, "a cache of {}: only f32 and bf16", name(type));
   if (shape.layers < 1 || shape.row_elements() < 1 || limit < 1)
-    fail(ErrorCode::bad_input, "a cache of {} layers x {} rows x {} x {}", shape.layers, limit, shape.kv_heads, shape.head_dim);
+    fail(ErrorCode::bad_input, "a cache of {} layers x {} rows x {} x {}", shape.layers, limit, shape.kv_heads,
+         shape.head_dim);
   for (Sequence& sequence : sequences_) sequence.rows.assign(static_cast<std::size_t>(shape.layers), 0);
 }
 
 std::byte* KvCache::at(const Sequence& sequence, Dim layer, int part, Dim row) const {
-  return sequence.storage->data() + ((layer * 2 + part) * sequence.capacity + row) * shape_.row_elements() * bytes_of(type_);
+  return sequence.storage->data() +
+         ((layer * 2 + part) * sequence.capacity + row) * shape_.row_elements() * bytes_of(type_);
 }
 
 Dim KvCache::rows(Dim index) const {

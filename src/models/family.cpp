@@ -26,7 +26,8 @@ const Family* find_family(std::string_view architecture) {
 }
 
 Batch Prompt::batch(Dim begin, Dim end) const {
-  if (begin < 0 || end < begin || end > rows()) fail(ErrorCode::internal, "rows {} to {} of a prompt of {}", begin, end, rows());
+  if (begin < 0 || end < begin || end > rows())
+    fail(ErrorCode::internal, "rows {} to {} of a prompt of {}", begin, end, rows());
   Batch batch;
   batch.sequences = {{0, end - begin, begin}};
   for (const auto& axis : positions) batch.positions.emplace_back(axis.begin() + begin, axis.begin() + end);

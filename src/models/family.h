@@ -1,5 +1,5 @@
-// What a model family offers: its processor (sizes, pixels and prompt layout; no weights) and its network. One family is one .cpp
-// with a `Family family()` and one line in families.inc.
+// What a model family offers: its processor (sizes, pixels and prompt layout; no weights) and its network. One family
+// is one .cpp with a `Family family()` and one line in families.inc.
 #pragma once
 
 #include <memory>
@@ -28,29 +28,29 @@ struct SizePx {
 // What happens to one picture, in whole numbers only; follows from its size and the processor's settings.
 struct ImagePlan {
   SizePx source;
-  std::vector<SizePx> resizes;   // of the whole picture, in order
-  Dim rows = 0, columns = 0;     // grid of tiles cut from the last resize; 0 x 0: not split, the picture is its one tile
-  bool overview = false;         // after the grid, the whole picture once more, resized to one tile
+  std::vector<SizePx> resizes;  // of the whole picture, in order
+  Dim rows = 0, columns = 0;    // grid of tiles cut from the last resize; 0 x 0: not split, the picture is its one tile
+  bool overview = false;        // after the grid, the whole picture once more, resized to one tile
   SizePx tile;
-  Dim tokens = 0;                // rows that `see` gives = slots in the prompt
+  Dim tokens = 0;  // rows that `see` gives = slots in the prompt
   Dim tiles() const { return rows * columns + (overview || rows == 0 ? 1 : 0); }
   bool operator==(const ImagePlan&) const = default;
 };
 
 // Where the rows of one picture go.
 struct PictureSlots {
-  Dim begin = 0, count = 0;      // Prompt::slots[begin .. begin + count)
+  Dim begin = 0, count = 0;  // Prompt::slots[begin .. begin + count)
 };
 
 // What a model reads: the hand-over between text and compute.
 struct Prompt {
-  std::vector<TokenId> ids;                           // [t]
-  std::vector<std::vector<std::int32_t>> positions;   // 1 or 3 axes of [t]
-  std::vector<Interval> intervals;                    // [t]
-  std::vector<Dim> slots;                             // rows whose embeddings are replaced by picture rows, ascending
-  std::vector<PictureSlots> pictures;                 // one per picture, in order
-  std::vector<Span> atomic;                           // rows that no chunk may cut
-  std::string text;                                   // the text as tokenized, pictures expanded
+  std::vector<TokenId> ids;                          // [t]
+  std::vector<std::vector<std::int32_t>> positions;  // 1 or 3 axes of [t]
+  std::vector<Interval> intervals;                   // [t]
+  std::vector<Dim> slots;                            // rows whose embeddings are replaced by picture rows, ascending
+  std::vector<PictureSlots> pictures;                // one per picture, in order
+  std::vector<Span> atomic;                          // rows that no chunk may cut
+  std::string text;                                  // the text as tokenized, pictures expanded
   Dim rows() const { return static_cast<Dim>(ids.size()); }
   // Rows [begin, end) as a batch of one sequence whose first `begin` rows are cached.
   Batch batch(Dim begin, Dim end) const;
@@ -59,9 +59,9 @@ struct Prompt {
 // A checkpoint's small files, parsed once.
 struct ModelFiles {
   std::string folder;
-  ConfigReader config;          // config.json
-  ConfigReader preprocessor;    // preprocessor_config.json, the caller's options over it; empty when absent
-  ConfigReader processor;       // processor_config.json, likewise; empty when absent
+  ConfigReader config;        // config.json
+  ConfigReader preprocessor;  // preprocessor_config.json, the caller's options over it; empty when absent
+  ConfigReader processor;     // processor_config.json, likewise; empty when absent
   Tokenizer tokenizer;
 };
 
@@ -69,15 +69,19 @@ struct ModelFiles {
 class Processor {
  public:
   virtual ~Processor() = default;
-  // Throws Error(bad_input) for a picture without pixels, Error(limit) when its tiles go past what any context could hold.
+  // Throws Error(bad_input) for a picture without pixels, Error(limit) when its tiles go past what any context could
+  // hold.
   virtual ImagePlan plan(Dim width, Dim height) const = 0;
-  virtual Tensor pixels(const Image& image, const ImagePlan& plan) const = 0;   // [tiles, 3, height, width]
-  // The rendered template with one mark per picture ("<image>", in trusted text only) to a prompt. Throws Error(bad_input) unless
-  // there are as many marks as plans. `add_special_tokens`: the tokenizer's own BOS and EOS, if its file asks for them.
-  virtual Prompt place(std::span<const TextSpan> spans, std::span<const ImagePlan> plans, bool add_special_tokens = true) const = 0;
-  // A prompt whose pictures are expanded already (goldens, stored prompts): marks become slots, in one run. Positions as `place` gives.
+  virtual Tensor pixels(const Image& image, const ImagePlan& plan) const = 0;  // [tiles, 3, height, width]
+  // The rendered template with one mark per picture ("<image>", in trusted text only) to a prompt. Throws
+  // Error(bad_input) unless there are as many marks as plans. `add_special_tokens`: the tokenizer's own BOS and EOS, if
+  // its file asks for them.
+  virtual Prompt place(std::span<const TextSpan> spans, std::span<const ImagePlan> plans,
+                       bool add_special_tokens = true) const = 0;
+  // A prompt whose pictures are expanded already (goldens, stored prompts): marks become slots, in one run. Positions
+  // as `place` gives.
   virtual Prompt from_ids(std::span<const TokenId> ids) const = 0;
-  virtual std::string settings() const = 0;   // everything that pixels depend on, for cache keys
+  virtual std::string settings() const = 0;  // everything that pixels depend on, for cache keys
 };
 
 // The network. All tensors f32; t = rows of a ragged batch.
@@ -85,33 +89,34 @@ class Network {
  public:
   virtual ~Network() = default;
   virtual KvShape kv_shape() const = 0;
-  virtual Dim context() const = 0;                                              // most rows of one sequence
-  virtual Dim vocab() const = 0;                                                // ids are below
-  virtual Tensor embed(std::span<const TokenId> ids) const = 0;                 // [t, d]
-  virtual Tensor forward(Tensor x, const Batch& batch, KvCache* cache) const = 0;   // [t, d] to [t, d]
-  virtual Tensor logits(const Tensor& rows) const = 0;                          // [r, d] to [r, vocab]
+  virtual Dim context() const = 0;                                                 // most rows of one sequence
+  virtual Dim vocab() const = 0;                                                   // ids are below
+  virtual Tensor embed(std::span<const TokenId> ids) const = 0;                    // [t, d]
+  virtual Tensor forward(Tensor x, const Batch& batch, KvCache* cache) const = 0;  // [t, d] to [t, d]
+  virtual Tensor logits(const Tensor& rows) const = 0;                             // [r, d] to [r, vocab]
 
-  // Tiles to the rows that `project` reads. `pixel_mask` [n, h, w] (i64, i32 or u8; undefined = all ones): zero marks padding. Tiles that
-  // are zero everywhere are padding and dropped. Goldens call it `vision_hidden`.
-  virtual Tensor tower(const Tensor& pixels, const Tensor& pixel_mask) const = 0;   // [n, 3, h, w] to [m, patches, v]
-  virtual Tensor project(const Tensor& hidden) const = 0;                       // [m, patches, v] to [rows, d]: `image_features`
+  // Tiles to the rows that `project` reads. `pixel_mask` [n, h, w] (i64, i32 or u8; undefined = all ones): zero marks
+  // padding. Tiles that are zero everywhere are padding and dropped. Goldens call it `vision_hidden`.
+  virtual Tensor tower(const Tensor& pixels, const Tensor& pixel_mask) const = 0;  // [n, 3, h, w] to [m, patches, v]
+  virtual Tensor project(const Tensor& hidden) const = 0;  // [m, patches, v] to [rows, d]: `image_features`
   // All tiles of one picture, none dropped: [tiles, 3, h, w] to [rows, d].
   virtual Tensor see(const Tensor& pixels) const = 0;
 };
 
 // How a family is asked for boxes, when its checkpoint has the tokens for it.
 struct Grounding {
-  enum class Frame { yxyx_1024 };          // four location tokens ymin xmin ymax xmax, 0..1023 over the whole picture (PaliGemma)
+  // yxyx_1024: four location tokens ymin xmin ymax xmax, 0..1023 over the whole picture (PaliGemma).
+  enum class Frame { yxyx_1024 };
   Frame frame = Frame::yxyx_1024;
-  std::string prompt = "detect {}";        // {} = what to look for
+  std::string prompt = "detect {}";  // {} = what to look for
   std::string first_token = "<loc0000>", last_token = "<loc1023>";
   std::string separator = " ; ", nothing = "none";
 };
 
 struct Family {
   std::string name;
-  std::vector<std::string> architectures;              // as in config.json
-  std::optional<Grounding> grounding;                  // holds only for checkpoints whose tokenizer has both tokens
+  std::vector<std::string> architectures;  // as in config.json
+  std::optional<Grounding> grounding;      // holds only for checkpoints whose tokenizer has both tokens
   std::unique_ptr<Processor> (*processor)(const ModelFiles& files) = nullptr;
   std::unique_ptr<Network> (*network)(const ModelFiles& files, const Weights& weights) = nullptr;
 };

@@ -1,6 +1,6 @@
-// models/smolvlm.cpp: SmolVLM, SmolVLM2 and Idefics3: SigLIP tower, space-to-depth connector, Llama decoder.
-// Parity: HF Idefics3ForConditionalGeneration, SmolVLMForConditionalGeneration and their PIL image processors.
-// Shapes: t = rows of all sequences, packed without padding; d = text width, v = vision width; n = tiles, p = patches of a tile.
+// models/smolvlm.cpp: SmolVLM, SmolVLM2 and Idefics3: SigLIP tower, space-to-depth connector, Llama decoder. Parity: HF
+// Idefics3ForConditionalGeneration, SmolVLMForConditionalGeneration and their PIL image processors. Shapes: t = rows of
+// all sequences, packed without padding; d = text width, v = vision width; n = tiles, p = patches of a tile.
 #include <algorithm>
 #include <cmath>
 
@@ -14,8 +14,8 @@ namespace {
 
 using nn::Linear;
 
-// ---- Config: the only lines that know the keys of config.json. Defaults are those of the HF config classes; published files leave out
-// keys that equal them.
+// ---- Config: the only lines that know the keys of config.json. Defaults are those of the HF config classes; published
+// files leave out keys that equal them.
 
 struct TextConfig {
   Dim width, depth, heads, kv_heads, head_dim, mlp_width, vocab, context;
@@ -23,14 +23,22 @@ struct TextConfig {
   Linear::Bias attention_bias, mlp_bias;
 
   explicit TextConfig(const ConfigReader& in)
-      : width(in.positive_or("hidden_size", 4096)), depth(in.positive_or("num_hidden_layers", 32)),
-        heads(in.positive_or("num_attention_heads", 32)), kv_heads(in.positive_or("num_key_value_heads", heads)),
-        head_dim(in.positive_or("head_dim", std::max<Dim>(1, width / heads))), mlp_width(in.positive_or("intermediate_size", 11008)),
-        vocab(in.positive_or("vocab_size", 32000)), context(in.positive_or("max_position_embeddings", 2048)),
-        norm_eps(in.number_or("rms_norm_eps", 1e-6f)), rope_theta(in.number_or("rope_theta", 1e4f)),
-        attention_bias(Linear::Bias{in.flag_or("attention_bias", false)}), mlp_bias(Linear::Bias{in.flag_or("mlp_bias", false)}) {
-    if (!in.has("head_dim") && width % heads != 0) in.refuse("num_attention_heads", fmt::format("does not divide hidden_size {}", width));
-    if (heads % kv_heads != 0) in.refuse("num_key_value_heads", fmt::format("does not divide num_attention_heads {}", heads));
+      : width(in.positive_or("hidden_size", 4096)),
+        depth(in.positive_or("num_hidden_layers", 32)),
+        heads(in.positive_or("num_attention_heads", 32)),
+        kv_heads(in.positive_or("num_key_value_heads", heads)),
+        head_dim(in.positive_or("head_dim", std::max<Dim>(1, width / heads))),
+        mlp_width(in.positive_or("intermediate_size", 11008)),
+        vocab(in.positive_or("vocab_size", 32000)),
+        context(in.positive_or("max_position_embeddings", 2048)),
+        norm_eps(in.number_or("rms_norm_eps", 1e-6f)),
+        rope_theta(in.number_or("rope_theta", 1e4f)),
+        attention_bias(Linear::Bias{in.flag_or("attention_bias", false)}),
+        mlp_bias(Linear::Bias{in.flag_or("mlp_bias", false)}) {
+    if (!in.has("head_dim") && width % heads != 0)
+      in.refuse("num_attention_heads", fmt::format("does not divide hidden_size {}", width));
+    if (heads % kv_heads != 0)
+      in.refuse("num_key_value_heads", fmt::format("does not divide num_attention_heads {}", heads));
     if (head_dim % 2 != 0) in.refuse("head_dim", "must be even for rotary positions");
     if (head_dim > 1024) in.refuse("head_dim", "at most 1024 is supported");
     if (!(norm_eps > 0)) in.refuse("rms_norm_eps", "must be above 0");
@@ -49,7 +57,8 @@ struct TextConfig {
 };
 
 ops::Activation activation_of(const ConfigReader& in) {
-  const std::string name = in.one_of("hidden_act", {"gelu_pytorch_tanh", "gelu_new", "gelu", "quick_gelu", "silu"}, "gelu_pytorch_tanh");
+  const std::string name =
+      in.one_of("hidden_act", {"gelu_pytorch_tanh", "gelu_new", "gelu", "quick_gelu", "silu"}, "gelu_pytorch_tanh");
   if (name == "gelu") return ops::Activation::gelu_erf;
   if (name == "quick_gelu") return ops::Activation::quick_gelu;
   return name == "silu" ? ops::Activation::silu : ops::Activation::gelu_tanh;
@@ -61,10 +70,16 @@ struct VisionConfig {
   ops::Activation activation;
 
   explicit VisionConfig(const ConfigReader& in)
-      : width(in.positive_or("hidden_size", 1152)), depth(in.positive_or("num_hidden_layers", 12)),
-        heads(in.positive_or("num_attention_heads", 16)), mlp_width(in.positive_or("intermediate_size", 3072)),
-        image(in.positive_or("image_size", 224)), patch(in.positive_or("patch_size", 32)), side(image / patch),
-        channels(in.positive_or("num_channels", 3)), norm_eps(in.number_or("layer_norm_eps", 1e-6f)), activation(activation_of(in)) {
+      : width(in.positive_or("hidden_size", 1152)),
+        depth(in.positive_or("num_hidden_layers", 12)),
+        heads(in.positive_or("num_attention_heads", 16)),
+        mlp_width(in.positive_or("intermediate_size", 3072)),
+        image(in.positive_or("image_size", 224)),
+        patch(in.positive_or("patch_size", 32)),
+        side(image / patch),
+        channels(in.positive_or("num_channels", 3)),
+        norm_eps(in.number_or("layer_norm_eps", 1e-6f)),
+        activation(activation_of(in)) {
     if (width % heads != 0) in.refuse("num_attention_heads", fmt::format("does not divide hidden_size {}", width));
     if (patch > image) in.refuse("patch_size", fmt::format("is larger than image_size {}", image));
     if (channels != 3) in.refuse("num_channels", "only 3 is supported");
@@ -75,16 +90,20 @@ struct VisionConfig {
 struct Config {
   TextConfig text;
   VisionConfig vision;
-  Dim factor;          // of the connector's space-to-depth
+  Dim factor;  // of the connector's space-to-depth
   TokenId image_token;
   bool tied_head;
 
   explicit Config(const ConfigReader& in)
-      : text(in.child_or_empty("text_config")), vision(in.child_or_empty("vision_config")), factor(in.positive_or("scale_factor", 2)),
+      : text(in.child_or_empty("text_config")),
+        vision(in.child_or_empty("vision_config")),
+        factor(in.positive_or("scale_factor", 2)),
         image_token(static_cast<TokenId>(in.non_negative_or("image_token_id", 128257))),
         tied_head(in.flag_or("tie_word_embeddings", false)) {
-    if (factor > vision.side) in.refuse("scale_factor", fmt::format("must be at most {}, the patches along an edge", vision.side));
-    if (image_token >= text.vocab) in.refuse("image_token_id", fmt::format("is not below text_config.vocab_size {}", text.vocab));
+    if (factor > vision.side)
+      in.refuse("scale_factor", fmt::format("must be at most {}, the patches along an edge", vision.side));
+    if (image_token >= text.vocab)
+      in.refuse("image_token_id", fmt::format("is not below text_config.vocab_size {}", text.vocab));
   }
 };
 
@@ -108,16 +127,19 @@ struct VisionLayer {
   Dim heads;
 
   VisionLayer(const VisionConfig& c, const Weights& w)
-      : norm1(w / "layer_norm1", c.width, c.norm_eps), norm2(w / "layer_norm2", c.width, c.norm_eps),
+      : norm1(w / "layer_norm1", c.width, c.norm_eps),
+        norm2(w / "layer_norm2", c.width, c.norm_eps),
         query(w / "self_attn" / "q_proj", c.width, c.width, Linear::Bias::yes),
         key(w / "self_attn" / "k_proj", c.width, c.width, Linear::Bias::yes),
         value(w / "self_attn" / "v_proj", c.width, c.width, Linear::Bias::yes),
-        out(w / "self_attn" / "out_proj", c.width, c.width, Linear::Bias::yes), mlp(w / "mlp", c.width, c.mlp_width, c.activation),
+        out(w / "self_attn" / "out_proj", c.width, c.width, Linear::Bias::yes),
+        mlp(w / "mlp", c.width, c.mlp_width, c.activation),
         heads(c.heads) {}
 
   Tensor operator()(const Tensor& x, const VisionPass& pass) const {  // [n * p, v] to [n * p, v]
     const Tensor y = norm1(x);
-    const Tensor q = ops::split_heads(query(y), heads), k = ops::split_heads(key(y), heads), v = ops::split_heads(value(y), heads);
+    const Tensor q = ops::split_heads(query(y), heads), k = ops::split_heads(key(y), heads),
+                 v = ops::split_heads(value(y), heads);
     const Tensor h = out.plus(ops::merge_heads(ops::attention(q, KvView{k, v}, pass.batch, pass.attention)), x);
     return mlp.plus(norm2(h), h);
   }
@@ -138,7 +160,9 @@ struct Tower {
   ops::AttentionOptions attention;
 
   Tower(const VisionConfig& c, const ConfigReader& in, const Weights& w)
-      : config(c), patch(Linear::exact(w / "embeddings" / "patch_embedding", c.channels * c.patch * c.patch, c.width, Linear::Bias::yes)),
+      : config(c),
+        patch(Linear::exact(w / "embeddings" / "patch_embedding", c.channels * c.patch * c.patch, c.width,
+                            Linear::Bias::yes)),
         positions((w / "embeddings" / "position_embedding").tensor("weight", {c.side * c.side, c.width})),
         norm(w / "post_layernorm", c.width, c.norm_eps) {
     require_layers(in, w / "encoder" / "layers", c.depth, "layer_norm1.weight");
@@ -157,7 +181,8 @@ struct Tower {
     std::vector<Dim> ids(static_cast<std::size_t>(tiles * patches), 0), order, back(ids.size());
     for (Dim tile = 0; tile < tiles; ++tile) place_tile(mask, tile, ids, order, batch);
     for (std::size_t i = 0; i < order.size(); ++i) back[static_cast<std::size_t>(order[i])] = static_cast<Dim>(i);
-    const Tensor flat = ops::patchify(pixels, config.patch).reshape({tiles * patches, -1});  // [n * p, 3 * patch * patch]
+    const Tensor flat =
+        ops::patchify(pixels, config.patch).reshape({tiles * patches, -1});  // [n * p, 3 * patch * patch]
     Tensor x = patch.plus(flat, ops::take_rows(positions, ids));
     if (!mask.valid.empty()) x = ops::take_rows(x, order);
     for (const VisionLayer& layer : layers) {
@@ -170,7 +195,8 @@ struct Tower {
   }
 
  private:
-  // Position ids of one tile, and its patches ordered valid ones first, so that "keys that are not padding" is an interval.
+  // Position ids of one tile, and its patches ordered valid ones first, so that "keys that are not padding" is an
+  // interval.
   void place_tile(const PatchMask& mask, Dim tile, std::vector<Dim>& ids, std::vector<Dim>& order, Batch& batch) const {
     const Dim patches = mask.rows * mask.columns, first = tile * patches;
     const auto valid = [&](Dim row, Dim column) {
@@ -179,8 +205,10 @@ struct Tower {
     Dim valid_rows = 0, valid_columns = 0;
     for (Dim row = 0; row < mask.rows; ++row) valid_rows += valid(row, 0);
     for (Dim column = 0; column < mask.columns; ++column) valid_columns += valid(0, column);
-    if (valid_rows == 0 || valid_columns == 0) fail(ErrorCode::bad_input, "pixel mask: tile {} has pixels but all are masked", tile);
-    const auto by_row = position_buckets(mask.rows, valid_rows, config.side), by_column = position_buckets(mask.columns, valid_columns, config.side);
+    if (valid_rows == 0 || valid_columns == 0)
+      fail(ErrorCode::bad_input, "pixel mask: tile {} has pixels but all are masked", tile);
+    const auto by_row = position_buckets(mask.rows, valid_rows, config.side),
+               by_column = position_buckets(mask.columns, valid_columns, config.side);
     std::vector<Dim> padding;
     const auto seen_before = static_cast<Dim>(order.size());
     for (Dim row = 0; row < mask.rows; ++row)
@@ -190,7 +218,8 @@ struct Tower {
           padding.push_back(at);
           continue;
         }
-        ids[static_cast<std::size_t>(at)] = by_row[static_cast<std::size_t>(row)] * config.side + by_column[static_cast<std::size_t>(column)];
+        ids[static_cast<std::size_t>(at)] =
+            by_row[static_cast<std::size_t>(row)] * config.side + by_column[static_cast<std::size_t>(column)];
         order.push_back(at);
       }
     const auto keys = static_cast<std::int32_t>(static_cast<Dim>(order.size()) - seen_before);
@@ -214,13 +243,16 @@ struct Attention {
       : query(w / "q_proj", c.width, c.heads * c.head_dim, c.attention_bias),
         key(w / "k_proj", c.width, c.kv_heads * c.head_dim, c.attention_bias),
         value(w / "v_proj", c.width, c.kv_heads * c.head_dim, c.attention_bias),
-        out(w / "o_proj", c.heads * c.head_dim, c.width, c.attention_bias), heads(c.heads), kv_heads(c.kv_heads) {}
+        out(w / "o_proj", c.heads * c.head_dim, c.width, c.attention_bias),
+        heads(c.heads),
+        kv_heads(c.kv_heads) {}
 
-  Tensor plus(const Tensor& x, const Tensor& residual, const Pass& pass, const LayerOf& cache) const {  // [t, d] to [t, d]
-    const Tensor q = ops::rope(ops::split_heads(query(x), heads), pass.angles);                         // [t, heads, head_dim]
-    const Tensor k = ops::rope(ops::split_heads(key(x), kv_heads), pass.angles);                        // [t, kv_heads, head_dim]
-    const Tensor v = ops::split_heads(value(x), kv_heads);                                              // [t, kv_heads, head_dim]
-    const KvView seen = cache(k, v, pass.batch);                                                        // training: these tokens only
+  Tensor plus(const Tensor& x, const Tensor& residual, const Pass& pass,
+              const LayerOf& cache) const {                                       // [t, d] to [t, d]
+    const Tensor q = ops::rope(ops::split_heads(query(x), heads), pass.angles);   // [t, heads, head_dim]
+    const Tensor k = ops::rope(ops::split_heads(key(x), kv_heads), pass.angles);  // [t, kv_heads, head_dim]
+    const Tensor v = ops::split_heads(value(x), kv_heads);                        // [t, kv_heads, head_dim]
+    const KvView seen = cache(k, v, pass.batch);                                  // training: these tokens only
     return out.plus(ops::merge_heads(ops::attention(q, seen, pass.batch, pass.attention)), residual);
   }
 };
@@ -230,8 +262,10 @@ struct Layer {
   Attention attn;
   nn::SwiGlu mlp;
   Layer(const TextConfig& c, const Weights& w)
-      : attn_norm(w / "input_layernorm", c.width, c.norm_eps), mlp_norm(w / "post_attention_layernorm", c.width, c.norm_eps),
-        attn(c, w / "self_attn"), mlp(w / "mlp", c.width, c.mlp_width, c.mlp_bias) {}
+      : attn_norm(w / "input_layernorm", c.width, c.norm_eps),
+        mlp_norm(w / "post_attention_layernorm", c.width, c.norm_eps),
+        attn(c, w / "self_attn"),
+        mlp(w / "mlp", c.width, c.mlp_width, c.mlp_bias) {}
   Tensor operator()(const Tensor& x, const Pass& pass, const LayerOf& cache) const {
     const Tensor h = attn.plus(attn_norm(x), x, pass, cache);
     return mlp.plus(mlp_norm(h), h);
@@ -248,13 +282,15 @@ struct SmolVlm final : Network {
   ops::AttentionOptions attention;
 
   SmolVlm(const Config& c, const ConfigReader& in, const Weights& w, bool tied)
-      : config(c), tokens(w / "model.text_model.embed_tokens", c.text.vocab, c.text.width,
-                          tied ? nn::Embedding::Head::tied : nn::Embedding::Head::separate),
+      : config(c),
+        tokens(w / "model.text_model.embed_tokens", c.text.vocab, c.text.width,
+               tied ? nn::Embedding::Head::tied : nn::Embedding::Head::separate),
         norm(w / "model.text_model.norm", c.text.width, c.text.norm_eps),
         head(tied ? tokens.as_linear() : Linear(w / "lm_head", c.text.width, c.text.vocab)),
         connector(w / "model.connector.modality_projection.proj", c.vision.width * c.factor * c.factor, c.text.width),
         vision(c.vision, in.child_or_empty("vision_config"), w / "model.vision_model") {
-    require_layers(in.child_or_empty("text_config"), w / "model.text_model.layers", c.text.depth, "input_layernorm.weight");
+    require_layers(in.child_or_empty("text_config"), w / "model.text_model.layers", c.text.depth,
+                   "input_layernorm.weight");
     for (Dim i = 0; i < c.text.depth; ++i) {
       layers.emplace_back(c.text, w / "model.text_model.layers" / i);
       ExecContext::current().checkpoint();
@@ -265,10 +301,11 @@ struct SmolVlm final : Network {
   KvShape kv_shape() const override { return {config.text.depth, config.text.kv_heads, config.text.head_dim}; }
   Dim context() const override { return config.text.context; }
   Dim vocab() const override { return config.text.vocab; }
-  Tensor embed(std::span<const TokenId> ids) const override { return tokens(ids); }   // [t, d]
-  Tensor logits(const Tensor& rows) const override { return head(rows); }             // [r, d] to [r, vocab]
-  Tensor forward(Tensor x, const Batch& batch, KvCache* cache) const override {       // [t, d] to [t, d]
-    const auto angles = ops::rope_table(batch.positions, config.text.head_dim, config.text.rope_theta, config.text.rope_factor);
+  Tensor embed(std::span<const TokenId> ids) const override { return tokens(ids); }  // [t, d]
+  Tensor logits(const Tensor& rows) const override { return head(rows); }            // [r, d] to [r, vocab]
+  Tensor forward(Tensor x, const Batch& batch, KvCache* cache) const override {      // [t, d] to [t, d]
+    const auto angles =
+        ops::rope_table(batch.positions, config.text.head_dim, config.text.rope_theta, config.text.rope_factor);
     for (Dim i = 0; const Layer& layer : layers) {
       x = layer(x, {batch, angles, attention}, LayerOf(cache, i++));
       ExecContext::current().checkpoint();
@@ -303,7 +340,8 @@ struct SmolVlm final : Network {
   Tensor project(const Tensor& hidden) const override {
     const Dim patches = hidden.dim(1), side = static_cast<Dim>(std::sqrt(static_cast<double>(patches)));
     if (side * side != patches || side % config.factor != 0)
-      fail(ErrorCode::bad_input, "project: {} patches of a tile, must be a square whose edge scale_factor {} divides", patches, config.factor);
+      fail(ErrorCode::bad_input, "project: {} patches of a tile, must be a square whose edge scale_factor {} divides",
+           patches, config.factor);
     const Tensor packed = ops::space_to_depth(hidden, side, side, config.factor);  // [m, p / f², f² * v]
     return connector(packed).reshape({-1, config.text.width});
   }

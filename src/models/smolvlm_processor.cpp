@@ -16,10 +16,13 @@ namespace {
 
 constexpr Dim max_edge_px = 4096;  // HF: MAX_IMAGE_SIZE, "4k resolution as absolute maximum"
 
-Dim scaled(Dim edge, double factor) { return static_cast<Dim>(static_cast<double>(edge) * factor); }  // Python's int(edge * aspect)
+Dim scaled(Dim edge, double factor) {
+  return static_cast<Dim>(static_cast<double>(edge) * factor);
+}  // Python's int(edge * aspect)
 Dim divided(Dim edge, double aspect) { return static_cast<Dim>(static_cast<double>(edge) / aspect); }
 
-// HF: _resize_output_size_rescale_to_max_len, then _resize_output_size_scale_below_upper_bound. Enlarges small pictures.
+// HF: _resize_output_size_rescale_to_max_len, then _resize_output_size_scale_below_upper_bound. Enlarges small
+// pictures.
 SizePx fit_longest(SizePx size, Dim longest) {
   const double aspect = static_cast<double>(size.width) / static_cast<double>(size.height);
   if (size.width >= size.height) {
@@ -31,8 +34,10 @@ SizePx fit_longest(SizePx size, Dim longest) {
   }
   size = {std::max<Dim>(1, size.width), std::max<Dim>(1, size.height)};
   const double fitted = static_cast<double>(size.width) / static_cast<double>(size.height);
-  if (size.width >= size.height && size.width > max_edge_px) size = {max_edge_px, divided(max_edge_px, fitted)};
-  else if (size.height > size.width && size.height > max_edge_px) size = {scaled(max_edge_px, fitted), max_edge_px};
+  if (size.width >= size.height && size.width > max_edge_px)
+    size = {max_edge_px, divided(max_edge_px, fitted)};
+  else if (size.height > size.width && size.height > max_edge_px)
+    size = {scaled(max_edge_px, fitted), max_edge_px};
   return {std::max<Dim>(1, size.width), std::max<Dim>(1, size.height)};
 }
 
@@ -51,32 +56,43 @@ SizePx fit_tiles(SizePx size, Dim tile) {
 
 struct Settings {
   bool do_resize, do_split, do_rescale, do_normalize;
-  Dim longest = 0;      // 0: `fixed` instead
+  Dim longest = 0;  // 0: `fixed` instead
   SizePx fixed;
-  Dim tile, seq_len;    // pixels of a tile's edge; rows it becomes
+  Dim tile, seq_len;  // pixels of a tile's edge; rows it becomes
   Filter filter;
   PixelScaling scaling;
 
   Settings(const ConfigReader& in, const ConfigReader& processor, Dim patch, Dim factor)
-      : do_resize(in.flag_or("do_resize", true)), do_split(in.flag_or("do_image_splitting", true)),
-        do_rescale(in.flag_or("do_rescale", true)), do_normalize(in.flag_or("do_normalize", true)) {
+      : do_resize(in.flag_or("do_resize", true)),
+        do_split(in.flag_or("do_image_splitting", true)),
+        do_rescale(in.flag_or("do_rescale", true)),
+        do_normalize(in.flag_or("do_normalize", true)) {
     const ConfigReader size = in.child_or_empty("size");
-    if (size.has("height") && size.has("width")) fixed = {size.positive("width"), size.positive("height")};
-    else longest = size.positive_or("longest_edge", 4 * 364);
+    if (size.has("height") && size.has("width"))
+      fixed = {size.positive("width"), size.positive("height")};
+    else
+      longest = size.positive_or("longest_edge", 4 * 364);
     tile = in.child_or_empty("max_image_size").positive_or("longest_edge", 364);
-    if (longest > (1 << 16) || fixed.width > (1 << 16) || fixed.height > (1 << 16)) in.refuse("size", "an edge may have at most 65536 pixels");
-    if (tile > max_edge_px) in.refuse("max_image_size", fmt::format("a tile may have at most {} pixels along an edge", max_edge_px));
+    if (longest > (1 << 16) || fixed.width > (1 << 16) || fixed.height > (1 << 16))
+      in.refuse("size", "an edge may have at most 65536 pixels");
+    if (tile > max_edge_px)
+      in.refuse("max_image_size", fmt::format("a tile may have at most {} pixels along an edge", max_edge_px));
     const Dim code = in.non_negative_or("resample", 1);
     if (code > 5) in.refuse("resample", "must be one of Pillow's filters 0 to 5");
     filter = filter_of_code(code);
-    scaling.rescale_factor = do_rescale ? (in.number_or("rescale_factor", 0), in.json().value("rescale_factor", 1.0 / 255)) : 1.0;
-    const auto mean = in.numbers_or("image_mean", {0.5f, 0.5f, 0.5f}), deviation = in.numbers_or("image_std", {0.5f, 0.5f, 0.5f});
+    scaling.rescale_factor =
+        do_rescale ? (in.number_or("rescale_factor", 0), in.json().value("rescale_factor", 1.0 / 255)) : 1.0;
+    const auto mean = in.numbers_or("image_mean", {0.5f, 0.5f, 0.5f}),
+               deviation = in.numbers_or("image_std", {0.5f, 0.5f, 0.5f});
     if (mean.size() != 3) in.refuse("image_mean", "must have 3 numbers");
-    if (deviation.size() != 3 || *std::min_element(deviation.begin(), deviation.end()) <= 0) in.refuse("image_std", "must have 3 numbers above 0");
+    if (deviation.size() != 3 || *std::min_element(deviation.begin(), deviation.end()) <= 0)
+      in.refuse("image_std", "must have 3 numbers above 0");
     for (std::size_t c = 0; c < 3 && do_normalize; ++c) scaling.mean[c] = mean[c], scaling.std[c] = deviation[c];
     const Dim side = tile / patch;
     if (side < 1 || side % factor != 0)
-      in.refuse("max_image_size", fmt::format("{} pixels are {} patches along an edge, which scale_factor {} must divide", tile, side, factor));
+      in.refuse(
+          "max_image_size",
+          fmt::format("{} pixels are {} patches along an edge, which scale_factor {} must divide", tile, side, factor));
     const Dim rows = (side / factor) * (side / factor);
     seq_len = processor.positive_or("image_seq_len", rows);
     if (seq_len != rows) processor.refuse("image_seq_len", fmt::format("a tile becomes {} rows", rows));
@@ -86,7 +102,9 @@ struct Settings {
 class SmolProcessor final : public Processor {
  public:
   SmolProcessor(const ModelFiles& files, Dim patch, Dim factor, TokenId image_token)
-      : settings_(files.preprocessor, files.processor, patch, factor), tokenizer_(files.tokenizer), image_token_(image_token),
+      : settings_(files.preprocessor, files.processor, patch, factor),
+        tokenizer_(files.tokenizer),
+        image_token_(image_token),
         mark_(files.tokenizer.is_added(image_token) ? files.tokenizer.token_text(image_token) : "") {
     if (mark_.empty()) files.config.refuse("image_token_id", "is no added token of tokenizer.json");
   }
@@ -117,7 +135,8 @@ class SmolProcessor final : public Processor {
 
   Tensor pixels(const Image& image, const ImagePlan& plan) const override {
     if (image.width != plan.source.width || image.height != plan.source.height)
-      fail(ErrorCode::bad_input, "a picture of {}x{} with the plan of one of {}x{}", image.width, image.height, plan.source.width, plan.source.height);
+      fail(ErrorCode::bad_input, "a picture of {}x{} with the plan of one of {}x{}", image.width, image.height,
+           plan.source.width, plan.source.height);
     const Image* whole = &image;
     Image resized;
     for (const SizePx size : plan.resizes) {
@@ -129,13 +148,17 @@ class SmolProcessor final : public Processor {
     float* to = out.write<float>();
     for (Dim row = 0; row < plan.rows; ++row)
       for (Dim column = 0; column < plan.columns; ++column, to += tile_elements)
-        to_planar(crop(*whole, column * plan.tile.width, row * plan.tile.height, plan.tile.width, plan.tile.height), settings_.scaling, to);
-    if (plan.overview) to_planar(resize(*whole, plan.tile.width, plan.tile.height, settings_.filter), settings_.scaling, to);
-    else if (plan.rows == 0) to_planar(*whole, settings_.scaling, to);
+        to_planar(crop(*whole, column * plan.tile.width, row * plan.tile.height, plan.tile.width, plan.tile.height),
+                  settings_.scaling, to);
+    if (plan.overview)
+      to_planar(resize(*whole, plan.tile.width, plan.tile.height, settings_.filter), settings_.scaling, to);
+    else if (plan.rows == 0)
+      to_planar(*whole, settings_.scaling, to);
     return out;
   }
 
-  Prompt place(std::span<const TextSpan> spans, std::span<const ImagePlan> plans, bool add_special_tokens) const override {
+  Prompt place(std::span<const TextSpan> spans, std::span<const ImagePlan> plans,
+               bool add_special_tokens) const override {
     std::vector<TextSpan> expanded;
     std::size_t picture = 0, marks = 0;
     for (const TextSpan& span : spans) {
@@ -153,7 +176,8 @@ class SmolProcessor final : public Processor {
       text.append(span.text, from);
     }
     if (marks != plans.size())
-      fail(ErrorCode::bad_input, "the prompt has {} {} mark{} for {} picture{}", marks, mark_, marks == 1 ? "" : "s", plans.size(), plans.size() == 1 ? "" : "s");
+      fail(ErrorCode::bad_input, "the prompt has {} {} mark{} for {} picture{}", marks, mark_, marks == 1 ? "" : "s",
+           plans.size(), plans.size() == 1 ? "" : "s");
     Prompt prompt = from_ids(tokenizer_.encode(std::span<const TextSpan>(expanded), add_special_tokens));
     for (const TextSpan& span : expanded) prompt.text += span.text;
     prompt.pictures.clear();
@@ -163,7 +187,8 @@ class SmolProcessor final : public Processor {
       begin += plan.tokens;
     }
     if (begin != static_cast<Dim>(prompt.slots.size()))
-      fail(ErrorCode::bad_file, "tokenizer.json: {} {} tokens come out of a prompt with {}", prompt.slots.size(), mark_, begin);
+      fail(ErrorCode::bad_file, "tokenizer.json: {} {} tokens come out of a prompt with {}", prompt.slots.size(), mark_,
+           begin);
     return prompt;
   }
 
@@ -182,18 +207,22 @@ class SmolProcessor final : public Processor {
 
   std::string settings() const override {
     const Settings& s = settings_;
-    return fmt::format("smolvlm resize={} split={} longest={} fixed={}x{} tile={} filter={} factor={} mean={},{},{} std={},{},{}", s.do_resize,
-                       s.do_split, s.longest, s.fixed.width, s.fixed.height, s.tile, static_cast<int>(s.filter), s.scaling.rescale_factor,
-                       s.scaling.mean[0], s.scaling.mean[1], s.scaling.mean[2], s.scaling.std[0], s.scaling.std[1], s.scaling.std[2]);
+    return fmt::format(
+        "smolvlm resize={} split={} longest={} fixed={}x{} tile={} filter={} factor={} mean={},{},{} std={},{},{}",
+        s.do_resize, s.do_split, s.longest, s.fixed.width, s.fixed.height, s.tile, static_cast<int>(s.filter),
+        s.scaling.rescale_factor, s.scaling.mean[0], s.scaling.mean[1], s.scaling.mean[2], s.scaling.std[0],
+        s.scaling.std[1], s.scaling.std[2]);
   }
 
  private:
-  // The row's newline and the one before the overview are adjacent: byte-level BPE may merge them, so they stay plain text.
+  // The row's newline and the one before the overview are adjacent: byte-level BPE may merge them, so they stay plain
+  // text.
   std::string picture_text(const ImagePlan& plan) const {
     std::string tile, text;
     for (Dim i = 0; i < settings_.seq_len; ++i) tile += mark_;
     for (Dim row = 1; row <= plan.rows; ++row) {
-      for (Dim column = 1; column <= plan.columns; ++column) text += fmt::format("<fake_token_around_image><row_{}_col_{}>{}", row, column, tile);
+      for (Dim column = 1; column <= plan.columns; ++column)
+        text += fmt::format("<fake_token_around_image><row_{}_col_{}>{}", row, column, tile);
       text += "\n";
     }
     if (plan.overview) text += "\n";
@@ -215,7 +244,8 @@ std::vector<Dim> position_buckets(Dim count, Dim valid, Dim side) {
   const Dim vectored = edges / 16 * 16;
   for (Dim i = 0; i < edges; ++i) {
     const double start = step + step * static_cast<double>(i < vectored ? i / 8 * 8 : i);
-    boundaries.push_back(i < vectored ? static_cast<float>(static_cast<double>(static_cast<float>(start)) + static_cast<double>(i % 8) * step)
+    boundaries.push_back(i < vectored ? static_cast<float>(static_cast<double>(static_cast<float>(start)) +
+                                                           static_cast<double>(i % 8) * step)
                                       : static_cast<float>(start));
   }
   std::vector<Dim> ids;

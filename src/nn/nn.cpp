@@ -29,14 +29,16 @@ Linear::Linear(const Weights& w, Dim in, Dim out, Bias bias)
     : weight_(w.matrix("weight", in, out)), bias_(bias == Bias::yes ? w.tensor("bias", {out}) : Tensor()) {
   if (weight_.type() != WeightType::q8) return;
   if (const double error = q8_error(weight_); error > q8_error_limit) {
-    log::info("a matrix [{}, {}] stays in bf16: q8 would be off by {:.1f} %, the limit is {:.1f} %", out, in, error * 100, q8_error_limit * 100);
+    log::info("a matrix [{}, {}] stays in bf16: q8 would be off by {:.1f} %, the limit is {:.1f} %", out, in,
+              error * 100, q8_error_limit * 100);
     weight_ = w.matrix("weight", in, out, WeightType::bf16);
   }
 }
 
 Linear Linear::exact(const Weights& w, Dim in, Dim out, Bias bias) {
   const bool quantized = w.type() == WeightType::q8 || w.type() == WeightType::q4;
-  return {w.matrix("weight", in, out, quantized ? WeightType::bf16 : w.type()), bias == Bias::yes ? w.tensor("bias", {out}) : Tensor()};
+  return {w.matrix("weight", in, out, quantized ? WeightType::bf16 : w.type()),
+          bias == Bias::yes ? w.tensor("bias", {out}) : Tensor()};
 }
 
 Tensor Linear::operator()(const Tensor& x, ops::Activation activation) const {
@@ -44,11 +46,13 @@ Tensor Linear::operator()(const Tensor& x, ops::Activation activation) const {
 }
 
 Tensor Linear::plus(const Tensor& x, const Tensor& residual) const {
-  return ops::linear(x, weight_, {.bias = bias_, .activation = ops::Activation::none, .multiply = {}, .residual = residual});
+  return ops::linear(x, weight_,
+                     {.bias = bias_, .activation = ops::Activation::none, .multiply = {}, .residual = residual});
 }
 
 Embedding::Embedding(const Weights& w, Dim count, Dim width, Head head) {
-  const bool exact = w.type() == WeightType::f32 || w.type() == WeightType::bf16;  // a packed row gives the table's own numbers
+  const bool exact =
+      w.type() == WeightType::f32 || w.type() == WeightType::bf16;  // a packed row gives the table's own numbers
   if (head == Head::tied) packed_ = w.matrix("weight", width, count);
   if (head == Head::separate || !exact) table_ = w.raw("weight", {count, width});
 }
@@ -57,23 +61,29 @@ Tensor Embedding::operator()(std::span<const TokenId> ids) const {
   if (table_.defined()) return ops::embedding(table_, ids);
   Tensor rows = Tensor::empty({static_cast<Dim>(ids.size()), packed_.in()});
   for (Dim i = 0; const TokenId id : ids) {
-    if (id < 0 || id >= packed_.out()) fail(ErrorCode::bad_input, "embedding: id {} is not in [0, {})", id, packed_.out());
+    if (id < 0 || id >= packed_.out())
+      fail(ErrorCode::bad_input, "embedding: id {} is not in [0, {})", id, packed_.out());
     packed_.unpack_row(id, rows.row_write(i++));
   }
   return rows;
 }
 
 SwiGlu::SwiGlu(const Weights& w, Dim width, Dim inner, Linear::Bias bias)
-    : gate_(w / "gate_proj", width, inner, bias), up_(w / "up_proj", width, inner, bias), down_(w / "down_proj", inner, width, bias) {}
+    : gate_(w / "gate_proj", width, inner, bias),
+      up_(w / "up_proj", width, inner, bias),
+      down_(w / "down_proj", inner, width, bias) {}
 
 Tensor SwiGlu::plus(const Tensor& x, const Tensor& residual) const {
   const Tensor gate = gate_(x, ops::Activation::silu);  // [t, inner]
-  const Tensor both = ops::linear(x, up_.weight(), {.bias = up_.bias(), .activation = ops::Activation::none, .multiply = gate, .residual = {}});
+  const Tensor both = ops::linear(
+      x, up_.weight(), {.bias = up_.bias(), .activation = ops::Activation::none, .multiply = gate, .residual = {}});
   return down_.plus(both, residual);
 }
 
 Mlp::Mlp(const Weights& w, Dim width, Dim inner, ops::Activation activation)
-    : fc1_(w / "fc1", width, inner, Linear::Bias::yes), fc2_(w / "fc2", inner, width, Linear::Bias::yes), activation_(activation) {}
+    : fc1_(w / "fc1", width, inner, Linear::Bias::yes),
+      fc2_(w / "fc2", inner, width, Linear::Bias::yes),
+      activation_(activation) {}
 
 Tensor Mlp::plus(const Tensor& x, const Tensor& residual) const { return fc2_.plus(fc1_(x, activation_), residual); }
 

@@ -10,8 +10,8 @@
 
 namespace tap::nn {
 
-// Root mean square error of a q8 pack relative to its weights, from the scales of sampled rows: cheap enough for every load. A row with
-// outliers has a coarse scale; even weights come to about 1 %.
+// Root mean square error of a q8 pack relative to its weights, from the scales of sampled rows: cheap enough for every
+// load. A row with outliers has a coarse scale; even weights come to about 1 %.
 double q8_error(const PackedMatrix& w);
 inline constexpr double q8_error_limit = 0.02;
 
@@ -21,19 +21,21 @@ class Linear {
   enum class Bias : bool { no, yes };
   Linear() = default;
   Linear(const Weights& w, Dim in, Dim out, Bias bias = Bias::no);
-  // Never quantized: bf16 where the other matrices are q8 or q4 (a patch embedding: few rows, all later layers hang on it).
+  // Never quantized: bf16 where the other matrices are q8 or q4 (a patch embedding: few rows, all later layers hang on
+  // it).
   static Linear exact(const Weights& w, Dim in, Dim out, Bias bias = Bias::no);
   Linear(PackedMatrix weight, Tensor bias) : weight_(std::move(weight)), bias_(std::move(bias)) {}
 
-  Tensor operator()(const Tensor& x, ops::Activation activation = ops::Activation::none) const;   // [..., in] to [..., out]
-  Tensor plus(const Tensor& x, const Tensor& residual) const;                                     // residual + (*this)(x), fused
+  Tensor operator()(const Tensor& x,
+                    ops::Activation activation = ops::Activation::none) const;  // [..., in] to [..., out]
+  Tensor plus(const Tensor& x, const Tensor& residual) const;                   // residual + (*this)(x), fused
 
   const PackedMatrix& weight() const { return weight_; }
   const Tensor& bias() const { return bias_; }
 
  private:
   PackedMatrix weight_;
-  Tensor bias_;   // [out] or undefined
+  Tensor bias_;  // [out] or undefined
 };
 
 // A table of rows by id. Name: weight. A table that is also the output head is packed once and read row by row.
@@ -42,13 +44,13 @@ class Embedding {
   enum class Head : bool { separate, tied };
   Embedding() = default;
   Embedding(const Weights& w, Dim count, Dim width, Head head = Head::separate);
-  Tensor operator()(std::span<const TokenId> ids) const;    // [t] to [t, width]; an id outside the table throws
-  Linear as_linear() const { return {packed_, {}}; }        // of a tied table
+  Tensor operator()(std::span<const TokenId> ids) const;  // [t] to [t, width]; an id outside the table throws
+  Linear as_linear() const { return {packed_, {}}; }      // of a tied table
   const Tensor& table() const { return table_; }
 
  private:
-  Tensor table_;           // [count, width] in the file's own type; undefined when `packed_` serves look-ups
-  PackedMatrix packed_;    // of a tied table
+  Tensor table_;         // [count, width] in the file's own type; undefined when `packed_` serves look-ups
+  PackedMatrix packed_;  // of a tied table
 };
 
 struct RmsNorm {
@@ -73,7 +75,7 @@ class SwiGlu {
  public:
   SwiGlu() = default;
   SwiGlu(const Weights& w, Dim width, Dim inner, Linear::Bias bias = Linear::Bias::no);
-  Tensor plus(const Tensor& x, const Tensor& residual) const;   // residual + (*this)(x)
+  Tensor plus(const Tensor& x, const Tensor& residual) const;  // residual + (*this)(x)
 
  private:
   Linear gate_, up_, down_;
@@ -84,7 +86,7 @@ class Mlp {
  public:
   Mlp() = default;
   Mlp(const Weights& w, Dim width, Dim inner, ops::Activation activation);
-  Tensor plus(const Tensor& x, const Tensor& residual) const;   // residual + (*this)(x)
+  Tensor plus(const Tensor& x, const Tensor& residual) const;  // residual + (*this)(x)
 
  private:
   Linear fc1_, fc2_;

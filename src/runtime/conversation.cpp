@@ -34,8 +34,10 @@ Json Conversation::template_variables() const {
   for (const Message& message : messages) {
     Json content = Json::array();
     for (const Part& part : message.parts) {
-      if (part.image) content.push_back({{"type", "image"}});
-      else content.push_back({{"type", "text"}, {"text", part.text}});
+      if (part.image)
+        content.push_back({{"type", "image"}});
+      else
+        content.push_back({{"type", "text"}, {"text", part.text}});
     }
     list.push_back({{"role", message.role}, {"content", std::move(content)}});
   }

@@ -11,25 +11,26 @@
 namespace tap {
 
 struct Part {
-  std::string text;                       // of a text part
-  std::shared_ptr<const Image> image;     // set: a picture part
+  std::string text;                    // of a text part
+  std::shared_ptr<const Image> image;  // set: a picture part
 };
 
 struct Message {
-  std::string role;                       // "system", "user", "assistant"
+  std::string role;  // "system", "user", "assistant"
   std::vector<Part> parts;
 };
 
 struct Conversation {
   std::vector<Message> messages;
   bool add_generation_prompt = true;
-  Json variables;                         // further template variables (tools, …); an object or null
+  Json variables;  // further template variables (tools, …); an object or null
 
   Conversation& system(std::string text);
-  Conversation& user(std::string text, std::vector<std::shared_ptr<const Image>> images = {});   // pictures come first
+  Conversation& user(std::string text, std::vector<std::shared_ptr<const Image>> images = {});  // pictures come first
   Conversation& assistant(std::string text);
-  std::vector<std::shared_ptr<const Image>> images() const;    // in order of appearance
-  // {"messages": [{"role", "content": [{"type": "image"}, {"type": "text", "text"}]}], "add_generation_prompt", …variables}
+  std::vector<std::shared_ptr<const Image>> images() const;  // in order of appearance
+  // {"messages": [{"role", "content": [{"type": "image"}, {"type": "text", "text"}]}], "add_generation_prompt",
+  // …variables}
   Json template_variables() const;
 };
 

@@ -11,7 +11,9 @@ namespace tap {
 PictureKey picture_key(std::string_view model, std::string_view processor_settings, const Image& image) {
   const std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context(EVP_MD_CTX_new(), EVP_MD_CTX_free);
   bool ok = context && EVP_DigestInit_ex(context.get(), EVP_sha256(), nullptr) == 1;
-  const auto add = [&](const void* data, std::size_t bytes) { ok = ok && EVP_DigestUpdate(context.get(), data, bytes) == 1; };
+  const auto add = [&](const void* data, std::size_t bytes) {
+    ok = ok && EVP_DigestUpdate(context.get(), data, bytes) == 1;
+  };
   const auto add_field = [&](const void* data, std::size_t bytes) {
     const std::uint64_t length = bytes;
     add(&length, sizeof length);

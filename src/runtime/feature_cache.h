@@ -1,4 +1,5 @@
-// Pictures already encoded: SHA-256 of (model, processor settings, width, height, pixels) to feature rows. Least recently used go first.
+// Pictures already encoded: SHA-256 of (model, processor settings, width, height, pixels) to feature rows. Least
+// recently used go first.
 #pragma once
 
 #include <array>
@@ -19,7 +20,7 @@ PictureKey picture_key(std::string_view model, std::string_view processor_settin
 class FeatureCache {
  public:
   explicit FeatureCache(Dim limit_bytes = Dim{256} << 20) : limit_bytes_(limit_bytes) {}
-  const Tensor* find(const PictureKey& key);   // [rows, d], or null; marks it as used
+  const Tensor* find(const PictureKey& key);  // [rows, d], or null; marks it as used
   void put(const PictureKey& key, Tensor rows);
   Dim bytes() const { return bytes_; }
   Dim size() const { return static_cast<Dim>(entries_.size()); }
@@ -31,7 +32,7 @@ class FeatureCache {
   };
   void drop(const PictureKey& key);
   Dim limit_bytes_, bytes_ = 0;
-  std::list<PictureKey> ages_;                 // oldest first
+  std::list<PictureKey> ages_;  // oldest first
   std::map<PictureKey, Entry> entries_;
 };
 

@@ -38,25 +38,31 @@ void change_keys(Json& config, const Json& changes) {
     std::size_t from = 0;
     for (std::size_t dot = dotted.find('.'); dot != std::string::npos; dot = dotted.find('.', from = dot + 1)) {
       at = &(*at)[dotted.substr(from, dot - from)];
-      if (!at->is_object() && !at->is_null()) fail(ErrorCode::usage, "config_change: {}: {} is no object", dotted, dotted.substr(0, dot));
+      if (!at->is_object() && !at->is_null())
+        fail(ErrorCode::usage, "config_change: {}: {} is no object", dotted, dotted.substr(0, dot));
     }
     (*at)[dotted.substr(from)] = value;
   }
 }
 
 constexpr std::array<std::string_view, 13> preprocessor_keys{
-    "do_convert_rgb", "do_image_splitting", "do_normalize", "do_pad", "do_rescale", "do_resize", "image_mean",
-    "image_std", "max_image_size", "resample", "rescale_factor", "size", "image_processor_type"};
+    "do_convert_rgb",      "do_image_splitting", "do_normalize",   "do_pad",   "do_rescale",     "do_resize",
+    "image_mean",          "image_std",          "max_image_size", "resample", "rescale_factor", "size",
+    "image_processor_type"};
 
 // A processor's arguments, flat or grouped as in transformers ("images_kwargs"), over its two files.
 void change_options(Json& preprocessor, Json& processor, const Json& options) {
   if (options.is_null()) return;
   if (!options.is_object()) fail(ErrorCode::usage, "processor options: must be an object");
   for (const auto& [key, value] : options.items()) {
-    if (key.ends_with("_kwargs")) change_options(preprocessor, processor, value);
-    else if (key == "image_seq_len") processor[key] = value;
-    else preprocessor[key] = value;
-    if (!preprocessor.contains(key) && !processor.contains(key) && std::find(preprocessor_keys.begin(), preprocessor_keys.end(), key) == preprocessor_keys.end())
+    if (key.ends_with("_kwargs"))
+      change_options(preprocessor, processor, value);
+    else if (key == "image_seq_len")
+      processor[key] = value;
+    else
+      preprocessor[key] = value;
+    if (!preprocessor.contains(key) && !processor.contains(key) &&
+        std::find(preprocessor_keys.begin(), preprocessor_keys.end(), key) == preprocessor_keys.end())
       log::warn("processor option {} is not known here", key);
   }
 }
@@ -70,7 +76,8 @@ const Family& family_of(const ConfigReader& config) {
   for (const Family& family : families())
     for (const std::string& name : family.architectures) known += (known.empty() ? "" : ", ") + name;
   const std::string& name = names.front();
-  const bool text_only = (name.ends_with("ForCausalLM") || name.ends_with("LMHeadModel")) && !config.has("vision_config");
+  const bool text_only =
+      (name.ends_with("ForCausalLM") || name.ends_with("LMHeadModel")) && !config.has("vision_config");
   throw Error(ErrorCode::unsupported,
               fmt::format("config.json: architectures is \"{}\": {}; supported are {}", name.substr(0, 120),
                           text_only ? "a text-only model, it cannot look at pictures" : "no such family here", known),
@@ -82,7 +89,8 @@ std::string token_of(const Json& config, const char* key) {
   const auto at = config.find(key);
   if (at == config.end()) return {};
   if (at->is_string()) return at->get<std::string>();
-  if (at->is_object() && at->contains("content") && (*at)["content"].is_string()) return (*at)["content"].get<std::string>();
+  if (at->is_object() && at->contains("content") && (*at)["content"].is_string())
+    return (*at)["content"].get<std::string>();
   return {};
 }
 
@@ -104,7 +112,8 @@ WeightType type_of(Dtype dtype, const std::string& folder) {
     case Dtype::q4: return WeightType::q4;
     case Dtype::automatic: break;
   }
-  if (!file_exists(folder + "/model.safetensors") && !file_exists(folder + "/model.safetensors.index.json")) return WeightType::bf16;
+  if (!file_exists(folder + "/model.safetensors") && !file_exists(folder + "/model.safetensors.index.json"))
+    return WeightType::bf16;
   return parameters_of(Weights::open(folder)) < small_model_parameters ? WeightType::bf16 : WeightType::q8;
 }
 
@@ -128,7 +137,9 @@ std::unique_ptr<Model> load_model(const std::string& folder, const LoadOptions& 
   auto config = read_object(folder, "config.json");
   if (!config) {
     Weights::open(folder);  // names what the folder holds instead: pickles, GGUF, an adapter
-    throw Error(ErrorCode::not_found, fmt::format("{}: no config.json: not a model's folder, or its download is not finished", folder), folder);
+    throw Error(ErrorCode::not_found,
+                fmt::format("{}: no config.json: not a model's folder, or its download is not finished", folder),
+                folder);
   }
   change_keys(*config, options.config_change);
   Json preprocessor = read_object(folder, "preprocessor_config.json").value_or(Json::object());
@@ -138,23 +149,28 @@ std::unique_ptr<Model> load_model(const std::string& folder, const LoadOptions& 
   const Family& family = family_of(reader);
   if (auto error = refuse_foreign_link(folder + "/tokenizer.json")) throw *std::move(error);
 
-  std::unique_ptr<Model> model(new Model(ModelFiles{folder, std::move(reader), ConfigReader(std::move(preprocessor), "preprocessor_config.json"),
-                                                    ConfigReader(std::move(processor), "processor_config.json"), Tokenizer::load(folder).value()}));
+  std::unique_ptr<Model> model(new Model(
+      ModelFiles{folder, std::move(reader), ConfigReader(std::move(preprocessor), "preprocessor_config.json"),
+                 ConfigReader(std::move(processor), "processor_config.json"), Tokenizer::load(folder).value()}));
   model->family_ = &family;
   const auto path = std::filesystem::path(folder).lexically_normal();
   model->name_ = (path.has_filename() ? path : path.parent_path()).filename().string();
   model->processor_ = family.processor(model->files_);
-  if (auto chat_template = ChatTemplate::load(folder); chat_template.ok()) model->chat_template_ = std::move(chat_template).value();
-  else if (chat_template.error().code() != ErrorCode::not_found) throw chat_template.error();
+  if (auto chat_template = ChatTemplate::load(folder); chat_template.ok())
+    model->chat_template_ = std::move(chat_template).value();
+  else if (chat_template.error().code() != ErrorCode::not_found)
+    throw chat_template.error();
 
   const Json tokenizer_config = read_object(folder, "tokenizer_config.json").value_or(Json::object());
   model->bos_token_ = token_of(tokenizer_config, "bos_token");
   model->eos_token_ = token_of(tokenizer_config, "eos_token");
-  const ConfigReader generation(read_object(folder, "generation_config.json").value_or(Json::object()), "generation_config.json");
+  const ConfigReader generation(read_object(folder, "generation_config.json").value_or(Json::object()),
+                                "generation_config.json");
   model->sampling_ = SamplingOptions::from_config(generation);
   for (const std::int64_t id : generation.integers_or("eos_token_id", {}))
     if (id >= 0 && id < model->tokenizer().size()) model->end_tokens_.push_back(static_cast<TokenId>(id));
-  if (const auto id = model->tokenizer().id_of(model->eos_token_); id && !model->eos_token_.empty()) model->end_tokens_.push_back(*id);
+  if (const auto id = model->tokenizer().id_of(model->eos_token_); id && !model->eos_token_.empty())
+    model->end_tokens_.push_back(*id);
   std::sort(model->end_tokens_.begin(), model->end_tokens_.end());
   model->end_tokens_.erase(std::unique(model->end_tokens_.begin(), model->end_tokens_.end()), model->end_tokens_.end());
 
@@ -168,7 +184,8 @@ std::unique_ptr<Model> load_model(const std::string& folder, const LoadOptions& 
     model->weights_->finish();
     model->context_ = model->network_->context();
   }
-  model->fingerprint_ = fmt::format("{} {} {}", folder, name(model->weight_type_), to_json_line(model->files_.config.json()));
+  model->fingerprint_ =
+      fmt::format("{} {} {}", folder, name(model->weight_type_), to_json_line(model->files_.config.json()));
   model->load_ms_ = watch.ms();
   return model;
 }
@@ -184,7 +201,8 @@ const Weights& Model::weights() const {
 }
 
 const ChatTemplate& Model::chat_template() const {
-  if (!chat_template_) throw Error(ErrorCode::unsupported, fmt::format("{}: the checkpoint has no chat template", folder()), folder());
+  if (!chat_template_)
+    throw Error(ErrorCode::unsupported, fmt::format("{}: the checkpoint has no chat template", folder()), folder());
   return *chat_template_;
 }
 
@@ -197,26 +215,32 @@ const Grounding* Model::grounding() const {
 std::unique_ptr<Processor> Model::processor_with(const Json& options) const {
   Json preprocessor = files_.preprocessor.json(), processor = files_.processor.json();
   change_options(preprocessor, processor, options);
-  return family_->processor(ModelFiles{files_.folder, files_.config, ConfigReader(std::move(preprocessor), "preprocessor_config.json"),
+  return family_->processor(ModelFiles{files_.folder, files_.config,
+                                       ConfigReader(std::move(preprocessor), "preprocessor_config.json"),
                                        ConfigReader(std::move(processor), "processor_config.json"), files_.tokenizer});
 }
 
-PreparedPrompt Model::place(std::vector<TextSpan> spans, std::vector<std::shared_ptr<const Image>> images, bool add_special_tokens) const {
+PreparedPrompt Model::place(std::vector<TextSpan> spans, std::vector<std::shared_ptr<const Image>> images,
+                            bool add_special_tokens) const {
   PreparedPrompt prepared;
   prepared.sent = joined(spans);
   for (const auto& image : images) {
     prepared.plans.push_back(processor_->plan(image->width, image->height));
     if (const ImagePlan& plan = prepared.plans.back(); context_ > 0 && plan.tokens >= context_)
-      fail(ErrorCode::limit, "the picture of {}x{} becomes {} tokens, the model's context is {}", image->width, image->height, plan.tokens, context_);
+      fail(ErrorCode::limit, "the picture of {}x{} becomes {} tokens, the model's context is {}", image->width,
+           image->height, plan.tokens, context_);
   }
   prepared.prompt = processor_->place(spans, prepared.plans, add_special_tokens);
   prepared.images = std::move(images);
   if (context_ > 0 && prepared.prompt.rows() >= context_)
-    fail(ErrorCode::limit, "the prompt has {} tokens, the model's context is {}, one of them for the answer", prepared.prompt.rows(), context_);
+    fail(ErrorCode::limit, "the prompt has {} tokens, the model's context is {}, one of them for the answer",
+         prepared.prompt.rows(), context_);
   if (network_)
     for (const TokenId id : prepared.prompt.ids)
       if (id < 0 || id >= network_->vocab())
-        throw Error(ErrorCode::bad_file, fmt::format("tokenizer.json: \"{}\" is id {}, the model's table has {} rows", tokenizer().token_text(id), id, network_->vocab()),
+        throw Error(ErrorCode::bad_file,
+                    fmt::format("tokenizer.json: \"{}\" is id {}, the model's table has {} rows",
+                                tokenizer().token_text(id), id, network_->vocab()),
                     "tokenizer.json");
   return prepared;
 }
@@ -227,7 +251,8 @@ PreparedPrompt Model::prepare(const Conversation& conversation) const {
   if (!eos_token_.empty()) variables["eos_token"] = eos_token_;
   std::vector<TextSpan> spans = chat_template().render(variables).value();
   // As transformers' apply_chat_template: a template that writes the BOS itself turns the tokenizer's own off.
-  const bool has_bos = !bos_token_.empty() && !spans.empty() && spans.front().trusted && spans.front().text.starts_with(bos_token_);
+  const bool has_bos =
+      !bos_token_.empty() && !spans.empty() && spans.front().trusted && spans.front().text.starts_with(bos_token_);
   return place(std::move(spans), conversation.images(), !has_bos);
 }
 

@@ -14,14 +14,15 @@
 namespace tap {
 
 enum class Dtype : std::uint8_t { automatic, f32, bf16, q8, q4 };
-std::string_view name(Dtype dtype);                    // "auto"
+std::string_view name(Dtype dtype);  // "auto"
 std::optional<Dtype> parse_dtype(std::string_view text);
 
 struct LoadOptions {
-  Dtype dtype = Dtype::automatic;     // auto: a small model bf16, otherwise q8
-  Json config_change;                 // dotted keys over config.json: {"text_config.rope_theta": 1e4}; null removes a key
-  Json processor_options;             // keys over preprocessor_config.json and processor_config.json: {"do_image_splitting": false}
-  bool weights = true;                // false: tokenizer, template and processor only (`network()` then throws)
+  Dtype dtype = Dtype::automatic;  // auto: a small model bf16, otherwise q8
+  Json config_change;              // dotted keys over config.json: {"text_config.rope_theta": 1e4}; null removes a key
+  Json
+      processor_options;  // keys over preprocessor_config.json and processor_config.json: {"do_image_splitting": false}
+  bool weights = true;    // false: tokenizer, template and processor only (`network()` then throws)
 };
 
 // What the template, pictures and plans of one conversation come to.
@@ -29,12 +30,12 @@ struct PreparedPrompt {
   Prompt prompt;
   std::vector<std::shared_ptr<const Image>> images;
   std::vector<ImagePlan> plans;
-  std::string sent;                   // the rendered template before pictures are expanded: `prompt_sent`
+  std::string sent;  // the rendered template before pictures are expanded: `prompt_sent`
 };
 
 class Model {
  public:
-  const std::string& name() const { return name_; }       // last part of the folder, or as given
+  const std::string& name() const { return name_; }  // last part of the folder, or as given
   const std::string& folder() const { return files_.folder; }
   const Family& family() const { return *family_; }
   const ModelFiles& files() const { return files_; }
@@ -45,20 +46,21 @@ class Model {
   const Network& network() const;
   const Weights& weights() const;
   bool has_template() const { return chat_template_.has_value(); }
-  const ChatTemplate& chat_template() const;               // throws Error(unsupported) when the checkpoint has none
-  const SamplingOptions& sampling_defaults() const { return sampling_; }   // generation_config.json, else greedy
+  const ChatTemplate& chat_template() const;  // throws Error(unsupported) when the checkpoint has none
+  const SamplingOptions& sampling_defaults() const { return sampling_; }  // generation_config.json, else greedy
   const std::vector<TokenId>& end_tokens() const { return end_tokens_; }
   const Grounding* grounding() const;                      // null: this checkpoint has no location tokens
-  WeightType weight_type() const { return weight_type_; }   // what `auto` came to, also without weights
+  WeightType weight_type() const { return weight_type_; }  // what `auto` came to, also without weights
   DType cache_type() const { return weight_type_ == WeightType::f32 ? DType::f32 : DType::bf16; }
   Dim context() const { return context_; }
   double load_ms() const { return load_ms_; }
-  const std::string& fingerprint() const { return fingerprint_; }   // of files and settings, for cache keys
+  const std::string& fingerprint() const { return fingerprint_; }  // of files and settings, for cache keys
   const std::string& bos_token() const { return bos_token_; }
   const std::string& eos_token() const { return eos_token_; }
   std::vector<std::string> unread_config() const { return files_.config.unread(); }
 
-  // Renders, plans and places. Throws Error(limit) when a picture alone, or the whole prompt, exceeds the context: no pixel is touched.
+  // Renders, plans and places. Throws Error(limit) when a picture alone, or the whole prompt, exceeds the context: no
+  // pixel is touched.
   PreparedPrompt prepare(const Conversation& conversation) const;
   // Raw mode and goldens: special tokens in `text` are meant; `images` fill its marks in order.
   PreparedPrompt prepare_trusted(std::string text, std::vector<std::shared_ptr<const Image>> images) const;
@@ -66,7 +68,8 @@ class Model {
  private:
   friend std::unique_ptr<Model> load_model(const std::string& folder, const LoadOptions& options);
   explicit Model(ModelFiles files) : files_(std::move(files)) {}
-  PreparedPrompt place(std::vector<TextSpan> spans, std::vector<std::shared_ptr<const Image>> images, bool add_special_tokens) const;
+  PreparedPrompt place(std::vector<TextSpan> spans, std::vector<std::shared_ptr<const Image>> images,
+                       bool add_special_tokens) const;
   ModelFiles files_;
   std::string name_, fingerprint_, bos_token_, eos_token_;
   const Family* family_ = nullptr;
@@ -81,8 +84,9 @@ class Model {
   double load_ms_ = 0;
 };
 
-// Loads a folder in the hub's format. Threads and arena are those of the current ExecContext. Throws one Error that names file, key and
-// value: unknown architecture, text-only model, damaged or missing files, contradictory configuration.
+// Loads a folder in the hub's format. Threads and arena are those of the current ExecContext. Throws one Error that
+// names file, key and value: unknown architecture, text-only model, damaged or missing files, contradictory
+// configuration.
 std::unique_ptr<Model> load_model(const std::string& folder, const LoadOptions& options = {});
 
 }  // namespace tap

@@ -9,7 +9,8 @@ namespace tap {
 namespace {
 
 void require(bool ok, std::string_view option, double value, std::string_view limits) {
-  if (!ok) throw Error(ErrorCode::usage, fmt::format("{} is {}, must be {}", option, value, limits), std::string(option));
+  if (!ok)
+    throw Error(ErrorCode::usage, fmt::format("{} is {}, must be {}", option, value, limits), std::string(option));
 }
 
 void count(std::vector<std::uint32_t>& counts, TokenId id) {
@@ -25,11 +26,14 @@ std::uint32_t count_of(const std::vector<std::uint32_t>& counts, TokenId id) {
 }  // namespace
 
 void SamplingOptions::validate() const {
-  require(temperature >= 0 && temperature <= 100, "temperature", temperature, "from 0 to 100");  // a NaN fails every comparison
-  require(top_k >= 0 && top_k <= std::numeric_limits<std::int32_t>::max(), "top_k", static_cast<double>(top_k), "from 0 (off) to 2147483647");
+  require(temperature >= 0 && temperature <= 100, "temperature", temperature,
+          "from 0 to 100");  // a NaN fails every comparison
+  require(top_k >= 0 && top_k <= std::numeric_limits<std::int32_t>::max(), "top_k", static_cast<double>(top_k),
+          "from 0 (off) to 2147483647");
   require(top_p > 0 && top_p <= 1, "top_p", top_p, "above 0, at most 1");
   require(min_p >= 0 && min_p < 1, "min_p", min_p, "from 0, below 1");
-  require(repetition_penalty > 0 && repetition_penalty <= 100, "repetition_penalty", repetition_penalty, "above 0, at most 100");
+  require(repetition_penalty > 0 && repetition_penalty <= 100, "repetition_penalty", repetition_penalty,
+          "above 0, at most 100");
   require(std::abs(presence_penalty) <= 100, "presence_penalty", presence_penalty, "from -100 to 100");
   require(std::abs(frequency_penalty) <= 100, "frequency_penalty", frequency_penalty, "from -100 to 100");
 }
@@ -63,7 +67,8 @@ void Sampler::penalise(std::vector<Candidate>& candidates) const {
     const std::uint32_t in_output = count_of(output_count_, c.id);
     if (in_output == 0 && count_of(prompt_count_, c.id) == 0) continue;
     if (repeat != 1) c.logit = c.logit > 0 ? c.logit / repeat : c.logit * repeat;
-    if (in_output > 0) c.logit -= options_.presence_penalty + options_.frequency_penalty * static_cast<float>(in_output);
+    if (in_output > 0)
+      c.logit -= options_.presence_penalty + options_.frequency_penalty * static_cast<float>(in_output);
   }
 }
 
@@ -83,13 +88,17 @@ Sampler::Choice Sampler::operator()(std::span<const float> logits, Rng& rng) {
     count(output_count_, id);
     return Choice{id, static_cast<float>(static_cast<double>(logits[static_cast<std::size_t>(id)]) - log_sum)};
   };
-  const auto better = [](const Candidate& a, const Candidate& b) { return a.logit != b.logit ? a.logit > b.logit : a.id < b.id; };
+  const auto better = [](const Candidate& a, const Candidate& b) {
+    return a.logit != b.logit ? a.logit > b.logit : a.id < b.id;
+  };
 
-  if (options_.repetition_penalty != 1 || options_.presence_penalty != 0 || options_.frequency_penalty != 0) penalise(candidates_);
+  if (options_.repetition_penalty != 1 || options_.presence_penalty != 0 || options_.frequency_penalty != 0)
+    penalise(candidates_);
   const Candidate best = *std::min_element(candidates_.begin(), candidates_.end(), better);
   if (options_.temperature == 0) return choose(best.id);
 
-  for (Candidate& c : candidates_) c.logit = (c.logit - best.logit) / options_.temperature;  // the best is 0: no overflow
+  for (Candidate& c : candidates_)
+    c.logit = (c.logit - best.logit) / options_.temperature;  // the best is 0: no overflow
   if (options_.top_k > 0 && options_.top_k < static_cast<Dim>(candidates_.size())) {
     std::nth_element(candidates_.begin(), candidates_.begin() + options_.top_k - 1, candidates_.end(), better);
     candidates_.resize(static_cast<std::size_t>(options_.top_k));

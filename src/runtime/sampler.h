@@ -14,12 +14,12 @@
 namespace tap {
 
 struct SamplingOptions {
-  float temperature = 0;            // 0 = argmax, ties to the lowest id
-  Dim top_k = 0;                    // 0 = off
-  float top_p = 1;                  // (0, 1]; the token that crosses p stays
-  float min_p = 0;                  // [0, 1): of the best token's probability
-  float repetition_penalty = 1;     // over prompt and output; positive logits divided, negative multiplied (HF)
-  float presence_penalty = 0;       // over the output only (OpenAI)
+  float temperature = 0;         // 0 = argmax, ties to the lowest id
+  Dim top_k = 0;                 // 0 = off
+  float top_p = 1;               // (0, 1]; the token that crosses p stays
+  float min_p = 0;               // [0, 1): of the best token's probability
+  float repetition_penalty = 1;  // over prompt and output; positive logits divided, negative multiplied (HF)
+  float presence_penalty = 0;    // over the output only (OpenAI)
   float frequency_penalty = 0;
   std::uint64_t seed = 0;
 
@@ -35,7 +35,7 @@ class Sampler {
   Sampler(const SamplingOptions& options, std::span<const TokenId> prompt);
   struct Choice {
     TokenId id;
-    float logprob;                  // log softmax of the raw logits, before penalties and temperature
+    float logprob;  // log softmax of the raw logits, before penalties and temperature
   };
   // logits: [vocab]. Throws Error(internal) when none is finite.
   Choice operator()(std::span<const float> logits, Rng& rng);
@@ -47,7 +47,7 @@ class Sampler {
   };
   void penalise(std::vector<Candidate>& candidates) const;
   SamplingOptions options_;
-  std::vector<std::uint32_t> prompt_count_, output_count_;   // by id, grown as needed
+  std::vector<std::uint32_t> prompt_count_, output_count_;  // by id, grown as needed
   std::vector<Candidate> candidates_;
 };
 

@@ -35,22 +35,31 @@ std::string_view name(FinishReason reason) {
 }
 
 Session::Session(const Model& model, SessionOptions options)
-    : model_(&model), context_(options.context > 0 ? std::min(options.context, model.context()) : model.context()),
+    : model_(&model),
+      context_(options.context > 0 ? std::min(options.context, model.context()) : model.context()),
       features_(options.features ? std::move(options.features) : std::make_shared<FeatureCache>()),
       cache_(model.network().kv_shape(), model.cache_type(), context_) {}
 
-Generation Session::ask(const Conversation& conversation, const GenerateOptions& options) { return ask(model_->prepare(conversation), options); }
+Generation Session::ask(const Conversation& conversation, const GenerateOptions& options) {
+  return ask(model_->prepare(conversation), options);
+}
 
 Generation Session::ask(PreparedPrompt prepared, const GenerateOptions& options) {
-  if (options.max_tokens < 1) throw Error(ErrorCode::usage, fmt::format("max_tokens is {}, must be at least 1", options.max_tokens), "max_tokens");
+  if (options.max_tokens < 1)
+    throw Error(ErrorCode::usage, fmt::format("max_tokens is {}, must be at least 1", options.max_tokens),
+                "max_tokens");
   for (const ImagePlan& plan : prepared.plans)
     if (plan.tokens >= context_)
-      fail(ErrorCode::limit, "the picture of {}x{} becomes {} tokens, the context is {}", plan.source.width, plan.source.height, plan.tokens, context_);
+      fail(ErrorCode::limit, "the picture of {}x{} becomes {} tokens, the context is {}", plan.source.width,
+           plan.source.height, plan.tokens, context_);
   const Prompt& prompt = prepared.prompt;
   if (prompt.rows() < 1) fail(ErrorCode::bad_input, "the prompt is empty");
-  if (prompt.rows() >= context_) fail(ErrorCode::limit, "the prompt has {} tokens, the context is {}, one of them for the answer", prompt.rows(), context_);
+  if (prompt.rows() >= context_)
+    fail(ErrorCode::limit, "the prompt has {} tokens, the context is {}, one of them for the answer", prompt.rows(),
+         context_);
   if (prompt.pictures.size() != prepared.images.size() || prepared.plans.size() != prepared.images.size())
-    fail(ErrorCode::bad_input, "the prompt has slots for {} pictures, {} are given", prompt.pictures.size(), prepared.images.size());
+    fail(ErrorCode::bad_input, "the prompt has slots for {} pictures, {} are given", prompt.pictures.size(),
+         prepared.images.size());
   ++turn_;
   return Generation(*this, std::move(prepared), options);
 }
@@ -72,7 +81,8 @@ Tensor Session::features_of(const PictureKey& key, const Image& image, const Ima
   const Tensor pixels = model_->processor().pixels(image, plan);
   const double preprocess_ms = watch.lap_ms();
   Tensor rows = model_->network().see(pixels);
-  if (rows.dim(0) != plan.tokens) fail(ErrorCode::internal, "a picture gave {} rows for {} slots", rows.dim(0), plan.tokens);
+  if (rows.dim(0) != plan.tokens)
+    fail(ErrorCode::internal, "a picture gave {} rows for {} slots", rows.dim(0), plan.tokens);
   ++pictures_encoded_;
   if (timings) {
     timings->preprocess.ms += preprocess_ms;
@@ -130,7 +140,8 @@ Tensor Session::prefill(const PreparedPrompt& prepared, Timings& timings) {
   Tensor hidden;
   for (Dim begin = reused; begin < prompt.rows();) {
     const Dim end = chunk_end(prompt, begin);
-    Tensor x = network.embed(std::span(prompt.ids).subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin)));
+    Tensor x = network.embed(
+        std::span(prompt.ids).subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin)));
     for (std::size_t i = 0; i < features.size(); ++i) {
       if (!features[i].defined()) continue;
       const auto first = prompt.slots.begin() + prompt.pictures[i].begin, last = first + prompt.pictures[i].count;
@@ -162,8 +173,13 @@ Tensor Session::decode(TokenId id, std::int32_t position, std::size_t axes) {
 void Session::recover() { cache_.truncate(static_cast<Dim>(cached_.size())); }
 
 Generation::Generation(Session& session, PreparedPrompt prepared, GenerateOptions options)
-    : session_(&session), turn_(session.turn_), prepared_(std::move(prepared)), options_(std::move(options)),
-      sampler_(options_.sampling, prepared_.prompt.ids), rng_(options_.sampling.seed), decoder_(session.model().tokenizer()),
+    : session_(&session),
+      turn_(session.turn_),
+      prepared_(std::move(prepared)),
+      options_(std::move(options)),
+      sampler_(options_.sampling, prepared_.prompt.ids),
+      rng_(options_.sampling.seed),
+      decoder_(session.model().tokenizer()),
       stop_(options_.stop) {
   const Prompt& prompt = prepared_.prompt;
   options_.max_tokens = std::min(options_.max_tokens, session.context() - prompt.rows());
@@ -220,8 +236,10 @@ std::optional<TokenEvent> Generation::step() {
     return event;
   }
   event.text = stop_.push(decoder_.push(choice.id));
-  if (stop_.stopped()) finish(FinishReason::stop);
-  else if (static_cast<Dim>(output_.size()) >= options_.max_tokens) finish(FinishReason::length);
+  if (stop_.stopped())
+    finish(FinishReason::stop);
+  else if (static_cast<Dim>(output_.size()) >= options_.max_tokens)
+    finish(FinishReason::length);
   return event;
 }
 

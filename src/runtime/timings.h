@@ -7,15 +7,15 @@ namespace tap {
 
 struct Stage {
   double ms = 0;
-  Dim tokens = 0;                              // tokens of the stage: picture rows, prompt rows computed, tokens generated
+  Dim tokens = 0;  // tokens of the stage: picture rows, prompt rows computed, tokens generated
   double per_second() const { return ms > 0 ? static_cast<double>(tokens) * 1000.0 / ms : 0; }
 };
 
 struct Timings {
-  Stage load, preprocess, encode, prefill, decode;   // load: ms only; decode: the tokens after the first
-  double first_token_ms = 0;                         // from the request to the first token
-  Dim prompt_tokens = 0, image_tokens = 0;           // of the whole prompt; image tokens are part of it
-  Dim cached_tokens = 0;                             // prompt rows that were in the cache already
+  Stage load, preprocess, encode, prefill, decode;  // load: ms only; decode: the tokens after the first
+  double first_token_ms = 0;                        // from the request to the first token
+  Dim prompt_tokens = 0, image_tokens = 0;          // of the whole prompt; image tokens are part of it
+  Dim cached_tokens = 0;                            // prompt rows that were in the cache already
   Dim output_tokens = 0;
 };
 

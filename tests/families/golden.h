@@ -17,7 +17,7 @@ inline const std::string root = TAPETUM_SOURCE_DIR "/tests/families";
 
 struct Case {
   std::string name;
-  Json entry;              // of the manifest
+  Json entry;  // of the manifest
   std::shared_ptr<const Safetensors> tensors;
   bool has(std::string_view tensor) const { return tensors->find(tensor) != nullptr; }
   Tensor read(std::string_view tensor) const { return tensors->read(tensor); }
@@ -59,9 +59,14 @@ inline std::vector<Folder> folders() {
     if (!file_exists(path + "/manifest.json")) continue;
     const Json manifest = Json::parse(read_file(path + "/manifest.json", 1 << 22).value());
     if (!manifest.contains("checkpoint")) continue;
-    Folder folder{entry.path().filename().string(), path + "/" + manifest["checkpoint"].get<std::string>(), manifest["max_abs_tolerance"].get<float>(), {}};
+    Folder folder{entry.path().filename().string(),
+                  path + "/" + manifest["checkpoint"].get<std::string>(),
+                  manifest["max_abs_tolerance"].get<float>(),
+                  {}};
     for (const Json& one : manifest["cases"])
-      folder.cases.push_back({one["name"].get<std::string>(), one, std::make_shared<const Safetensors>(Safetensors::open(path + "/" + one["file"].get<std::string>()).value())});
+      folder.cases.push_back({one["name"].get<std::string>(), one,
+                              std::make_shared<const Safetensors>(
+                                  Safetensors::open(path + "/" + one["file"].get<std::string>()).value())});
     all.push_back(std::move(folder));
   }
   std::sort(all.begin(), all.end(), [](const Folder& a, const Folder& b) { return a.name < b.name; });

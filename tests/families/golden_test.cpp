@@ -19,7 +19,8 @@ TEST_CASE("golden ids and pixels are equal to the last bit") {
       CHECK(prepared.prompt.ids == one.ids("input_ids"));
       CHECK(prepared.sent == one.entry["prompt"].get<std::string>());
       std::vector<Tensor> parts;
-      for (std::size_t i = 0; i < prepared.images.size(); ++i) parts.push_back(model->processor().pixels(*prepared.images[i], prepared.plans[i]));
+      for (std::size_t i = 0; i < prepared.images.size(); ++i)
+        parts.push_back(model->processor().pixels(*prepared.images[i], prepared.plans[i]));
       const Tensor pixels = ops::concat_rows(parts), wanted = one.single("pixel_values");
       REQUIRE(pixels.shape() == wanted.shape());
       CHECK(std::memcmp(pixels.raw(), wanted.raw(), static_cast<std::size_t>(pixels.bytes())) == 0);
@@ -45,7 +46,8 @@ TEST_CASE("golden towers, projectors and decoders agree in f32") {
       const Tensor x = golden::embedded(*model, prompt, one.read("image_features"));
       const Tensor logits = network.logits(network.forward(x, prompt.batch(0, prompt.rows()), nullptr));
       CHECK(golden::max_abs(logits, one.read("logits")) < folder.tolerance);
-      const Tensor whole = network.logits(network.forward(golden::embedded(*model, prompt, network.project(hidden)), prompt.batch(0, prompt.rows()), nullptr));
+      const Tensor whole = network.logits(network.forward(golden::embedded(*model, prompt, network.project(hidden)),
+                                                          prompt.batch(0, prompt.rows()), nullptr));
       CHECK(golden::max_abs(whole, one.read("logits")) < folder.tolerance);
       ++cases;
     }
@@ -66,7 +68,8 @@ TEST_CASE("golden greedy tokens follow from the pictures through a session") {
       GenerateOptions options;
       options.max_tokens = static_cast<Dim>(wanted.size());
       options.ignore_end = true;
-      Generation generation = session.ask(model->prepare_trusted(one.entry["prompt"].get<std::string>(), one.images()), options);
+      Generation generation =
+          session.ask(model->prepare_trusted(one.entry["prompt"].get<std::string>(), one.images()), options);
       const Tensor margins = one.read("greedy_margin"), logits = one.single("greedy_logits");
       for (std::size_t i = 0; i < wanted.size(); ++i) {
         if (margins.data<float>()[i] < 10 * folder.tolerance) break;

@@ -90,7 +90,8 @@ TEST_CASE("a ragged batch gives what its sequences give one by one") {
   for_each_family([](const golden::Folder&, const Model& model, const Prompt& prompt, const Tensor& features) {
     const Network& network = model.network();
     const Tensor x = golden::embedded(model, prompt, features);
-    const std::vector<Span> cuts{{0, 5}, {3, prompt.rows()}, {9, 10}};  // three stretches of the rows as three sequences
+    const std::vector<Span> cuts{
+        {0, 5}, {3, prompt.rows()}, {9, 10}};  // three stretches of the rows as three sequences
     KvCache cache(network.kv_shape(), DType::f32, network.context(), 3);
     for (const bool cached : {false, true}) {
       Batch batch;
@@ -114,7 +115,8 @@ TEST_CASE("a model loaded again gives the same bits") {
   for_each_family([](const golden::Folder& folder, const Model& model, const Prompt& prompt, const Tensor& features) {
     const auto again = golden::load(folder);
     const auto run = [&](const Model& m) {
-      return m.network().logits(m.network().forward(golden::embedded(m, prompt, features), prompt.batch(0, prompt.rows()), nullptr));
+      return m.network().logits(
+          m.network().forward(golden::embedded(m, prompt, features), prompt.batch(0, prompt.rows()), nullptr));
     };
     const Tensor a = run(model), b = run(*again);
     CHECK(std::memcmp(a.raw(), b.raw(), static_cast<std::size_t>(a.bytes())) == 0);
@@ -124,10 +126,12 @@ TEST_CASE("a model loaded again gives the same bits") {
 TEST_CASE("bf16 and quantized weights stay near f32") {
   for_each_family([](const golden::Folder& folder, const Model& model, const Prompt& prompt, const Tensor& features) {
     const auto run = [&](const Model& m) {
-      return m.network().logits(m.network().forward(golden::embedded(m, prompt, features), prompt.batch(0, prompt.rows()), nullptr));
+      return m.network().logits(
+          m.network().forward(golden::embedded(m, prompt, features), prompt.batch(0, prompt.rows()), nullptr));
     };
     const Tensor exact = run(model);
-    for (const auto& [dtype, least] : {std::pair{Dtype::bf16, 0.9995}, std::pair{Dtype::q8, 0.998}, std::pair{Dtype::q4, 0.93}}) {
+    for (const auto& [dtype, least] :
+         {std::pair{Dtype::bf16, 0.9995}, std::pair{Dtype::q8, 0.998}, std::pair{Dtype::q4, 0.93}}) {
       CAPTURE(name(dtype));
       const Tensor y = run(*golden::load(folder, dtype));
       double dot = 0, xx = 0, yy = 0;
@@ -158,7 +162,9 @@ TEST_CASE("the tape's gradient equals a finite difference") {
       for (Dim i = 0; i < a.elements(); ++i) sum += static_cast<double>(a.data<float>()[i]) * b.data<float>()[i];
       return sum;
     };
-    const auto value = [&](float step) { return dot(network.logits(network.forward(start + ops::scale(direction, step), batch, nullptr)), seed); };
+    const auto value = [&](float step) {
+      return dot(network.logits(network.forward(start + ops::scale(direction, step), batch, nullptr)), seed);
+    };
     const float step = 1e-2f;
     const double difference = (value(step) - value(-step)) / (2.0 * static_cast<double>(step));
     Tape tape;
@@ -196,7 +202,8 @@ TEST_CASE("[B06] configs that cannot be are refused by file and key and value") 
     CHECK(error({}) == "loaded");
     for (const char* part : {"text_config.", "vision_config."})
       for (const char* key : {"hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"})
-        for (const Json& value : {Json(0), Json(-4), Json(std::uint64_t{1} << 31), Json(1e308), Json("48"), Json(2.5), Json::array({48})}) {
+        for (const Json& value :
+             {Json(0), Json(-4), Json(std::uint64_t{1} << 31), Json(1e308), Json("48"), Json(2.5), Json::array({48})}) {
           const std::string dotted = std::string(part) + key;
           CAPTURE(dotted);
           CAPTURE(value.dump());
@@ -205,31 +212,40 @@ TEST_CASE("[B06] configs that cannot be are refused by file and key and value") 
         }
     CHECK(error({{"text_config.num_attention_heads", 5}, {"text_config.head_dim", nullptr}}) ==
           "config.json: text_config.num_attention_heads is 5: does not divide hidden_size 48");
-    CHECK(error({{"text_config.num_key_value_heads", 2}}).starts_with("config.json: text_config.num_key_value_heads is 2"));
-    CHECK(error({{"vision_config.num_attention_heads", 3}}).starts_with("config.json: vision_config.num_attention_heads is 3"));
-    CHECK(error({{"text_config.vocab_size", std::uint64_t{1} << 31}}).starts_with("config.json: text_config.vocab_size"));
+    CHECK(error({{"text_config.num_key_value_heads", 2}})
+              .starts_with("config.json: text_config.num_key_value_heads is 2"));
+    CHECK(error({{"vision_config.num_attention_heads", 3}})
+              .starts_with("config.json: vision_config.num_attention_heads is 3"));
+    CHECK(
+        error({{"text_config.vocab_size", std::uint64_t{1} << 31}}).starts_with("config.json: text_config.vocab_size"));
     CHECK(error({{"vision_config.patch_size", 0}}).starts_with("config.json: vision_config.patch_size"));
     CHECK(error({{"vision_config.patch_size", 64}}).starts_with("config.json: vision_config.patch_size is 64"));
     CHECK(error({{"text_config.rope_theta", -1}}).starts_with("config.json: text_config.rope_theta is -1"));
     CHECK(error({{"text_config.rope_theta", "NaN"}}).starts_with("config.json: text_config.rope_theta"));
     CHECK(error({{"text_config.hidden_act", "relu"}}).starts_with("config.json: text_config.hidden_act is \"relu\""));
-    CHECK(error({{"vision_config.hidden_act", "swish9"}}).starts_with("config.json: vision_config.hidden_act is \"swish9\""));
-    CHECK(error({{"text_config.rope_scaling", {{"rope_type", "yarn"}}}}).starts_with("config.json: text_config.rope_scaling.rope_type is \"yarn\""));
+    CHECK(error({{"vision_config.hidden_act", "swish9"}})
+              .starts_with("config.json: vision_config.hidden_act is \"swish9\""));
+    CHECK(error({{"text_config.rope_scaling", {{"rope_type", "yarn"}}}})
+              .starts_with("config.json: text_config.rope_scaling.rope_type is \"yarn\""));
     CHECK(error({{"scale_factor", 9}}).starts_with("config.json: scale_factor is 9"));
     CHECK(error({{"image_token_id", 5000}}).starts_with("config.json: image_token_id is 5000"));
     CHECK(error({{"image_token_id", 40}}).starts_with("config.json: image_token_id is 40"));  // an ordinary token
     // Possible in itself, but not with these weights.
-    CHECK(error({{"text_config.num_hidden_layers", 2000000000}}) == "config.json: text_config.num_hidden_layers is 2000000000: the weights have no layer 1999999999");
-    CHECK(error({{"vision_config.num_hidden_layers", 3}}) == "config.json: vision_config.num_hidden_layers is 3: the weights have no layer 2");
+    CHECK(error({{"text_config.num_hidden_layers", 2000000000}}) ==
+          "config.json: text_config.num_hidden_layers is 2000000000: the weights have no layer 1999999999");
+    CHECK(error({{"vision_config.num_hidden_layers", 3}}) ==
+          "config.json: vision_config.num_hidden_layers is 3: the weights have no layer 2");
     const std::string wide = error({{"text_config.hidden_size", 2000000000}, {"text_config.head_dim", 16}});
     CHECK(wide.find("embed_tokens.weight: shape [463, 48], config wants [463, 2000000000]") != std::string::npos);
-    CHECK(error({{"text_config.intermediate_size", 95}}).find("shape [96, 48], config wants [95, 48]") != std::string::npos);
+    CHECK(error({{"text_config.intermediate_size", 95}}).find("shape [96, 48], config wants [95, 48]") !=
+          std::string::npos);
   }
 }
 
 TEST_CASE("[B06] a config with NaN in it is refused before anything is loaded") {
   const Copy copy(golden::folders().front().checkpoint);
-  std::ofstream(copy.folder / "config.json") << R"({"architectures": ["Idefics3ForConditionalGeneration"], "text_config": {"rope_theta": NaN}})";
+  std::ofstream(copy.folder / "config.json")
+      << R"({"architectures": ["Idefics3ForConditionalGeneration"], "text_config": {"rope_theta": NaN}})";
   CHECK(load_error(copy.folder).starts_with("config.json"));
 }
 
@@ -245,10 +261,12 @@ TEST_CASE("a config changed by dotted keys is the one that runs") {
 
 TEST_CASE("text-only models and unknown architectures are named with what is supported") {
   const std::string folder = golden::folders().front().checkpoint;
-  const std::string text_only = load_error_with(folder, {{"architectures", {"LlamaForCausalLM"}}, {"vision_config", nullptr}});
+  const std::string text_only =
+      load_error_with(folder, {{"architectures", {"LlamaForCausalLM"}}, {"vision_config", nullptr}});
   CHECK(text_only.starts_with("config.json: architectures is \"LlamaForCausalLM\": a text-only model"));
   CHECK(text_only.find("SmolVLMForConditionalGeneration") != std::string::npos);
-  CHECK(load_error_with(folder, {{"architectures", {"NovelForConditionalGeneration"}}}).starts_with("config.json: architectures is \"NovelForConditionalGeneration\""));
+  CHECK(load_error_with(folder, {{"architectures", {"NovelForConditionalGeneration"}}})
+            .starts_with("config.json: architectures is \"NovelForConditionalGeneration\""));
   CHECK(load_error_with(folder, {{"architectures", nullptr}}).starts_with("config.json: architectures"));
   CHECK(load_error("/nonexistent/model").find("/nonexistent/model") != std::string::npos);
 }

@@ -15,7 +15,8 @@ TEST_CASE("nano answers every sample question as the reference in f32") {
   const Json reference = Json::parse(read_file(TAPETUM_SOURCE_DIR "/data/samples/reference.json", 1 << 22).value());
   int compared = 0;
   for (const auto& [sample, questions] : reference["answers"].items()) {
-    const auto image = std::make_shared<const Image>(load_image(fmt::format(TAPETUM_SOURCE_DIR "/data/samples/{}.png", sample)).value());
+    const auto image = std::make_shared<const Image>(
+        load_image(fmt::format(TAPETUM_SOURCE_DIR "/data/samples/{}.png", sample)).value());
     Session session(*model);
     for (const Json& one : questions) {
       const auto question = one["q"].get<std::string>();
@@ -42,14 +43,16 @@ TEST_CASE("nano in its own bf16 gives nearly all of the reference's answers") {
   const Json reference = Json::parse(read_file(TAPETUM_SOURCE_DIR "/data/samples/reference.json", 1 << 22).value());
   int compared = 0, equal = 0;
   for (const auto& [sample, questions] : reference["answers"].items()) {
-    const auto image = std::make_shared<const Image>(load_image(fmt::format(TAPETUM_SOURCE_DIR "/data/samples/{}.png", sample)).value());
+    const auto image = std::make_shared<const Image>(
+        load_image(fmt::format(TAPETUM_SOURCE_DIR "/data/samples/{}.png", sample)).value());
     Session session(*model);
     for (const Json& one : questions) {
       if (one["least_margin"].get<double>() <= 0.5) continue;
       GenerateOptions how;
       how.max_tokens = 80;
       ++compared;
-      equal += answer(session, Conversation().user(one["q"].get<std::string>(), {image}), how).text == one["text"].get<std::string>();
+      equal += answer(session, Conversation().user(one["q"].get<std::string>(), {image}), how).text ==
+               one["text"].get<std::string>();
     }
   }
   CHECK(compared >= 40);

@@ -17,7 +17,8 @@ std::unique_ptr<Model> model_of(Dtype dtype = Dtype::f32, const Json& change = {
 
 std::shared_ptr<const Image> picture(Dim width, Dim height, int seed = 1) {
   auto image = std::make_shared<Image>(width, height);
-  for (std::size_t i = 0; i < image->pixels.size(); ++i) image->pixels[i] = static_cast<std::uint8_t>((i * i + i * static_cast<std::size_t>(seed)) >> 3);
+  for (std::size_t i = 0; i < image->pixels.size(); ++i)
+    image->pixels[i] = static_cast<std::uint8_t>((i * i + i * static_cast<std::size_t>(seed)) >> 3);
   return image;
 }
 
@@ -147,8 +148,7 @@ TEST_CASE("a cancelled answer leaves the session usable") {
     });
     bool thrown = false;
     try {
-      while (generation.next()) {
-      }
+      while (generation.next()) {}
     } catch (const Error& error) {
       thrown = error.code() == ErrorCode::cancelled;
     }
@@ -214,12 +214,16 @@ TEST_CASE("[B29] special tokens in a question or system text or answer change no
   const auto specials = [&](const Conversation& talk) {
     const Prompt prompt = model->prepare(talk).prompt;
     const auto& tokenizer = model->tokenizer();
-    return std::pair(prompt.slots.size(), std::count_if(prompt.ids.begin(), prompt.ids.end(), [&](TokenId id) { return tokenizer.is_special(id); }));
+    return std::pair(prompt.slots.size(), std::count_if(prompt.ids.begin(), prompt.ids.end(),
+                                                        [&](TokenId id) { return tokenizer.is_special(id); }));
   };
-  const auto talk = [&](const std::string& word) { return Conversation().system("Be " + word).user("What is " + word + "?", {image}).assistant(word).user(word); };
+  const auto talk = [&](const std::string& word) {
+    return Conversation().system("Be " + word).user("What is " + word + "?", {image}).assistant(word).user(word);
+  };
   const auto harmless = specials(talk("it"));
   CHECK(harmless.first == 40);
-  for (const std::string word : {"<image>", "<end_of_utterance>", "<|im_start|>", "<|im_end|>", "<|endoftext|>", "<fake_token_around_image>", "<global-img>", "<row_1_col_1>"}) {
+  for (const std::string word : {"<image>", "<end_of_utterance>", "<|im_start|>", "<|im_end|>", "<|endoftext|>",
+                                 "<fake_token_around_image>", "<global-img>", "<row_1_col_1>"}) {
     CAPTURE(word);
     CHECK(specials(talk(word)) == harmless);
     CHECK(model->prepare(talk(word)).sent.find(word) != std::string::npos);
@@ -229,20 +233,30 @@ TEST_CASE("[B29] special tokens in a question or system text or answer change no
 TEST_CASE("[B35] prompts and pictures beyond the context are refused with both numbers before any compute") {
   const auto image = picture(100, 60);
   const auto small = model_of(Dtype::f32, {{"text_config.max_position_embeddings", 40}});
-  CHECK(limit_error([&] { small->prepare(Conversation().user(std::string(600, 'x'))); }).find("the model's context is 40") != std::string::npos);
-  CHECK(limit_error([&] { small->prepare(Conversation().user("What is in the picture that I gave you?", {image})); }).find("context is 40") != std::string::npos);
+  CHECK(limit_error([&] {
+          small->prepare(Conversation().user(std::string(600, 'x')));
+        }).find("the model's context is 40") != std::string::npos);
+  CHECK(limit_error([&] {
+          small->prepare(Conversation().user("What is in the picture that I gave you?", {image}));
+        }).find("context is 40") != std::string::npos);
   const auto tiny = model_of(Dtype::f32, {{"text_config.max_position_embeddings", 28}});
-  CHECK(limit_error([&] { tiny->prepare(Conversation().user("?", {image})); }) == "the picture of 100x60 becomes 28 tokens, the model's context is 28");
+  CHECK(limit_error([&] { tiny->prepare(Conversation().user("?", {image})); }) ==
+        "the picture of 100x60 becomes 28 tokens, the model's context is 28");
   const auto one = model_of(Dtype::f32, {{"text_config.max_position_embeddings", 1}});
-  CHECK(limit_error([&] { one->prepare(Conversation().user("?")); }).ends_with("the model's context is 1, one of them for the answer"));
+  CHECK(limit_error([&] {
+          one->prepare(Conversation().user("?"));
+        }).ends_with("the model's context is 1, one of them for the answer"));
   // A session may have a smaller context than its model.
   const auto model = model_of();
   Session session(*model, {.context = 20, .features = nullptr});
-  CHECK(limit_error([&] { session.ask(Conversation().user("?", {image}), tokens(1)); }) == "the picture of 100x60 becomes 28 tokens, the context is 20");
+  CHECK(limit_error([&] { session.ask(Conversation().user("?", {image}), tokens(1)); }) ==
+        "the picture of 100x60 becomes 28 tokens, the context is 20");
   CHECK(session.pictures_encoded() == 0);
   // Unsplit pictures of any size meet the limit in the plan, not in memory.
   const auto unsized = model_of(Dtype::f32, {}, {{"do_resize", false}});
-  CHECK(limit_error([&] { unsized->prepare(Conversation().user("?", {picture(4000, 4000)})); }).starts_with("the picture of 4000x4000 becomes 62504 tokens"));
+  CHECK(limit_error([&] {
+          unsized->prepare(Conversation().user("?", {picture(4000, 4000)}));
+        }).starts_with("the picture of 4000x4000 becomes 62504 tokens"));
 }
 
 TEST_CASE("[B35] an answer stops where the context ends") {
@@ -260,7 +274,8 @@ TEST_CASE("[B13] pictures of one pixel and of one row or column are looked at") 
     const Run result = run(session, Conversation().user("?", {picture(size.width, size.height)}), tokens(2));
     CHECK(result.ids.size() == 2);
   }
-  CHECK_THROWS_WITH_AS(session.ask(Conversation().user("?", {std::make_shared<Image>()}), tokens(1)), "a picture of 0x0 has no pixels", Error);
+  CHECK_THROWS_WITH_AS(session.ask(Conversation().user("?", {std::make_shared<Image>()}), tokens(1)),
+                       "a picture of 0x0 has no pixels", Error);
 }
 
 TEST_CASE("steady decoding asks the system for no memory") {
@@ -279,7 +294,8 @@ TEST_CASE("options that cannot be are refused before the prompt is laid out") {
   CHECK_THROWS_WITH_AS(session.ask(Conversation().user("Hi"), tokens(0)), "max_tokens is 0, must be at least 1", Error);
   GenerateOptions options = tokens(1);
   options.sampling.top_p = 7;
-  CHECK_THROWS_WITH_AS(session.ask(Conversation().user("Hi"), options), "top_p is 7, must be above 0, at most 1", Error);
+  CHECK_THROWS_WITH_AS(session.ask(Conversation().user("Hi"), options), "top_p is 7, must be above 0, at most 1",
+                       Error);
   options = tokens(1);
   options.stop = {""};
   CHECK_THROWS_AS(session.ask(Conversation().user("Hi"), options), Error);

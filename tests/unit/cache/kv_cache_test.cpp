@@ -23,7 +23,8 @@ TEST_CASE("rows appended in pieces lie in one run in order") {
   Dim past = 0;
   for (const Dim count : {Dim{1}, Dim{2}, Dim{60}, Dim{37}}) {  // crosses the growth from 64 rows
     for (Dim layer = 0; layer < 2; ++layer)
-      view = cache.layer(layer).append(k.rows(past, past + count), v.rows(past, past + count), Batch::causal(count, past));
+      view =
+          cache.layer(layer).append(k.rows(past, past + count), v.rows(past, past + count), Batch::causal(count, past));
     past += count;
     CHECK(cache.rows() == past);
   }

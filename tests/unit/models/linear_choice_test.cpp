@@ -19,7 +19,8 @@ struct OneMatrix {
   std::filesystem::path folder = std::filesystem::temp_directory_path() / fmt::format("tapetum-linear-{}", ::getpid());
   explicit OneMatrix(std::span<const float> values) {
     std::filesystem::create_directories(folder);
-    std::string header = fmt::format(R"({{"w.weight":{{"dtype":"F32","shape":[64,256],"data_offsets":[0,{}]}}}})", values.size_bytes());
+    std::string header =
+        fmt::format(R"({{"w.weight":{{"dtype":"F32","shape":[64,256],"data_offsets":[0,{}]}}}})", values.size_bytes());
     while (header.size() % 8) header += ' ';
     const std::uint64_t length = header.size();
     std::string bytes(reinterpret_cast<const char*>(&length), sizeof length);

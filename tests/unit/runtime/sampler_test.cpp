@@ -55,7 +55,8 @@ TEST_CASE("draws follow the softmax") {
   const int draws = 100'000;
   auto counts = histogram(options, logits, draws);
   double chi = 0;
-  for (const auto& [id, p] : std::map<TokenId, double>{{0, 0.5}, {1, 0.3}, {2, 0.2}}) chi += std::pow(counts[id] - p * draws, 2) / (p * draws);
+  for (const auto& [id, p] : std::map<TokenId, double>{{0, 0.5}, {1, 0.3}, {2, 0.2}})
+    chi += std::pow(counts[id] - p * draws, 2) / (p * draws);
   CHECK(chi < 9.21);  // 1 % of a chi-square with two degrees of freedom
 }
 
@@ -106,7 +107,8 @@ TEST_CASE("repetition counts the prompt and presence only the output") {
   options = {};
   options.frequency_penalty = 0.3f;
   Sampler frequent(options, {});
-  for (const TokenId expected : {0, 0, 1, 0}) CHECK(frequent(std::array{3.0f, 2.5f}, rng).id == expected);  // 3, 2.7, 2.4 | 2.4 : 2.2
+  for (const TokenId expected : {0, 0, 1, 0})
+    CHECK(frequent(std::array{3.0f, 2.5f}, rng).id == expected);  // 3, 2.7, 2.4 | 2.4 : 2.2
 }
 
 TEST_CASE("a seed gives the same tokens and another seed others") {
@@ -145,12 +147,16 @@ TEST_CASE("options out of range are refused by name with their limits") {
 }
 
 TEST_CASE("generation_config.json samples only where do_sample is true") {
-  const auto read = [](const char* text) { return SamplingOptions::from_config(ConfigReader(Json::parse(text), "generation_config.json")); };
+  const auto read = [](const char* text) {
+    return SamplingOptions::from_config(ConfigReader(Json::parse(text), "generation_config.json"));
+  };
   CHECK(read(R"({"temperature": 0.7, "top_p": 0.8})").temperature == 0);
-  const SamplingOptions options = read(R"({"do_sample": true, "temperature": 0.7, "top_p": 0.8, "top_k": 20, "repetition_penalty": 1.05})");
+  const SamplingOptions options =
+      read(R"({"do_sample": true, "temperature": 0.7, "top_p": 0.8, "top_k": 20, "repetition_penalty": 1.05})");
   CHECK(options.temperature == 0.7f);
   CHECK(options.top_p == 0.8f);
   CHECK(options.top_k == 20);
   CHECK(options.repetition_penalty == 1.05f);
-  CHECK_THROWS_WITH_AS(read(R"({"do_sample": true, "top_p": 2.0})"), doctest::Contains("generation_config.json: top_p"), Error);
+  CHECK_THROWS_WITH_AS(read(R"({"do_sample": true, "top_p": 2.0})"), doctest::Contains("generation_config.json: top_p"),
+                       Error);
 }
