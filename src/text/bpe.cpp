@@ -22,7 +22,8 @@ std::uint64_t pair_key(TokenId left, TokenId right) {
 
 bool WordCache::find(std::string_view word, std::vector<TokenId>& out, Slot*& slot) {
   slot = nullptr;
-  if (slots_.empty() || word.size() > sizeof(Slot::key) || word.empty()) return false;
+  if (!enabled_ || word.size() > sizeof(Slot::key) || word.empty()) return false;
+  if (slots_.empty()) slots_.resize(kSlots);
   slot = &slots_[hash_bytes(word) & (kSlots - 1)];
   if (slot->key_bytes != word.size() || std::memcmp(slot->key.data(), word.data(), word.size()) != 0) return false;
   out.insert(out.end(), slot->ids.begin(), slot->ids.begin() + slot->count);

@@ -18,20 +18,20 @@ struct BpeStats {
 // What words have encoded to, within one text: words repeat. Direct-mapped, words of at most 22 bytes and 9 tokens.
 class WordCache {
  public:
-  explicit WordCache(bool enabled) : slots_(enabled ? kSlots : 0) {}
-  // Appends and returns true on a hit; `slot` is where a miss may be stored (null: not cacheable).
+  explicit WordCache(bool enabled) : enabled_(enabled) {}
   struct Slot {
     std::array<char, 22> key{};
     std::uint8_t key_bytes = 0, count = 0;
     std::array<TokenId, 9> ids{};
   };
+  // Appends and returns true on a hit; `slot` is where a miss may be stored (null: not cacheable).
   bool find(std::string_view word, std::vector<TokenId>& out, Slot*& slot);
   static void store(Slot& slot, std::string_view word, const TokenId* ids, std::size_t count);
-  void clear() { slots_.assign(slots_.size(), Slot{}); }
 
  private:
   static constexpr std::size_t kSlots = 1 << 13;
-  std::vector<Slot> slots_;
+  bool enabled_;
+  std::vector<Slot> slots_;  // made by the first find
 };
 
 class Bpe {

@@ -15,6 +15,7 @@ namespace {
 constexpr std::size_t kMostTextBytes = std::size_t{1} << 30;  // symbols of a word are counted in 32 bits
 constexpr std::size_t kCacheFromBytes = 2048;                 // shorter texts do not pay for the table
 constexpr std::size_t kMostAddedBytes = 512;                  // of one added token: matching costs text times this at worst
+constexpr std::size_t kMostAddedTotal = std::size_t{4} << 20;   // bytes of all added tokens: the trie holds a node for each
 constexpr std::size_t kJsonBytes = std::size_t{64} << 20;     // Gemma 3's tokenizer.json has 33 MB
 
 // White space, or SentencePiece's stand-in for it.
@@ -45,6 +46,8 @@ void Tokenizer::Impl::add_token(AddedToken token, std::string_view content, std:
     fail(ErrorCode::bad_file, "{}.id: {} for {} is already {} of model.vocab", where, token.id, uni::quoted(content),
          uni::quoted(vocab().text(token.id)));
   if (added_texts.has(token.id) && added_texts.text(token.id) == content) return;  // the same token listed twice
+  if (added_texts.text_bytes() + content.size() > kMostAddedTotal)
+    fail(ErrorCode::limit, "{}: more than {} bytes of added tokens", where, kMostAddedTotal);
   switch (added_texts.add(content, token.id)) {
     case Vocab::Added::id_taken:
       fail(ErrorCode::bad_file, "{}.id: {} stands for both {} and {}", where, token.id, uni::quoted(added_texts.text(token.id)),
@@ -143,11 +146,9 @@ TracedText cut(const TracedText& traced, std::size_t begin, std::size_t end) {
 
 }  // namespace
 
-void Tokenizer::Impl::encode_plain(const TracedText& traced, bool at_start, std::vector<TokenId>& out, WordCache& cache,
-                                   bool& cache_guarded, BpeStats& stats) const {
+void Tokenizer::Impl::encode_plain(const TracedText& traced, bool at_start, std::vector<TokenId>& out,
+                                   std::array<WordCache, 2>& caches, BpeStats& stats) const {
   const bool guarded = std::any_of(traced.runs.begin(), traced.runs.end(), [](const TrustRun& run) { return !run.trusted; });
-  if (guarded != cache_guarded) cache.clear();
-  cache_guarded = guarded;
   std::string text = traced.text;
   std::vector<TextRange> words;
   if (kimi_split) split_for_kimi(text, words);
@@ -155,7 +156,7 @@ void Tokenizer::Impl::encode_plain(const TracedText& traced, bool at_start, std:
   for (const TextRange& range : words) {
     const std::string_view word = std::string_view(text).substr(range.begin, range.end - range.begin);
     if (const auto* bpe = std::get_if<Bpe>(&model)) {
-      bpe->encode(word, guarded, out, cache, stats);
+      bpe->encode(word, guarded, out, caches[guarded && !bpe->blocked.empty()], stats);
     } else if (const auto* unigram = std::get_if<Unigram>(&model)) {
       unigram->encode(word, guarded, out);
     } else {
@@ -171,8 +172,8 @@ void Tokenizer::Impl::encode_plain(const TracedText& traced, bool at_start, std:
 void Tokenizer::Impl::encode(const TracedText& traced, bool add_special_tokens, std::vector<TokenId>& out, BpeStats& stats) const {
   if (traced.text.size() > kMostTextBytes)
     fail(ErrorCode::limit, "a text of {} bytes, the limit is {}", traced.text.size(), kMostTextBytes);
-  WordCache cache(traced.text.size() >= kCacheFromBytes);
-  bool cache_guarded = false;
+  const bool cached = traced.text.size() >= kCacheFromBytes;
+  std::array<WordCache, 2> caches{WordCache(cached), WordCache(cached)};  // of trusted and of guarded words
   if (add_special_tokens) out.insert(out.end(), ids_before.begin(), ids_before.end());
   std::vector<Stretch> raw, normal;
   find_tokens(raw_trie, traced, raw);
@@ -190,8 +191,8 @@ void Tokenizer::Impl::encode(const TracedText& traced, bool add_special_tokens, 
     find_tokens(normalized_trie, part, normal);
     for (const Stretch& piece : normal) {
       if (piece.token >= 0) out.push_back(added[static_cast<std::size_t>(piece.token)].id);
-      else if (normal.size() == 1) encode_plain(part, stretch.begin == 0, out, cache, cache_guarded, stats);
-      else encode_plain(cut(part, piece.begin, piece.end), stretch.begin == 0 && piece.begin == 0, out, cache, cache_guarded, stats);
+      else if (normal.size() == 1) encode_plain(part, stretch.begin == 0, out, caches, stats);
+      else encode_plain(cut(part, piece.begin, piece.end), stretch.begin == 0 && piece.begin == 0, out, caches, stats);
     }
   }
   if (add_special_tokens) out.insert(out.end(), ids_after.begin(), ids_after.end());

@@ -26,6 +26,9 @@ class Tokenizer {
   // The text of a tokenizer.json; `what` names it in errors.
   static Result<Tokenizer> from_json(std::string_view json, std::string_view what);
 
+  // Adjacent spans read as one text; only the recognition of added tokens asks where a character comes from. Text that a user
+  // typed yields no added token, with two exceptions that the model itself makes: runs of blanks that are ordinary pieces of
+  // its vocabulary (Gemma's "\n\n"), and its unknown token for a character it has no entry for.
   // Bytes that are not UTF-8 are read as U+FFFD, one for each maximal invalid part (as Python's errors="replace").
   // `add_special_tokens` applies the file's post-processor (a BOS, an EOS). Linear-log time in the text's length.
   std::vector<TokenId> encode(std::span<const TextSpan> spans, bool add_special_tokens = false) const;

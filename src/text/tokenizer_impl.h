@@ -1,6 +1,8 @@
 // What a Tokenizer is made of. Filled by tokenizer_load.cpp (tokenizer.json) or tiktoken.cpp, then never changed.
 #pragma once
 
+#include <array>
+#include <span>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -65,7 +67,8 @@ struct Tokenizer::Impl {
  private:
   struct Stretch;
   void find_tokens(const ByteTrie& trie, const TracedText& text, std::vector<Stretch>& stretches) const;
-  void encode_plain(const TracedText& text, bool at_start, std::vector<TokenId>& out, WordCache& cache, bool& cache_guarded, BpeStats& stats) const;
+  void encode_plain(const TracedText& text, bool at_start, std::vector<TokenId>& out, std::array<WordCache, 2>& caches,
+                    BpeStats& stats) const;
 };
 
 Result<Tokenizer> load_tiktoken(const std::string& folder);

@@ -14,6 +14,8 @@ namespace {
 using Pre = PreTokenizeStep;
 
 constexpr std::size_t kMostEntryBytes = 1024;  // of one Unigram entry: time is text times the longest entry
+constexpr std::size_t kMostUnigramBytes = std::size_t{4} << 20;  // of all entries: the trie holds a node for each
+constexpr std::size_t kMostMerges = std::size_t{1} << 22;
 constexpr int kMostComponents = 64;
 
 [[noreturn]] void unknown_type(const JsonPlace& type, std::string_view kind) {
@@ -243,6 +245,7 @@ TokenId named_token(const JsonPlace& model, std::string_view key, const Vocab& v
 
 void read_merges(const JsonPlace& place, Bpe& bpe) {
   const simdjson::dom::array merges = place.array();
+  if (merges.size() > kMostMerges) fail(ErrorCode::limit, "{}: more than {} merges", place.path(), kMostMerges);
   bpe.reserve_merges(merges.size());
   const auto bad = [&](std::uint32_t rank, std::string_view problem) {
     fail(ErrorCode::bad_file, "{}[{}]: {}", place.path(), rank, problem);
@@ -311,7 +314,8 @@ Unigram read_unigram(const JsonPlace& model) {
     }
     if (at != 2) entry.bad("[text, score]");
     if (text.size() > kMostEntryBytes) fail(ErrorCode::limit, "{}: {} bytes, the limit is {}", entry.path(), text.size(), kMostEntryBytes);
-    if (id > kMaxTokenId) fail(ErrorCode::limit, "{}: more than {} entries", entries.path(), kMaxTokenId + 1);
+    if (id > kMaxTokenId || unigram.vocab.text_bytes() + text.size() > kMostUnigramBytes)
+      fail(ErrorCode::limit, "{}: more than {} entries or {} bytes", entries.path(), kMaxTokenId + 1, kMostUnigramBytes);
     if (unigram.vocab.add(text, id) == Vocab::Added::text_taken) fail(ErrorCode::bad_file, "{}: {} stands twice", entry.path(), uni::quoted(text));
     unigram.scores.push_back(score);
     ++id;

@@ -26,6 +26,7 @@ class Vocab {
   std::string_view text(TokenId id) const;  // "" when absent
   TokenId limit() const { return static_cast<TokenId>(places_.size()); }  // highest id + 1
   std::size_t count() const { return count_; }
+  std::size_t text_bytes() const { return arena_.size(); }
   std::size_t longest() const { return longest_; }  // bytes
 
  private:
