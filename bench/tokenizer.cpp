@@ -42,10 +42,10 @@ int run(int argc, char** argv) {
     for (const tap::TokenId id : ids) back += stream.push(id);
     back += stream.finish();
   });
-  fmt::print("load_ms {:.2f}\nentries {}\ntext_mb {:.2f}\ntokens {}\nbytes_per_token {:.2f}\n", load_ms, tokenizer.size(), mb, ids.size(),
-             static_cast<double>(text.size()) / static_cast<double>(ids.size()));
-  fmt::print("encode_mb_per_s {:.1f}\ndecode_mb_per_s {:.1f}\nstream_mb_per_s {:.1f}\nround_trip {}\n", mb / encode_ms * 1e3,
-             mb / decode_ms * 1e3, mb / stream_ms * 1e3, back == text ? "equal" : "differs");
+  fmt::print("load_ms {:.2f}\nentries {}\ntext_mb {:.2f}\ntokens {}\nbytes_per_token {:.2f}\n", load_ms,
+             tokenizer.size(), mb, ids.size(), static_cast<double>(text.size()) / static_cast<double>(ids.size()));
+  fmt::print("encode_mb_per_s {:.1f}\ndecode_mb_per_s {:.1f}\nstream_mb_per_s {:.1f}\nround_trip {}\n",
+             mb / encode_ms * 1e3, mb / decode_ms * 1e3, mb / stream_ms * 1e3, back == text ? "equal" : "differs");
   const auto steps = [&](std::size_t bytes) {
     std::vector<tap::TokenId> out;
     tap::BpeStats stats;

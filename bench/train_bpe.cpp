@@ -1,5 +1,6 @@
 // Trains a byte-level BPE in SmolLM's form (single digits, GPT-2 split) and writes its tokenizer.json.
-// Usage: train_bpe ENTRIES OUT.json PATH...   ENTRIES counts the 256 bytes, 49152 is SmolLM's; folders are searched for texts.
+// Usage: train_bpe ENTRIES OUT.json PATH...   ENTRIES counts the 256 bytes, 49152 is SmolLM's; folders are searched for
+// texts.
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
@@ -22,10 +23,11 @@ constexpr std::size_t kMostBytes = std::size_t{256} << 20;
 constexpr std::size_t kMostFileBytes = std::size_t{8} << 20;
 
 bool is_text_file(const std::filesystem::path& path) {
-  static const std::unordered_set<std::string> kinds{".txt", ".rst", ".md", ".pod", ".py", ".pm", ".html", ".h", ".hpp", ".c", ".cpp", ".texi", ".tex"};
+  static const std::unordered_set<std::string> kinds{".txt", ".rst", ".md", ".pod", ".py",   ".pm", ".html",
+                                                     ".h",   ".hpp", ".c",  ".cpp", ".texi", ".tex"};
   const std::string name = path.filename().string();
-  return kinds.contains(path.extension().string()) || name == "copyright" || name.starts_with("README") || name.starts_with("GPL") ||
-         path.parent_path().filename() == "common-licenses";
+  return kinds.contains(path.extension().string()) || name == "copyright" || name.starts_with("README") ||
+         name.starts_with("GPL") || path.parent_path().filename() == "common-licenses";
 }
 
 class WordCounts {
@@ -64,7 +66,8 @@ std::uint64_t key_of(std::int32_t left, std::int32_t right) {
   return (std::uint64_t{static_cast<std::uint32_t>(left)} << 32) | static_cast<std::uint32_t>(right);
 }
 
-// The classic trainer: the most frequent pair (ties: the lower ids) is merged in all its words; only the pairs beside it change.
+// The classic trainer: the most frequent pair (ties: the lower ids) is merged in all its words; only the pairs beside
+// it change.
 struct Trainer {
   std::vector<Word> words;
   std::unordered_map<std::uint64_t, Pair> pairs;
@@ -74,11 +77,14 @@ struct Trainer {
   struct Candidate {
     std::int64_t count;
     std::uint64_t key;
-    bool operator<(const Candidate& other) const { return count != other.count ? count < other.count : key > other.key; }
+    bool operator<(const Candidate& other) const {
+      return count != other.count ? count < other.count : key > other.key;
+    }
   };
 
   explicit Trainer(const WordCounts& counts) {
-    for (unsigned byte = 0; byte < 256; ++byte) texts.emplace_back(1, static_cast<char>(static_cast<unsigned char>(byte)));
+    for (unsigned byte = 0; byte < 256; ++byte)
+      texts.emplace_back(1, static_cast<char>(static_cast<unsigned char>(byte)));
     std::vector<std::pair<std::string, std::int64_t>> sorted(counts.counts().begin(), counts.counts().end());
     std::sort(sorted.begin(), sorted.end());  // ids must not depend on a hash
     for (const auto& [text, count] : sorted) {
@@ -87,7 +93,8 @@ struct Trainer {
       words.push_back(std::move(word));
     }
     for (std::uint32_t w = 0; w < words.size(); ++w)
-      for (std::size_t i = 0; i + 1 < words[w].symbols.size(); ++i) change(words[w].symbols[i], words[w].symbols[i + 1], words[w].count, w);
+      for (std::size_t i = 0; i + 1 < words[w].symbols.size(); ++i)
+        change(words[w].symbols[i], words[w].symbols[i + 1], words[w].count, w);
   }
 
   void change(std::int32_t left, std::int32_t right, std::int64_t by, std::uint32_t word) {
@@ -109,7 +116,8 @@ struct Trainer {
         queue.push({found->second.count, top.key});
         continue;
       }
-      const auto left = static_cast<std::int32_t>(top.key >> 32), right = static_cast<std::int32_t>(top.key & 0xFFFFFFFFu);
+      const auto left = static_cast<std::int32_t>(top.key >> 32),
+                 right = static_cast<std::int32_t>(top.key & 0xFFFFFFFFu);
       const std::vector<std::uint32_t> where = std::move(found->second.words);
       pairs.erase(found);
       const auto merged = static_cast<std::int32_t>(texts.size());
@@ -120,11 +128,13 @@ struct Trainer {
       std::sort(touched.begin(), touched.end());
       touched.erase(std::unique(touched.begin(), touched.end()), touched.end());
       for (const std::uint64_t key : touched)
-        if (const auto pair = pairs.find(key); pair != pairs.end() && pair->second.count > 0) queue.push({pair->second.count, key});
+        if (const auto pair = pairs.find(key); pair != pairs.end() && pair->second.count > 0)
+          queue.push({pair->second.count, key});
     }
   }
 
-  void merge_in(std::uint32_t w, std::int32_t left, std::int32_t right, std::int32_t merged, std::vector<std::uint64_t>& touched) {
+  void merge_in(std::uint32_t w, std::int32_t left, std::int32_t right, std::int32_t merged,
+                std::vector<std::uint64_t>& touched) {
     std::vector<std::int32_t>& symbols = words[w].symbols;
     const std::int64_t count = words[w].count;
     for (std::size_t i = 0; i + 1 < symbols.size(); ++i) {
@@ -145,24 +155,33 @@ struct Trainer {
   }
 
   std::string json() const {
-    tap::Json model = {{"type", "BPE"}, {"dropout", nullptr}, {"unk_token", nullptr}, {"continuing_subword_prefix", nullptr},
-                       {"end_of_word_suffix", nullptr}, {"fuse_unk", false}, {"byte_fallback", false}, {"ignore_merges", false}};
+    tap::Json model = {{"type", "BPE"},
+                       {"dropout", nullptr},
+                       {"unk_token", nullptr},
+                       {"continuing_subword_prefix", nullptr},
+                       {"end_of_word_suffix", nullptr},
+                       {"fuse_unk", false},
+                       {"byte_fallback", false},
+                       {"ignore_merges", false}};
     std::vector<std::string> spelled;
     for (const std::string& text : texts) tap::uni::map_bytes(text, spelled.emplace_back());
     std::string vocab, lines;
     std::unordered_set<std::string> seen;
     for (std::size_t id = 0; id < spelled.size(); ++id)
-      if (seen.insert(spelled[id]).second) vocab += fmt::format("{}{}:{}", id ? "," : "", tap::Json(spelled[id]).dump(), id);
+      if (seen.insert(spelled[id]).second)
+        vocab += fmt::format("{}{}:{}", id ? "," : "", tap::Json(spelled[id]).dump(), id);
     for (const auto& [left, right] : merges)
-      lines += fmt::format("{}{}", lines.empty() ? "" : ",",
-                           tap::Json(spelled[static_cast<std::size_t>(left)] + " " + spelled[static_cast<std::size_t>(right)]).dump());
+      lines += fmt::format(
+          "{}{}", lines.empty() ? "" : ",",
+          tap::Json(spelled[static_cast<std::size_t>(left)] + " " + spelled[static_cast<std::size_t>(right)]).dump());
     std::string head = model.dump();
     head.pop_back();
     const char* byte_level = R"({"type":"ByteLevel","add_prefix_space":false,"trim_offsets":true,"use_regex":true})";
-    return fmt::format(R"({{"version":"1.0","truncation":null,"padding":null,"added_tokens":[],"normalizer":null,)"
-                       R"("pre_tokenizer":{{"type":"Sequence","pretokenizers":[{{"type":"Digits","individual_digits":true}},{}]}},)"
-                       R"("post_processor":null,"decoder":{},"model":{},"vocab":{{{}}},"merges":[{}]}}}})",
-                       byte_level, byte_level, head, vocab, lines);
+    return fmt::format(
+        R"({{"version":"1.0","truncation":null,"padding":null,"added_tokens":[],"normalizer":null,)"
+        R"("pre_tokenizer":{{"type":"Sequence","pretokenizers":[{{"type":"Digits","individual_digits":true}},{}]}},)"
+        R"("post_processor":null,"decoder":{},"model":{},"vocab":{{{}}},"merges":[{}]}}}})",
+        byte_level, byte_level, head, vocab, lines);
   }
 };
 
@@ -194,11 +213,13 @@ int run(int argc, char** argv) {
     std::sort(files.begin(), files.end());
     for (const auto& file : files) take(file);
   }
-  fmt::print(stderr, "{:.0f} MB, {} different words, {:.1f} s\n", static_cast<double>(bytes) / 1e6, counts.counts().size(), watch.ms() / 1000);
+  fmt::print(stderr, "{:.0f} MB, {} different words, {:.1f} s\n", static_cast<double>(bytes) / 1e6,
+             counts.counts().size(), watch.ms() / 1000);
   Trainer trainer(counts);
   trainer.run(entries);
   tap::write_file_atomic(argv[2], trainer.json());
-  fmt::print(stderr, "{} entries, {} merges in {:.1f} s\n", trainer.texts.size(), trainer.merges.size(), watch.ms() / 1000);
+  fmt::print(stderr, "{} entries, {} merges in {:.1f} s\n", trainer.texts.size(), trainer.merges.size(),
+             watch.ms() / 1000);
   return trainer.texts.size() == entries ? 0 : 1;
 }
 

@@ -41,7 +41,10 @@ void WordCache::store(Slot& slot, std::string_view word, const TokenId* ids, std
 int byte_of_fallback_token(std::string_view token) {
   if (token.size() != 6 || !token.starts_with("<0x") || token[5] != '>') return -1;
   const auto digit = [](char c) {
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                                  : -1;
   };
   const int high = digit(token[3]), low = digit(token[4]);
   return high < 0 || low < 0 ? -1 : high * 16 + low;
@@ -66,7 +69,8 @@ void Bpe::prepare() {
 
 void Bpe::first_symbols(std::string_view word, bool guarded, std::vector<Symbol>& symbols) const {
   if (by_rank || (byte_level && all_bytes_ && continuing_prefix.empty() && end_suffix.empty())) {
-    for (std::uint32_t i = 0; i < word.size(); ++i) symbols.push_back({byte_ids_[static_cast<unsigned char>(word[i])], i, i + 1});
+    for (std::uint32_t i = 0; i < word.size(); ++i)
+      symbols.push_back({byte_ids_[static_cast<unsigned char>(word[i])], i, i + 1});
   } else if (byte_level) {
     std::string mapped;
     uni::map_bytes(word, mapped);
@@ -104,8 +108,9 @@ void Bpe::character_symbols(std::string_view word, bool guarded, std::vector<Sym
       symbols.push_back({id, 0, 0});
       continue;
     }
-    if (byte_fallback && !byte_level &&
-        std::all_of(character.begin(), character.end(), [&](char c) { return byte_ids_[static_cast<unsigned char>(c)] >= 0; })) {
+    if (byte_fallback && !byte_level && std::all_of(character.begin(), character.end(), [&](char c) {
+          return byte_ids_[static_cast<unsigned char>(c)] >= 0;
+        })) {
       for (const char c : character) symbols.push_back({byte_ids_[static_cast<unsigned char>(c)], 0, 0});
       continue;
     }
@@ -197,7 +202,8 @@ void Bpe::merge_long(std::string_view word, bool guarded, std::vector<Symbol>& s
   symbols.resize(kept);
 }
 
-void Bpe::encode(std::string_view word, bool guarded, std::vector<TokenId>& out, WordCache& cache, BpeStats& stats) const {
+void Bpe::encode(std::string_view word, bool guarded, std::vector<TokenId>& out, WordCache& cache,
+                 BpeStats& stats) const {
   if (word.empty()) return;
   WordCache::Slot* slot = nullptr;
   if (cache.find(word, out, slot)) return;
@@ -224,7 +230,8 @@ void Bpe::encode(std::string_view word, bool guarded, std::vector<TokenId>& out,
     if (symbols.size() <= kShortWord) merge_short(word, guarded, symbols, stats);
     else merge_long(word, guarded, symbols, stats);
     for (const Symbol& symbol : symbols) out.push_back(symbol.id);
-    if (symbols.capacity() > (1 << 16)) std::vector<Symbol>().swap(symbols);  // one long word must not hold memory for ever
+    if (symbols.capacity() > (1 << 16))
+      std::vector<Symbol>().swap(symbols);  // one long word must not hold memory for ever
   }
   if (slot) WordCache::store(*slot, word, out.data() + before, out.size() - before);
 }

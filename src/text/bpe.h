@@ -1,4 +1,5 @@
-// Byte pair encoding: merges the pair of lowest rank, leftmost first, until none is left. O(n log n) in the word's length.
+// Byte pair encoding: merges the pair of lowest rank, leftmost first, until none is left. O(n log n) in the word's
+// length.
 #pragma once
 
 #include <array>
@@ -41,10 +42,12 @@ class Bpe {
   TokenId unknown = -1;  // -1: characters without a token are dropped, as the reference does
   bool fuse_unknown = false, byte_fallback = false, ignore_merges = false;
   bool byte_level = false;  // words are raw bytes, vocabulary entries their GPT-2 spelling
-  bool by_rank = false;     // tiktoken: entries are raw bytes, and two parts merge when their joined bytes are an entry (rank = id)
+  bool by_rank =
+      false;  // tiktoken: entries are raw bytes, and two parts merge when their joined bytes are an entry (rank = id)
   std::vector<bool> blocked;  // by id: entries that user text must not become; empty: none
 
-  // The later of two equal merges counts. False: `merged` is not a known id pair (never, when ids come from the vocabulary).
+  // The later of two equal merges counts. False: `merged` is not a known id pair (never, when ids come from the
+  // vocabulary).
   void add_merge(TokenId left, TokenId right, std::uint32_t rank, TokenId merged);
   void reserve_merges(std::size_t merges) { merges_.reserve(merges); }
   // After vocab and flags are set: single bytes and characters by table.
@@ -71,8 +74,8 @@ class Bpe {
   void merge_long(std::string_view word, bool guarded, std::vector<Symbol>& symbols, BpeStats& stats) const;
 
   FlatMap<Merge> merges_;
-  std::array<TokenId, 256> byte_ids_{};       // of "<0xNN>", of a byte-level letter, or of a raw byte; -1: none
-  std::array<TokenId, 128> ascii_ids_{};      // of a one-character entry
+  std::array<TokenId, 256> byte_ids_{};   // of "<0xNN>", of a byte-level letter, or of a raw byte; -1: none
+  std::array<TokenId, 128> ascii_ids_{};  // of a one-character entry
   bool all_bytes_ = false;
 };
 

@@ -27,7 +27,8 @@ std::string replaced(const DecodeStep& step, std::string_view text) {
     step.regex->find_all(text, matches);
     for (const TextRange& match : matches) put(match.begin, match.end);
   } else {
-    for (std::size_t at = 0; (at = text.find(step.pattern, at)) != std::string_view::npos; at = done) put(at, at + step.pattern.size());
+    for (std::size_t at = 0; (at = text.find(step.pattern, at)) != std::string_view::npos; at = done)
+      put(at, at + step.pattern.size());
   }
   out.append(text, done);
   return out;
@@ -35,7 +36,8 @@ std::string replaced(const DecodeStep& step, std::string_view text) {
 
 // Of one whole token: at most `start` leading and `stop` trailing characters equal to the content.
 std::string_view stripped(const DecodeStep& step, std::string_view text) {
-  for (std::size_t i = 0; i < step.start && text.starts_with(step.content); ++i) text.remove_prefix(step.content.size());
+  for (std::size_t i = 0; i < step.start && text.starts_with(step.content); ++i)
+    text.remove_prefix(step.content.size());
   for (std::size_t i = 0; i < step.stop && text.ends_with(step.content); ++i) text.remove_suffix(step.content.size());
   return text;
 }
@@ -47,7 +49,8 @@ Result<bool> check_decode_steps(std::vector<DecodeStep>& steps, std::string_view
   for (DecodeStep& step : steps) {
     step.fused = fused;
     if (fused && (step.kind == Kind::byte_level || step.kind == Kind::byte_fallback))
-      return make_error(ErrorCode::unsupported, "{}: ByteLevel or ByteFallback after the tokens were fused is not supported", where);
+      return make_error(ErrorCode::unsupported,
+                        "{}: ByteLevel or ByteFallback after the tokens were fused is not supported", where);
     fused = fused || step.kind == Kind::fuse || step.kind == Kind::byte_level || step.kind == Kind::raw_bytes;
   }
   return true;
@@ -113,7 +116,8 @@ void DecodeChain::push_bytes(std::size_t at, std::string_view bytes, std::string
     bytes = joined;
   }
   std::size_t end = bytes.size();
-  for (std::size_t back = 1; back <= 3 && back <= bytes.size(); ++back) {  // a character has at most three bytes before its last
+  for (std::size_t back = 1; back <= 3 && back <= bytes.size();
+       ++back) {  // a character has at most three bytes before its last
     const auto byte = static_cast<unsigned char>(bytes[bytes.size() - back]);
     if (byte < 0x80) break;
     if (byte < 0xC0) continue;
@@ -133,12 +137,14 @@ void DecodeChain::push_replace(std::size_t at, std::string_view text, std::strin
   if (step.kind == Kind::replace_regex) return;  // it may look at everything
   std::string ready;
   std::size_t done = 0;
-  for (std::size_t found; (found = held.find(step.pattern, done)) != std::string::npos; done = found + step.pattern.size()) {
+  for (std::size_t found; (found = held.find(step.pattern, done)) != std::string::npos;
+       done = found + step.pattern.size()) {
     ready.append(held, done, found - done);
     ready += step.content;
   }
   std::size_t keep = std::min(held.size() - done, step.pattern.size() - 1);
-  while (keep > 0 && !std::string_view(step.pattern).starts_with(std::string_view(held).substr(held.size() - keep))) --keep;
+  while (keep > 0 && !std::string_view(step.pattern).starts_with(std::string_view(held).substr(held.size() - keep)))
+    --keep;
   ready.append(held, done, held.size() - keep - done);
   held.erase(0, held.size() - keep);
   if (!ready.empty()) push(at + 1, ready, out);
@@ -156,7 +162,8 @@ void DecodeChain::push_strip(std::size_t at, std::string_view text, std::string&
   std::string ready = std::move(state.held);
   ready += text;
   std::size_t end = ready.size();
-  for (std::size_t i = 0; i < step.stop && std::string_view(ready).substr(0, end).ends_with(step.content); ++i) end -= step.content.size();
+  for (std::size_t i = 0; i < step.stop && std::string_view(ready).substr(0, end).ends_with(step.content); ++i)
+    end -= step.content.size();
   state.held = ready.substr(end);
   ready.resize(end);
   if (!ready.empty()) push(at + 1, ready, out);
@@ -195,7 +202,8 @@ struct StreamDecoder::State {
   std::shared_ptr<const Tokenizer::Impl> impl;
   bool skip_special;
   DecodeChain chain;
-  State(std::shared_ptr<const Tokenizer::Impl> tables, bool skip) : impl(std::move(tables)), skip_special(skip), chain(impl->decode_steps) {}
+  State(std::shared_ptr<const Tokenizer::Impl> tables, bool skip)
+      : impl(std::move(tables)), skip_special(skip), chain(impl->decode_steps) {}
 };
 
 StreamDecoder::StreamDecoder(const Tokenizer& tokenizer, bool skip_special)

@@ -1,4 +1,5 @@
-// Decoders of tokenizer.json as a chain that takes one token at a time: decoding a list and streaming it are the same code.
+// Decoders of tokenizer.json as a chain that takes one token at a time: decoding a list and streaming it are the same
+// code.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +13,17 @@
 namespace tap {
 
 struct DecodeStep {
-  enum class Kind { byte_level, raw_bytes, replace_text, replace_regex, byte_fallback, fuse, strip, metaspace, join_with_spaces };
+  enum class Kind {
+    byte_level,
+    raw_bytes,
+    replace_text,
+    replace_regex,
+    byte_fallback,
+    fuse,
+    strip,
+    metaspace,
+    join_with_spaces
+  };
   Kind kind = Kind::fuse;
   std::string pattern, content;  // replace; content: strip's character, metaspace's replacement
   std::optional<TokenRegex> regex;

@@ -16,7 +16,9 @@ using Kind = NormalizeStep::Kind;
 // Collects the output of one step together with the trust of what it was made from.
 class Output {
  public:
-  explicit Output(const TracedText& in) : in_(in), uniform_(in.runs.size() <= 1) { text_.reserve(in.text.size() + in.text.size() / 8 + 16); }
+  explicit Output(const TracedText& in) : in_(in), uniform_(in.runs.size() <= 1) {
+    text_.reserve(in.text.size() + in.text.size() / 8 + 16);
+  }
 
   // Input bytes [begin, end) unchanged.
   void keep(std::size_t begin, std::size_t end) {
@@ -66,12 +68,13 @@ class Output {
   std::size_t run_ = 0, last_at_ = 0;
 };
 
-// utf8proc's own decomposition sorts marks by exchanging neighbours (quadratic for 100 000 marks in a row); here each run of marks
-// is sorted at once.
+// utf8proc's own decomposition sorts marks by exchanging neighbours (quadratic for 100 000 marks in a row); here each
+// run of marks is sorted at once.
 void normal_form(Kind kind, std::string_view segment, std::vector<utf8proc_int32_t>& codes, std::string& out) {
   const bool compatible = kind == Kind::nfkc || kind == Kind::nfkd;
   const bool compose = kind == Kind::nfc || kind == Kind::nfkc;
-  const auto options = static_cast<utf8proc_option_t>(UTF8PROC_STABLE | (compatible ? UTF8PROC_COMPAT : 0) | UTF8PROC_DECOMPOSE);
+  const auto options =
+      static_cast<utf8proc_option_t>(UTF8PROC_STABLE | (compatible ? UTF8PROC_COMPAT : 0) | UTF8PROC_DECOMPOSE);
   codes.clear();
   for (std::size_t at = 0; at < segment.size();) {
     const auto [code, length] = uni::decode(segment, at);
@@ -79,11 +82,14 @@ void normal_form(Kind kind, std::string_view segment, std::vector<utf8proc_int32
     int boundary = 0;
     const auto count = utf8proc_decompose_char(static_cast<utf8proc_int32_t>(code), parts.data(),
                                                static_cast<utf8proc_ssize_t>(parts.size()), options, &boundary);
-    if (count < 0 || count > static_cast<utf8proc_ssize_t>(parts.size())) codes.push_back(static_cast<utf8proc_int32_t>(code));
+    if (count < 0 || count > static_cast<utf8proc_ssize_t>(parts.size()))
+      codes.push_back(static_cast<utf8proc_int32_t>(code));
     else codes.insert(codes.end(), parts.begin(), parts.begin() + count);
     at += length;
   }
-  const auto combining = [](utf8proc_int32_t code) { return code < 0x300 ? 0 : utf8proc_get_property(code)->combining_class; };
+  const auto combining = [](utf8proc_int32_t code) {
+    return code < 0x300 ? 0 : utf8proc_get_property(code)->combining_class;
+  };
   for (auto first = codes.begin(); first != codes.end();) {
     if (combining(*first) == 0) {
       ++first;
@@ -94,13 +100,16 @@ void normal_form(Kind kind, std::string_view segment, std::vector<utf8proc_int32
     first = last;
   }
   auto count = static_cast<utf8proc_ssize_t>(codes.size());
-  if (compose) count = utf8proc_normalize_utf32(codes.data(), count, static_cast<utf8proc_option_t>(options | UTF8PROC_COMPOSE));
-  for (utf8proc_ssize_t i = 0; i < count; ++i) uni::append(out, static_cast<char32_t>(codes[static_cast<std::size_t>(i)]));
+  if (compose)
+    count = utf8proc_normalize_utf32(codes.data(), count, static_cast<utf8proc_option_t>(options | UTF8PROC_COMPOSE));
+  for (utf8proc_ssize_t i = 0; i < count; ++i)
+    uni::append(out, static_cast<char32_t>(codes[static_cast<std::size_t>(i)]));
 }
 
 bool is_ascii(char c) { return static_cast<unsigned char>(c) < 0x80; }
 
-// Nothing composes or reorders across the start of an ASCII character, so runs of ASCII stay and the rest goes piece by piece.
+// Nothing composes or reorders across the start of an ASCII character, so runs of ASCII stay and the rest goes piece by
+// piece.
 void run_form(Kind kind, const std::string& text, Output& out) {
   std::vector<utf8proc_int32_t> codes;
   std::string made;
@@ -160,7 +169,8 @@ void run_replace(const NormalizeStep& step, const std::string& text, Output& out
   if (step.kind == Kind::replace_regex) {
     step.regex->find_all(text, matches);
   } else {
-    for (std::size_t at = 0; !step.pattern.empty() && (at = text.find(step.pattern, at)) != std::string::npos; at += step.pattern.size())
+    for (std::size_t at = 0; !step.pattern.empty() && (at = text.find(step.pattern, at)) != std::string::npos;
+         at += step.pattern.size())
       matches.push_back({at, at + step.pattern.size()});
   }
   std::size_t done = 0;

@@ -1,4 +1,5 @@
-// Normalizers of tokenizer.json. Text carries its trust through them, because some added tokens are looked for afterwards.
+// Normalizers of tokenizer.json. Text carries its trust through them, because some added tokens are looked for
+// afterwards.
 #pragma once
 
 #include <optional>

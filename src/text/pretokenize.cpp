@@ -40,7 +40,8 @@ struct Reader {
 
 constexpr unsigned kWordish = uni::letter | uni::number | uni::space;
 
-// 's 't 're 've 'm 'll 'd at an apostrophe: its length in bytes, 0 when none. With `fold` letters of either case, and U+017F for s.
+// 's 't 're 've 'm 'll 'd at an apostrophe: its length in bytes, 0 when none. With `fold` letters of either case, and
+// U+017F for s.
 std::size_t contraction(const Reader& in, std::size_t i, bool fold) {
   if (i + 1 >= in.end || in.text[i] != '\'') return 0;
   const auto lower = [&](std::size_t k) -> char {
@@ -102,8 +103,9 @@ std::size_t qwen2_end(const Reader& in, std::size_t i, int digits) {
   return punctuation_or_spaces_end(in, i);
 }
 
-// [upperish]*[lowerish]+ or [upperish]+[lowerish]* from `start`, both without Han; 0 when neither matches. The two classes share
-// Lm, Lo and M: when no lowerish character follows the upperish run, the run gives its last shared character back.
+// [upperish]*[lowerish]+ or [upperish]+[lowerish]* from `start`, both without Han; 0 when neither matches. The two
+// classes share Lm, Lo and M: when no lowerish character follows the upperish run, the run gives its last shared
+// character back.
 std::size_t cased_word_end(const Reader& in, std::size_t start) {
   const auto bits_at = [&](std::size_t k) {
     auto c = in.at(k);
@@ -131,8 +133,8 @@ std::size_t kimi_end(const Reader& in, std::size_t i) {
   }
   std::size_t end = 0;
   const bool may_lead = !(c.bits & (uni::letter | uni::number | uni::newline));
-  // The two word rules come one after the other, each first with and then without the leading character; the second rule matches
-  // wherever the first does, so "with" must be asked of both in the expression's order.
+  // The expression's order: a word that ends in [lowerish]+, first with and then without the leading character; then one
+  // that begins with [upperish]+, likewise.
   const auto ends_in_lower = [&](std::size_t from) {
     const Reader& r = in;
     std::size_t next = from;
@@ -252,7 +254,8 @@ void find_pieces(const PreTokenizeStep& step, std::string_view text, TextRange r
     }
     case Kind::text: {
       std::vector<TextRange> matches;
-      for (std::size_t at = range.begin; !step.text.empty() && (at = text.substr(0, range.end).find(step.text, at)) != std::string_view::npos;
+      for (std::size_t at = range.begin;
+           !step.text.empty() && (at = text.substr(0, range.end).find(step.text, at)) != std::string_view::npos;
            at += step.text.size())
         matches.push_back({at, at + step.text.size()});
       pieces_between(matches, range, pieces);
@@ -268,18 +271,23 @@ void find_pieces(const PreTokenizeStep& step, std::string_view text, TextRange r
     case Kind::digits:
     case Kind::digits_each: find_characters(text, range, is_number, pieces); break;
     case Kind::punctuation:
-      find_characters(text, range,
-                      [](char32_t code) {
-                        return (classes(code) & uni::punctuation) != 0 || code == '$' || code == '+' || (code >= '<' && code <= '>') ||
-                               code == '^' || code == '`' || code == '|' || code == '~';
-                      },
-                      pieces);
+      find_characters(
+          text, range,
+          [](char32_t code) {
+            return (classes(code) & uni::punctuation) != 0 || code == '$' || code == '+' ||
+                   (code >= '<' && code <= '>') || code == '^' || code == '`' || code == '|' || code == '~';
+          },
+          pieces);
       break;
-    case Kind::spaces: find_characters(text, range, [](char32_t code) { return (classes(code) & uni::space) != 0; }, pieces); break;
+    case Kind::spaces:
+      find_characters(
+          text, range, [](char32_t code) { return (classes(code) & uni::space) != 0; }, pieces);
+      break;
     case Kind::words: find_word_runs(text, range, pieces); break;
     case Kind::character: {
       const char32_t wanted = uni::decode(step.text, 0).code;
-      find_characters(text, range, [wanted](char32_t code) { return code == wanted; }, pieces);
+      find_characters(
+          text, range, [wanted](char32_t code) { return code == wanted; }, pieces);
       break;
     }
     case Kind::metaspace:
@@ -328,10 +336,13 @@ void run_metaspace(const PreTokenizeStep& step, std::string& text, bool at_start
 }  // namespace
 
 std::optional<SplitRule> known_split_rule(std::string_view pattern) {
-  if (pattern == R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)") return SplitRule::gpt2;
-  if (pattern == R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)")
+  if (pattern == R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)")
+    return SplitRule::gpt2;
+  if (pattern ==
+      R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)")
     return SplitRule::qwen2;
-  if (pattern == R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)")
+  if (pattern ==
+      R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)")
     return SplitRule::llama3;
   return std::nullopt;
 }
@@ -353,7 +364,8 @@ void split_by_rule(SplitRule rule, std::string_view text, TextRange range, std::
   }
 }
 
-void pre_tokenize(const std::vector<PreTokenizeStep>& steps, std::string& text, bool at_start, std::vector<TextRange>& words) {
+void pre_tokenize(const std::vector<PreTokenizeStep>& steps, std::string& text, bool at_start,
+                  std::vector<TextRange>& words) {
   words.clear();
   if (text.empty()) return;
   words.push_back({0, text.size()});

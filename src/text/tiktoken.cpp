@@ -1,5 +1,5 @@
-// tiktoken.model (base64 token and rank, a line each) with the special tokens of tokenizer_config.json, as Kimi ships them
-// (tokenization_moonshot.py): byte-level BPE by rank after Kimi's own split.
+// tiktoken.model (base64 token and rank, a line each) with the special tokens of tokenizer_config.json, as Kimi ships
+// them (tokenization_moonshot.py): byte-level BPE by rank after Kimi's own split.
 #include <array>
 #include <charconv>
 
@@ -21,7 +21,8 @@ bool decode_base64(std::string_view text, std::string& bytes) {
     std::array<std::int8_t, 256> table{};
     table.fill(-1);
     constexpr std::string_view alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    for (std::size_t i = 0; i < alphabet.size(); ++i) table[static_cast<unsigned char>(alphabet[i])] = static_cast<std::int8_t>(i);
+    for (std::size_t i = 0; i < alphabet.size(); ++i)
+      table[static_cast<unsigned char>(alphabet[i])] = static_cast<std::int8_t>(i);
     return table;
   }();
   bytes.clear();
@@ -55,8 +56,8 @@ void read_ranks(std::string_view text, const std::string& file, Bpe& bpe) {
     std::int64_t rank = -1;
     const auto [stop, problem] = std::from_chars(line.data() + gap + 1, line.data() + line.size(), rank);
     if (problem != std::errc{} || stop != line.data() + line.size() || rank < 0 || rank > kMaxTokenId)
-      fail(ErrorCode::bad_file, "{}: line {}: rank {}, wanted an integer from 0 to {}", file, line_number, uni::quoted(line.substr(gap + 1)),
-           kMaxTokenId);
+      fail(ErrorCode::bad_file, "{}: line {}: rank {}, wanted an integer from 0 to {}", file, line_number,
+           uni::quoted(line.substr(gap + 1)), kMaxTokenId);
     if (bpe.vocab.add(bytes, static_cast<TokenId>(rank)) != Vocab::Added::done)
       fail(ErrorCode::bad_file, "{}: line {}: token or rank {} stands twice", file, line_number, rank);
   }

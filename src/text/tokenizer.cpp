@@ -14,9 +14,10 @@ namespace {
 
 constexpr std::size_t kMostTextBytes = std::size_t{1} << 30;  // symbols of a word are counted in 32 bits
 constexpr std::size_t kCacheFromBytes = 2048;                 // shorter texts do not pay for the table
-constexpr std::size_t kMostAddedBytes = 512;                  // of one added token: matching costs text times this at worst
-constexpr std::size_t kMostAddedTotal = std::size_t{4} << 20;   // bytes of all added tokens: the trie holds a node for each
-constexpr std::size_t kJsonBytes = std::size_t{64} << 20;     // Gemma 3's tokenizer.json has 33 MB
+constexpr std::size_t kMostAddedBytes = 512;  // of one added token: matching costs text times this at worst
+constexpr std::size_t kMostAddedTotal = std::size_t{4}
+                                        << 20;             // bytes of all added tokens: the trie holds a node for each
+constexpr std::size_t kJsonBytes = std::size_t{64} << 20;  // Gemma 3's tokenizer.json has 33 MB
 
 // White space, or SentencePiece's stand-in for it.
 bool is_blank(std::string_view text) {
@@ -32,7 +33,8 @@ bool is_blank(std::string_view text) {
 
 const AddedToken* Tokenizer::Impl::find_added(TokenId id) const {
   if (!added_texts.has(id)) return nullptr;
-  const auto at = std::lower_bound(added.begin(), added.end(), id, [](const AddedToken& token, TokenId wanted) { return token.id < wanted; });
+  const auto at = std::lower_bound(added.begin(), added.end(), id,
+                                   [](const AddedToken& token, TokenId wanted) { return token.id < wanted; });
   return &*at;
 }
 
@@ -41,7 +43,8 @@ void Tokenizer::Impl::add_token(AddedToken token, std::string_view content, std:
   if (content.size() > kMostAddedBytes)
     fail(ErrorCode::limit, "{}.content: {} bytes, the limit is {}", where, content.size(), kMostAddedBytes);
   if (const TokenId known = vocab().find(content); known >= 0 && known != token.id)
-    fail(ErrorCode::bad_file, "{}.id: {} for {}, but model.vocab says {}", where, token.id, uni::quoted(content), known);
+    fail(ErrorCode::bad_file, "{}.id: {} for {}, but model.vocab says {}", where, token.id, uni::quoted(content),
+         known);
   if (vocab().has(token.id) && vocab().text(token.id) != content)
     fail(ErrorCode::bad_file, "{}.id: {} for {} is already {} of model.vocab", where, token.id, uni::quoted(content),
          uni::quoted(vocab().text(token.id)));
@@ -50,10 +53,11 @@ void Tokenizer::Impl::add_token(AddedToken token, std::string_view content, std:
     fail(ErrorCode::limit, "{}: more than {} bytes of added tokens", where, kMostAddedTotal);
   switch (added_texts.add(content, token.id)) {
     case Vocab::Added::id_taken:
-      fail(ErrorCode::bad_file, "{}.id: {} stands for both {} and {}", where, token.id, uni::quoted(added_texts.text(token.id)),
-           uni::quoted(content));
+      fail(ErrorCode::bad_file, "{}.id: {} stands for both {} and {}", where, token.id,
+           uni::quoted(added_texts.text(token.id)), uni::quoted(content));
     case Vocab::Added::text_taken:
-      fail(ErrorCode::bad_file, "{}.content: {} has both id {} and {}", where, uni::quoted(content), added_texts.find(content), token.id);
+      fail(ErrorCode::bad_file, "{}.content: {} has both id {} and {}", where, uni::quoted(content),
+           added_texts.find(content), token.id);
     case Vocab::Added::done: added.push_back(std::move(token));
   }
 }
@@ -71,8 +75,8 @@ void Tokenizer::Impl::finish() {
     } else {
       raw_trie.add(content, static_cast<TokenId>(i));
     }
-    // An added token that the model could also build from characters. Runs of blanks (Gemma's "\n\n") and plain single characters
-    // stay what they are in any text: they are the model's alphabet.
+    // An added token that the model could also build from characters. Runs of blanks (Gemma's "\n\n") and plain single
+    // characters stay what they are in any text: they are the model's alphabet.
     const bool one_character = uni::decode(content, 0).length == content.size();
     if (!vocab().has(token.id) || is_blank(content) || (one_character && !token.special)) continue;
     if (blocked.empty()) blocked.resize(static_cast<std::size_t>(vocab().limit()));
@@ -89,7 +93,8 @@ struct Tokenizer::Impl::Stretch {
 };
 
 // The longest added token at each place, from left to right, wholly within trusted text.
-void Tokenizer::Impl::find_tokens(const ByteTrie& trie, const TracedText& traced, std::vector<Stretch>& stretches) const {
+void Tokenizer::Impl::find_tokens(const ByteTrie& trie, const TracedText& traced,
+                                  std::vector<Stretch>& stretches) const {
   stretches.clear();
   const std::string_view text = traced.text;
   const auto is_word_at = [&](std::size_t at) { return uni::is_word(uni::decode(text, at).code); };
@@ -97,7 +102,8 @@ void Tokenizer::Impl::find_tokens(const ByteTrie& trie, const TracedText& traced
   std::size_t done = 0, run_begin = 0;
   for (std::size_t r = 0; r < traced.runs.size() && !trie.empty(); ++r) {
     const std::size_t run_end = traced.runs[r].end;
-    if (r + 1 < traced.runs.size() && traced.runs[r + 1].trusted == traced.runs[r].trusted) continue;  // one run in two parts
+    if (r + 1 < traced.runs.size() && traced.runs[r + 1].trusted == traced.runs[r].trusted)
+      continue;  // one run in two parts
     for (std::size_t at = run_begin; traced.runs[r].trusted && at < run_end;) {
       if (!trie.starts_with(text[at])) {
         ++at;
@@ -120,8 +126,11 @@ void Tokenizer::Impl::find_tokens(const ByteTrie& trie, const TracedText& traced
       }
       at = end;
       const AddedToken& token = added[static_cast<std::size_t>(found)];
-      if (token.single_word && ((begin > 0 && is_word_at(uni::previous(text, begin))) || (end < text.size() && is_word_at(end)))) continue;
-      while (token.left_strip && begin > done && is_space_at(uni::previous(text, begin))) begin = uni::previous(text, begin);
+      if (token.single_word &&
+          ((begin > 0 && is_word_at(uni::previous(text, begin))) || (end < text.size() && is_word_at(end))))
+        continue;
+      while (token.left_strip && begin > done && is_space_at(uni::previous(text, begin)))
+        begin = uni::previous(text, begin);
       while (token.right_strip && end < text.size() && is_space_at(end)) end += uni::decode(text, end).length;
       if (done < begin) stretches.push_back({done, begin, -1});
       stretches.push_back({std::max(begin, done), end, found});
@@ -136,7 +145,8 @@ namespace {
 
 TracedText cut(const TracedText& traced, std::size_t begin, std::size_t end) {
   TracedText part{traced.text.substr(begin, end - begin), {}};
-  auto run = std::upper_bound(traced.runs.begin(), traced.runs.end(), begin, [](std::size_t at, const TrustRun& r) { return at < r.end; });
+  auto run = std::upper_bound(traced.runs.begin(), traced.runs.end(), begin,
+                              [](std::size_t at, const TrustRun& r) { return at < r.end; });
   for (; run != traced.runs.end(); ++run) {
     part.runs.push_back({std::min(run->end, end) - begin, run->trusted});
     if (run->end >= end) break;
@@ -148,7 +158,8 @@ TracedText cut(const TracedText& traced, std::size_t begin, std::size_t end) {
 
 void Tokenizer::Impl::encode_plain(const TracedText& traced, bool at_start, std::vector<TokenId>& out,
                                    std::array<WordCache, 2>& caches, BpeStats& stats) const {
-  const bool guarded = std::any_of(traced.runs.begin(), traced.runs.end(), [](const TrustRun& run) { return !run.trusted; });
+  const bool guarded =
+      std::any_of(traced.runs.begin(), traced.runs.end(), [](const TrustRun& run) { return !run.trusted; });
   std::string text = traced.text;
   std::vector<TextRange> words;
   if (kimi_split) split_for_kimi(text, words);
@@ -163,13 +174,16 @@ void Tokenizer::Impl::encode_plain(const TracedText& traced, bool at_start, std:
       const auto& level = std::get<WordLevel>(model);
       TokenId id = level.vocab.find(word);
       if (id < 0 || (guarded && added_texts.has(id))) id = level.unknown;
-      if (id < 0) fail(ErrorCode::bad_input, "a word of {} bytes has no token, and the tokenizer has no unknown token (model.unk_token)", word.size());
+      if (id < 0)
+        fail(ErrorCode::bad_input,
+             "a word of {} bytes has no token, and the tokenizer has no unknown token (model.unk_token)", word.size());
       out.push_back(id);
     }
   }
 }
 
-void Tokenizer::Impl::encode(const TracedText& traced, bool add_special_tokens, std::vector<TokenId>& out, BpeStats& stats) const {
+void Tokenizer::Impl::encode(const TracedText& traced, bool add_special_tokens, std::vector<TokenId>& out,
+                             BpeStats& stats) const {
   if (traced.text.size() > kMostTextBytes)
     fail(ErrorCode::limit, "a text of {} bytes, the limit is {}", traced.text.size(), kMostTextBytes);
   const bool cached = traced.text.size() >= kCacheFromBytes;
@@ -184,7 +198,8 @@ void Tokenizer::Impl::encode(const TracedText& traced, bool add_special_tokens, 
     }
     TracedText part = cut(traced, stretch.begin, stretch.end);
     if (normalized_trie.empty()) {  // nobody asks again where a character came from
-      const bool trusted = std::all_of(part.runs.begin(), part.runs.end(), [](const TrustRun& run) { return run.trusted; });
+      const bool trusted =
+          std::all_of(part.runs.begin(), part.runs.end(), [](const TrustRun& run) { return run.trusted; });
       part.runs = {{part.text.size(), trusted}};
     }
     normalize(normalizers, part);
@@ -239,7 +254,8 @@ std::string Tokenizer::bytes_of(TokenId id) const {
     if (step.kind == DecodeStep::Kind::byte_level) return uni::unmap_bytes(text, bytes) ? bytes : text;
     if (step.kind == DecodeStep::Kind::raw_bytes) return text;
     if (step.kind == DecodeStep::Kind::byte_fallback)
-      if (const int byte = byte_of_fallback_token(text); byte >= 0) return std::string(1, static_cast<char>(static_cast<unsigned char>(byte)));
+      if (const int byte = byte_of_fallback_token(text); byte >= 0)
+        return std::string(1, static_cast<char>(static_cast<unsigned char>(byte)));
   }
   // SentencePiece dress: U+2581 is a space, wherever the token stands.
   for (std::size_t at = 0; at < text.size();) {

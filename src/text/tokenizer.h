@@ -26,9 +26,9 @@ class Tokenizer {
   // The text of a tokenizer.json; `what` names it in errors.
   static Result<Tokenizer> from_json(std::string_view json, std::string_view what);
 
-  // Adjacent spans read as one text; only the recognition of added tokens asks where a character comes from. Text that a user
-  // typed yields no added token, with two exceptions that the model itself makes: runs of blanks that are ordinary pieces of
-  // its vocabulary (Gemma's "\n\n"), and its unknown token for a character it has no entry for.
+  // Adjacent spans read as one text; only the recognition of added tokens asks where a character comes from. Text that
+  // a user typed yields no added token, with two exceptions that the model itself makes: runs of blanks that are
+  // ordinary pieces of its vocabulary (Gemma's "\n\n"), and its unknown token for a character it has no entry for.
   // Bytes that are not UTF-8 are read as U+FFFD, one for each maximal invalid part (as Python's errors="replace").
   // `add_special_tokens` applies the file's post-processor (a BOS, an EOS). Linear-log time in the text's length.
   std::vector<TokenId> encode(std::span<const TextSpan> spans, bool add_special_tokens = false) const;
@@ -37,12 +37,12 @@ class Tokenizer {
   // Ids outside the vocabulary decode to nothing. Always valid UTF-8.
   std::string decode(std::span<const TokenId> ids, bool skip_special = false) const;
 
-  std::string bytes_of(TokenId id) const;                      // the raw bytes the token stands for; may be half a character
+  std::string bytes_of(TokenId id) const;  // the raw bytes the token stands for; may be half a character
   std::optional<TokenId> id_of(std::string_view token) const;  // exact vocabulary or added token text
-  std::string token_text(TokenId id) const;                    // as in the vocabulary ("Ġthe"), for display; "" when unknown
+  std::string token_text(TokenId id) const;  // as in the vocabulary ("Ġthe"), for display; "" when unknown
   bool is_special(TokenId id) const;
   bool is_added(TokenId id) const;
-  Dim size() const;                                            // highest id + 1 (ids may have gaps)
+  Dim size() const;  // highest id + 1 (ids may have gaps)
 
   struct Impl;  // tokenizer_impl.h, for this folder's own files
   explicit Tokenizer(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) {}

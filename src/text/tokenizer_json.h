@@ -56,7 +56,8 @@ class JsonPlace {
   }
   std::int64_t integer(std::int64_t low, std::int64_t high) const {
     std::int64_t value = 0;
-    if (element_.get(value) != simdjson::SUCCESS || value < low || value > high) bad(fmt::format("an integer from {} to {}", low, high));
+    if (element_.get(value) != simdjson::SUCCESS || value < low || value > high)
+      bad(fmt::format("an integer from {} to {}", low, high));
     return value;
   }
   bool flag(std::string_view key, bool otherwise) const {

@@ -1,5 +1,5 @@
-// tokenizer.json (Hugging Face tokenizers 0.x) to tables. What a component means is tokenizers' own code; a component of a type
-// not listed here is an error, never skipped.
+// tokenizer.json (Hugging Face tokenizers 0.x) to tables. What a component means is tokenizers' own code; a component
+// of a type not listed here is an error, never skipped.
 #include <algorithm>
 
 #include "io/json.h"
@@ -41,7 +41,8 @@ bool read_pattern(const JsonPlace& pattern, std::string& text, std::optional<Tok
 template <class One>
 void each_component(const JsonPlace& place, std::string_view key, int& count, One&& one) {
   if (++count > kMostComponents) fail(ErrorCode::limit, "{}: more than {} components", place.path(), kMostComponents);
-  if (place.at("type").text() == "Sequence") place.at(key).each([&](const JsonPlace& item) { each_component(item, key, count, one); });
+  if (place.at("type").text() == "Sequence")
+    place.at(key).each([&](const JsonPlace& item) { each_component(item, key, count, one); });
   else one(place);
 }
 
@@ -82,7 +83,8 @@ SplitBehavior read_behavior(const JsonPlace& place) {
   place.bad("Removed, Isolated, MergedWithPrevious, MergedWithNext or Contiguous");
 }
 
-// Metaspace of a pre-tokenizer or decoder: the replacement and when it is prepended ("add_prefix_space" is the older key).
+// Metaspace of a pre-tokenizer or decoder: the replacement and when it is prepended ("add_prefix_space" is the older
+// key).
 Pre::Prepend read_metaspace(const JsonPlace& place, std::string& replacement) {
   const JsonPlace text = place.at("replacement");
   replacement = text.text();
@@ -169,7 +171,8 @@ DecodeStep read_decoder(const JsonPlace& place) {
     step.kind = Kind::strip;
     const JsonPlace content = place.at("content");
     step.content = content.text();
-    if (step.content.empty() || uni::decode(step.content, 0).length != step.content.size()) content.bad("one character");
+    if (step.content.empty() || uni::decode(step.content, 0).length != step.content.size())
+      content.bad("one character");
     step.start = static_cast<std::size_t>(place.at("start").integer(0, 1 << 20));
     step.stop = static_cast<std::size_t>(place.at("stop").integer(0, 1 << 20));
   } else if (name == "Metaspace") {
@@ -195,7 +198,9 @@ void read_post_processor(const JsonPlace& place, Tokenizer::Impl& impl) {
         return;
       }
       const std::string_view key = item.at("SpecialToken").at("id").text();
-      place.at("special_tokens").at(key).at("ids").each([&](const JsonPlace& id) { (texts ? after : before).push_back(token_id(id)); });
+      place.at("special_tokens").at(key).at("ids").each([&](const JsonPlace& id) {
+        (texts ? after : before).push_back(token_id(id));
+      });
     });
     if (texts != 1) fail(ErrorCode::unsupported, "{}: the text stands {} times, wanted once", items.path(), texts);
   } else if (name == "BertProcessing" || name == "RobertaProcessing") {
@@ -223,7 +228,8 @@ void read_vocab(const JsonPlace& place, Vocab& vocab) {
   for (const auto [text, value] : entries) {
     std::int64_t id = 0;
     if (value.get(id) != simdjson::SUCCESS || id < 0 || id > kMaxTokenId)
-      JsonPlace(value, fmt::format("{}[{}]", place.path(), uni::quoted(text))).bad(fmt::format("an integer from 0 to {}", kMaxTokenId));
+      JsonPlace(value, fmt::format("{}[{}]", place.path(), uni::quoted(text)))
+          .bad(fmt::format("an integer from 0 to {}", kMaxTokenId));
     switch (vocab.add(text, static_cast<TokenId>(id))) {
       case Vocab::Added::done: break;
       case Vocab::Added::text_taken: fail(ErrorCode::bad_file, "{}: {} stands twice", place.path(), uni::quoted(text));
@@ -257,7 +263,8 @@ void read_merges(const JsonPlace& place, Bpe& bpe) {
     simdjson::dom::array pair;
     if (merge.get(line) == simdjson::SUCCESS) {
       const std::size_t gap = line.find(' ');
-      if (gap == std::string_view::npos || line.find(' ', gap + 1) != std::string_view::npos) bad(rank, "wanted two tokens with one space between");
+      if (gap == std::string_view::npos || line.find(' ', gap + 1) != std::string_view::npos)
+        bad(rank, "wanted two tokens with one space between");
       left = line.substr(0, gap);
       right = line.substr(gap + 1);
     } else if (merge.get(pair) == simdjson::SUCCESS) {
@@ -269,7 +276,8 @@ void read_merges(const JsonPlace& place, Bpe& bpe) {
       bad(rank, "wanted a string \"a b\" or a pair [a, b]");
     }
     const TokenId left_id = bpe.vocab.find(left), right_id = bpe.vocab.find(right);
-    if (left_id < 0 || right_id < 0) bad(rank, fmt::format("{} is not in model.vocab", uni::quoted(left_id < 0 ? left : right)));
+    if (left_id < 0 || right_id < 0)
+      bad(rank, fmt::format("{} is not in model.vocab", uni::quoted(left_id < 0 ? left : right)));
     joined = left;
     joined += right.starts_with(bpe.continuing_prefix) ? right.substr(bpe.continuing_prefix.size()) : right;
     const TokenId merged = bpe.vocab.find(joined);
@@ -284,7 +292,9 @@ Bpe read_bpe(const JsonPlace& model, bool byte_level) {
   if (const auto dropout = model.find("dropout")) {
     double value = 0;
     if (dropout->element().get(value) != simdjson::SUCCESS) dropout->bad("null or a number");
-    if (value != 0) fail(ErrorCode::unsupported, "{}: {} makes encoding random, which is not supported (null or 0 is)", dropout->path(), value);
+    if (value != 0)
+      fail(ErrorCode::unsupported, "{}: {} makes encoding random, which is not supported (null or 0 is)",
+           dropout->path(), value);
   }
   read_vocab(model.at("vocab"), bpe.vocab);
   if (const auto prefix = model.find("continuing_subword_prefix")) bpe.continuing_prefix = prefix->text();
@@ -313,10 +323,13 @@ Unigram read_unigram(const JsonPlace& model) {
       ++at;
     }
     if (at != 2) entry.bad("[text, score]");
-    if (text.size() > kMostEntryBytes) fail(ErrorCode::limit, "{}: {} bytes, the limit is {}", entry.path(), text.size(), kMostEntryBytes);
+    if (text.size() > kMostEntryBytes)
+      fail(ErrorCode::limit, "{}: {} bytes, the limit is {}", entry.path(), text.size(), kMostEntryBytes);
     if (id > kMaxTokenId || unigram.vocab.text_bytes() + text.size() > kMostUnigramBytes)
-      fail(ErrorCode::limit, "{}: more than {} entries or {} bytes", entries.path(), kMaxTokenId + 1, kMostUnigramBytes);
-    if (unigram.vocab.add(text, id) == Vocab::Added::text_taken) fail(ErrorCode::bad_file, "{}: {} stands twice", entry.path(), uni::quoted(text));
+      fail(ErrorCode::limit, "{}: more than {} entries or {} bytes", entries.path(), kMaxTokenId + 1,
+           kMostUnigramBytes);
+    if (unigram.vocab.add(text, id) == Vocab::Added::text_taken)
+      fail(ErrorCode::bad_file, "{}: {} stands twice", entry.path(), uni::quoted(text));
     unigram.scores.push_back(score);
     ++id;
   });
@@ -334,7 +347,8 @@ void read_model(const JsonPlace& model, Tokenizer::Impl& impl, bool byte_level) 
     impl.model = read_bpe(model, byte_level);
     return;
   }
-  if (byte_level) fail(ErrorCode::unsupported, "{}: ByteLevel with a model other than BPE is not supported", model.path());
+  if (byte_level)
+    fail(ErrorCode::unsupported, "{}: ByteLevel with a model other than BPE is not supported", model.path());
   if (name == "Unigram") {
     impl.model = read_unigram(model);
   } else if (name == "WordLevel") {
@@ -366,7 +380,8 @@ Tokenizer read_tokenizer(const JsonDocument& document, std::string_view what) {
   auto impl = std::make_shared<Tokenizer::Impl>();
   int count = 0;
   if (const auto place = root.find("normalizer"))
-    each_component(*place, "normalizers", count, [&](const JsonPlace& one) { impl->normalizers.push_back(read_normalizer(one)); });
+    each_component(*place, "normalizers", count,
+                   [&](const JsonPlace& one) { impl->normalizers.push_back(read_normalizer(one)); });
   bool byte_level = false;
   if (const auto place = root.find("pre_tokenizer"))
     each_component(*place, "pretokenizers", count, [&](const JsonPlace& one) {
@@ -375,7 +390,8 @@ Tokenizer read_tokenizer(const JsonDocument& document, std::string_view what) {
       byte_level = impl->pre_tokenizers.back().kind == Pre::Kind::byte_level;
     });
   if (const auto place = root.find("decoder"))
-    each_component(*place, "decoders", count, [&](const JsonPlace& one) { impl->decode_steps.push_back(read_decoder(one)); });
+    each_component(*place, "decoders", count,
+                   [&](const JsonPlace& one) { impl->decode_steps.push_back(read_decoder(one)); });
   if (impl->decode_steps.empty()) impl->decode_steps.emplace_back().kind = DecodeStep::Kind::join_with_spaces;
   check_decode_steps(impl->decode_steps, fmt::format("{}: decoder", what)).value();
   if (const auto place = root.find("post_processor"))

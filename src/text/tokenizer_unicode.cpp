@@ -138,10 +138,11 @@ const std::array<std::uint8_t, 128> kAsciiClasses = [] {
 bool is_han(char32_t code) {
   // Scripts.txt of Unicode 15.1, Script=Han.
   static constexpr std::array<std::array<char32_t, 2>, 22> kRanges{{
-      {0x2E80, 0x2E99},   {0x2E9B, 0x2EF3},   {0x2F00, 0x2FD5},   {0x3005, 0x3005},   {0x3007, 0x3007},   {0x3021, 0x3029},
-      {0x3038, 0x303B},   {0x3400, 0x4DBF},   {0x4E00, 0x9FFF},   {0xF900, 0xFA6D},   {0xFA70, 0xFAD9},   {0x16FE2, 0x16FE3},
-      {0x16FF0, 0x16FF1}, {0x20000, 0x2A6DF}, {0x2A700, 0x2B739}, {0x2B740, 0x2B81D}, {0x2B820, 0x2CEA1}, {0x2CEB0, 0x2EBE0},
-      {0x2EBF0, 0x2EE5D}, {0x2F800, 0x2FA1D}, {0x30000, 0x3134A}, {0x31350, 0x323AF},
+      {0x2E80, 0x2E99},   {0x2E9B, 0x2EF3},   {0x2F00, 0x2FD5},   {0x3005, 0x3005},   {0x3007, 0x3007},
+      {0x3021, 0x3029},   {0x3038, 0x303B},   {0x3400, 0x4DBF},   {0x4E00, 0x9FFF},   {0xF900, 0xFA6D},
+      {0xFA70, 0xFAD9},   {0x16FE2, 0x16FE3}, {0x16FF0, 0x16FF1}, {0x20000, 0x2A6DF}, {0x2A700, 0x2B739},
+      {0x2B740, 0x2B81D}, {0x2B820, 0x2CEA1}, {0x2CEB0, 0x2EBE0}, {0x2EBF0, 0x2EE5D}, {0x2F800, 0x2FA1D},
+      {0x30000, 0x3134A}, {0x31350, 0x323AF},
   }};
   if (code < 0x2E80) return false;
   for (const auto& [first, last] : kRanges)
@@ -152,7 +153,8 @@ bool is_han(char32_t code) {
 bool is_word(char32_t code) {
   if (code < 128) return (kAsciiClasses[code] & (letter | number)) != 0 || code == '_';
   const auto category = utf8proc_category(static_cast<utf8proc_int32_t>(code));
-  if (category == UTF8PROC_CATEGORY_ND || category == UTF8PROC_CATEGORY_NL || category == UTF8PROC_CATEGORY_PC) return true;
+  if (category == UTF8PROC_CATEGORY_ND || category == UTF8PROC_CATEGORY_NL || category == UTF8PROC_CATEGORY_PC)
+    return true;
   if (code == 0x200C || code == 0x200D || (code >= 0x24B6 && code <= 0x24E9)) return true;  // joiners; circled letters
   return (wide_classes(code) & (letter | mark)) != 0;
 }

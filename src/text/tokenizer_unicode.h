@@ -32,14 +32,16 @@ inline std::size_t previous(std::string_view text, std::size_t at) {
 
 void append(std::string& out, char32_t code);
 
-// How the bytes at `at` begin: a whole character (`valid`), a maximal invalid part, or (`cut`) a character that only lacks its end.
+// How the bytes at `at` begin: a whole character (`valid`), a maximal invalid part, or (`cut`) a character that only
+// lacks its end.
 struct Part {
   unsigned length;
   bool valid, cut;
 };
 Part next_part(std::string_view bytes, std::size_t at);
 bool is_valid_utf8(std::string_view bytes);
-// Each maximal invalid part becomes U+FFFD (Unicode 15, section 3.9, "substitution of maximal subparts"; Python's errors="replace").
+// Each maximal invalid part becomes U+FFFD (Unicode 15, section 3.9, "substitution of maximal subparts"; Python's
+// errors="replace").
 std::string sanitize(std::string_view bytes);
 
 // For messages: in quotes, at most 40 bytes, one line.
@@ -47,13 +49,13 @@ std::string quoted(std::string_view bytes);
 
 // Classes of the split rules, as bits.
 enum : std::uint8_t {
-  letter = 1,      // L
-  number = 2,      // N
-  space = 4,       // White_Space
-  mark = 8,        // M
-  upperish = 16,   // Lu Lt Lm Lo M
-  lowerish = 32,   // Ll Lm Lo M
-  newline = 64,    // CR LF
+  letter = 1,         // L
+  number = 2,         // N
+  space = 4,          // White_Space
+  mark = 8,           // M
+  upperish = 16,      // Lu Lt Lm Lo M
+  lowerish = 32,      // Ll Lm Lo M
+  newline = 64,       // CR LF
   punctuation = 128,  // P
 };
 
@@ -61,8 +63,8 @@ std::uint8_t wide_classes(char32_t code);
 extern const std::array<std::uint8_t, 128> kAsciiClasses;
 inline std::uint8_t classes(char32_t code) { return code < 128 ? kAsciiClasses[code] : wide_classes(code); }
 
-bool is_han(char32_t code);         // Script=Han
-bool is_word(char32_t code);        // \w: Alphabetic, M, Nd, Pc, Join_Control
+bool is_han(char32_t code);           // Script=Han
+bool is_word(char32_t code);          // \w: Alphabetic, M, Nd, Pc, Join_Control
 bool is_python_space(char32_t code);  // str.isspace
 
 // The byte-to-character table of GPT-2's byte-level BPE, and its inverse (-1: not one of the 256).

@@ -10,7 +10,8 @@
 
 namespace tap {
 
-// Ids above this are refused: the largest published vocabularies have under 300 000 entries, and tables are sized by the highest id.
+// Ids above this are refused: the largest published vocabularies have under 300 000 entries, and tables are sized by
+// the highest id.
 inline constexpr TokenId kMaxTokenId = (TokenId{1} << 22) - 1;
 
 std::uint64_t hash_bytes(std::string_view bytes);  // seeded once per process, so that a file cannot aim at one bucket
@@ -22,8 +23,10 @@ class Vocab {
   void reserve(std::size_t tokens);
   Added add(std::string_view text, TokenId id);  // id in [0, kMaxTokenId]
   TokenId find(std::string_view text) const;     // -1: none
-  bool has(TokenId id) const { return id >= 0 && static_cast<std::size_t>(id) < places_.size() && places_[static_cast<std::size_t>(id)].used; }
-  std::string_view text(TokenId id) const;  // "" when absent
+  bool has(TokenId id) const {
+    return id >= 0 && static_cast<std::size_t>(id) < places_.size() && places_[static_cast<std::size_t>(id)].used;
+  }
+  std::string_view text(TokenId id) const;                                // "" when absent
   TokenId limit() const { return static_cast<TokenId>(places_.size()); }  // highest id + 1
   std::size_t count() const { return count_; }
   std::size_t text_bytes() const { return arena_.size(); }
@@ -112,7 +115,9 @@ class ByteTrie {
   TokenId value(std::uint32_t node) const { return values_[node]; }  // -1: no text ends here
 
  private:
-  static std::uint64_t key(std::uint32_t node, char c) { return (std::uint64_t{node} << 8) | static_cast<unsigned char>(c); }
+  static std::uint64_t key(std::uint32_t node, char c) {
+    return (std::uint64_t{node} << 8) | static_cast<unsigned char>(c);
+  }
   FlatMap<std::uint32_t> next_;
   std::vector<TokenId> values_{-1};
   std::vector<bool> first_ = std::vector<bool>(256, false);

@@ -28,7 +28,9 @@ void Unigram::encode(std::string_view word, bool guarded, std::vector<TokenId>& 
     TokenId id = -1;
     bool reached = false;
   };
-  const auto is_blocked = [&](TokenId id) { return guarded && !blocked.empty() && blocked[static_cast<std::size_t>(id)]; };
+  const auto is_blocked = [&](TokenId id) {
+    return guarded && !blocked.empty() && blocked[static_cast<std::size_t>(id)];
+  };
   std::vector<Node> ends(word.size() + 1);
   for (std::size_t at = 0; at < word.size();) {
     const std::size_t length = uni::decode(word, at).length;
@@ -71,7 +73,8 @@ void Unigram::encode(std::string_view word, bool guarded, std::vector<TokenId>& 
       const std::size_t kept = out.size();
       bool whole = true;
       for (const char c : text) {
-        const TokenId byte = vocab.find(fmt::format("<0x{:02X}>", static_cast<unsigned>(static_cast<unsigned char>(c))));
+        const TokenId byte =
+            vocab.find(fmt::format("<0x{:02X}>", static_cast<unsigned>(static_cast<unsigned char>(c))));
         whole = whole && byte >= 0;
         if (whole) out.push_back(byte);
       }
@@ -79,7 +82,8 @@ void Unigram::encode(std::string_view word, bool guarded, std::vector<TokenId>& 
       out.resize(kept);
     }
     if (unknown < 0)
-      fail(ErrorCode::bad_input, "this text has a character without a token, and the tokenizer has no unknown token (model.unk_id)");
+      fail(ErrorCode::bad_input,
+           "this text has a character without a token, and the tokenizer has no unknown token (model.unk_id)");
     out.push_back(unknown);
   }
 }

@@ -14,10 +14,11 @@ class Unigram {
   std::vector<double> scores;  // log probability, by id
   TokenId unknown = -1;        // -1: a character without an entry is an error
   bool fuse_unknown = true, byte_fallback = false;
-  std::vector<bool> blocked;   // by id: entries that user text must not become; empty: none
+  std::vector<bool> blocked;  // by id: entries that user text must not become; empty: none
 
   void prepare();
-  // Time: bytes times the longest entry. Throws Error(bad_input) on a character without an entry when there is no unknown token.
+  // Time: bytes times the longest entry. Throws Error(bad_input) on a character without an entry when there is no
+  // unknown token.
   void encode(std::string_view word, bool guarded, std::vector<TokenId>& out) const;
 
  private:

@@ -19,7 +19,8 @@ Bpe random_bpe(std::uint64_t seed, int merges, bool by_rank) {
   tap::Rng rng(seed);
   TokenId next = 0;
   if (by_rank)
-    for (unsigned byte = 0; byte < 256; ++byte) bpe.vocab.add(std::string(1, static_cast<char>(static_cast<unsigned char>(byte))), next++);
+    for (unsigned byte = 0; byte < 256; ++byte)
+      bpe.vocab.add(std::string(1, static_cast<char>(static_cast<unsigned char>(byte))), next++);
   else
     for (const char* letter : {"a", "b", "c", "d"}) bpe.vocab.add(letter, next++);
   const TokenId first = by_rank ? 'a' : 0;
@@ -55,7 +56,8 @@ std::vector<TokenId> plain_by_rank(const Bpe& bpe, std::string_view word) {
     TokenId best = -1;
     std::size_t at = 0;
     for (std::size_t i = 0; i + 1 < parts.size(); ++i)
-      if (const TokenId id = bpe.vocab.find(parts[i] + parts[i + 1]); id >= 0 && (best < 0 || id < best)) best = id, at = i;
+      if (const TokenId id = bpe.vocab.find(parts[i] + parts[i + 1]); id >= 0 && (best < 0 || id < best))
+        best = id, at = i;
     if (best < 0) break;
     parts[at] += parts[at + 1];
     parts.erase(parts.begin() + static_cast<std::ptrdiff_t>(at) + 1);
@@ -78,7 +80,9 @@ tap::Tokenizer doubling_tokenizer(std::string_view rest) {
     word += word;
     vocab += fmt::format(",\"{}\":{}", word, id);
   }
-  return tap::Tokenizer::from_json(fmt::format(R"({{"model":{{"type":"BPE","vocab":{{{}}},"merges":[{}]}}{}}})", vocab, merges, rest), "t").value();
+  return tap::Tokenizer::from_json(
+             fmt::format(R"({{"model":{{"type":"BPE","vocab":{{{}}},"merges":[{}]}}{}}})", vocab, merges, rest), "t")
+      .value();
 }
 
 }  // namespace

@@ -16,9 +16,20 @@ using tap::Tokenizer;
 
 const std::string kData = std::string(TAPETUM_SOURCE_DIR) + "/tests/data/tokenizers/";
 
-const std::vector<std::string> kFolders{"chameleon", "gemma3", "kimi", "llama3", "paligemma", "qwen", "smollm", "unigram",
-                                        "variants/llama2", "variants/metaspace_first", "variants/unigram_fallback",
-                                        "variants/word_level", "variants/clip", "variants/added_flags"};
+const std::vector<std::string> kFolders{"chameleon",
+                                        "gemma3",
+                                        "kimi",
+                                        "llama3",
+                                        "paligemma",
+                                        "qwen",
+                                        "smollm",
+                                        "unigram",
+                                        "variants/llama2",
+                                        "variants/metaspace_first",
+                                        "variants/unigram_fallback",
+                                        "variants/word_level",
+                                        "variants/clip",
+                                        "variants/added_flags"};
 
 // Every piece is whole characters, and together they are what decode says.
 void check_stream(const Tokenizer& tokenizer, StreamDecoder& stream, std::span<const TokenId> ids, bool skip_special) {

@@ -21,7 +21,9 @@ std::vector<std::string> folders() {
   return {"chameleon", "gemma3", "kimi", "llama3", "paligemma", "qwen", "qwen_omni", "smollm", "unigram"};
 }
 
-Json json_file(const std::string& path) { return tap::parse_json(tap::read_file(path, 64 << 20).value(), path).value(); }
+Json json_file(const std::string& path) {
+  return tap::parse_json(tap::read_file(path, 64 << 20).value(), path).value();
+}
 
 std::vector<TokenId> ids_of(const Json& list) { return list.get<std::vector<TokenId>>(); }
 
@@ -34,8 +36,10 @@ std::uint64_t digest(std::span<const unsigned char> bytes) {  // FNV-1a
 std::string hex_digests(const std::vector<TokenId>& ids, const std::string& text) {
   std::vector<unsigned char> bytes;
   for (const TokenId id : ids)
-    for (int shift = 0; shift < 32; shift += 8) bytes.push_back(static_cast<unsigned char>(static_cast<std::uint32_t>(id) >> shift));
-  return fmt::format("{:016x}{:016x}", digest(bytes), digest({reinterpret_cast<const unsigned char*>(text.data()), text.size()}));
+    for (int shift = 0; shift < 32; shift += 8)
+      bytes.push_back(static_cast<unsigned char>(static_cast<std::uint32_t>(id) >> shift));
+  return fmt::format("{:016x}{:016x}", digest(bytes),
+                     digest({reinterpret_cast<const unsigned char*>(text.data()), text.size()}));
 }
 
 }  // namespace
@@ -62,8 +66,9 @@ TEST_CASE("all nine reference tokenizers encode and decode as their references")
 // tools/tokenizers/random_texts.py writes such files; TAPETUM_RANDOM_TEXTS names a larger one.
 TEST_CASE("random Unicode texts encode and decode as their references") {
   const char* other = std::getenv("TAPETUM_RANDOM_TEXTS");
-  const std::vector<std::string> files =
-      other ? std::vector<std::string>{other} : std::vector<std::string>{kData + "random.json", kData + "variants.json"};
+  const std::vector<std::string> files = other
+                                             ? std::vector<std::string>{other}
+                                             : std::vector<std::string>{kData + "random.json", kData + "variants.json"};
   std::size_t compared = 0;
   for (const std::string& file : files) {
     const Json expected = json_file(file);
@@ -99,7 +104,8 @@ TEST_CASE("post-processors of every kind add their tokens around the text") {
 
 TEST_CASE("the nano tokenizer loads and reads its own answers back") {
   const Tokenizer nano = Tokenizer::load(std::string(TAPETUM_SOURCE_DIR) + "/data/nano").value();
-  const std::string text = "<|im_start|>User:<image>What is on the roof?<end_of_utterance>\nAssistant: a bird at <loc_0>";
+  const std::string text =
+      "<|im_start|>User:<image>What is on the roof?<end_of_utterance>\nAssistant: a bird at <loc_0>";
   CHECK(nano.decode(nano.encode(text)) == text);
   CHECK(nano.is_special(nano.id_of("<image>").value()));
 }
@@ -108,7 +114,8 @@ TEST_CASE("ids outside the vocabulary decode to nothing and have no text") {
   for (const std::string& name : folders()) {
     const Tokenizer tokenizer = Tokenizer::load(kData + name).value();
     const auto past = static_cast<TokenId>(tokenizer.size());
-    for (const TokenId id : {TokenId{-1}, past, TokenId{1 << 30}, std::numeric_limits<TokenId>::min(), std::numeric_limits<TokenId>::max()}) {
+    for (const TokenId id : {TokenId{-1}, past, TokenId{1 << 30}, std::numeric_limits<TokenId>::min(),
+                             std::numeric_limits<TokenId>::max()}) {
       CHECK(tokenizer.decode(std::vector<TokenId>{id}).empty());
       CHECK(tokenizer.bytes_of(id).empty());
       CHECK(tokenizer.token_text(id).empty());

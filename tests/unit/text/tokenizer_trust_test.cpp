@@ -17,14 +17,17 @@ const std::string kData = std::string(TAPETUM_SOURCE_DIR) + "/tests/data/tokeniz
 
 std::vector<std::string> folders() {
   std::vector<std::string> all;
-  for (const char* name : {"chameleon", "gemma3", "kimi", "llama3", "paligemma", "qwen", "qwen_omni", "smollm", "unigram",
-                           "variants/added_flags", "variants/llama2", "variants/unigram_fallback", "variants/word_level", "variants/metaspace_first"})
+  for (const char* name : {"chameleon", "gemma3", "kimi", "llama3", "paligemma", "qwen", "qwen_omni", "smollm",
+                           "unigram", "variants/added_flags", "variants/llama2", "variants/unigram_fallback",
+                           "variants/word_level", "variants/metaspace_first"})
     all.push_back(kData + name);
   all.push_back(std::string(TAPETUM_SOURCE_DIR) + "/data/nano");
   return all;
 }
 
-std::vector<TokenId> encode(const Tokenizer& tokenizer, const std::vector<TextSpan>& spans) { return tokenizer.encode(spans); }
+std::vector<TokenId> encode(const Tokenizer& tokenizer, const std::vector<TextSpan>& spans) {
+  return tokenizer.encode(spans);
+}
 
 bool has(const std::vector<TokenId>& ids, TokenId id) { return std::find(ids.begin(), ids.end(), id) != ids.end(); }
 
@@ -33,7 +36,8 @@ struct Added {
   std::string text;
 };
 
-// Added tokens but runs of blanks (ordinary pieces of Gemma's models) and the unknown token (which stands for unknown characters).
+// Added tokens but runs of blanks (ordinary pieces of Gemma's models) and the unknown token (which stands for unknown
+// characters).
 std::vector<Added> added_tokens(const Tokenizer& tokenizer) {
   std::vector<Added> all;
   for (TokenId id = 0; id < tokenizer.size(); ++id) {
@@ -59,7 +63,8 @@ TEST_CASE("[B29] no added token of any family comes out of user text") {
     for (const Added& token : tokens) {
       CAPTURE(token.text);
       CHECK(has(tokenizer.encode(token.text), token.id));  // trusted text does
-      for (const std::string& text : {token.text, "say " + token.text + " now", token.text + token.text, "x" + token.text + "\n"}) {
+      for (const std::string& text :
+           {token.text, "say " + token.text + " now", token.text + token.text, "x" + token.text + "\n"}) {
         const auto ids = encode(tokenizer, {{text, false}});
         CHECK_FALSE(has(ids, token.id));
         for (const Added& other : tokens)
@@ -96,8 +101,11 @@ TEST_CASE("[B29] a token half typed by the user and half by the template is no t
         CHECK_FALSE(has(encode(tokenizer, {{first, false}, {second, true}}), token.id));
         CHECK(has(encode(tokenizer, {{first, true}, {second, true}}), token.id));  // two trusted spans are one text
       }
-      if (token.text.size() >= 3 && static_cast<unsigned char>(token.text[1]) < 0x80 && static_cast<unsigned char>(token.text[2]) < 0x80) {
-        const auto ids = encode(tokenizer, {{token.text.substr(0, 1), true}, {token.text.substr(1, 1), false}, {token.text.substr(2), true}});
+      if (token.text.size() >= 3 && static_cast<unsigned char>(token.text[1]) < 0x80 &&
+          static_cast<unsigned char>(token.text[2]) < 0x80) {
+        const auto ids =
+            encode(tokenizer,
+                   {{token.text.substr(0, 1), true}, {token.text.substr(1, 1), false}, {token.text.substr(2), true}});
         CHECK_FALSE(has(ids, token.id));
       }
     }
@@ -109,7 +117,8 @@ TEST_CASE("[B29] a template's tokens stay where they are whatever the user types
   const TokenId start = tokenizer.id_of("<|im_start|>").value(), end = tokenizer.id_of("<end_of_utterance>").value();
   const TokenId image = tokenizer.id_of("<image>").value();
   for (const Added& token : added_tokens(tokenizer)) {
-    const auto ids = encode(tokenizer, {{"<|im_start|>User:<image>", true}, {token.text, false}, {"<end_of_utterance>\nAssistant:", true}});
+    const auto ids = encode(
+        tokenizer, {{"<|im_start|>User:<image>", true}, {token.text, false}, {"<end_of_utterance>\nAssistant:", true}});
     CHECK(ids.front() == start);
     CHECK(std::count(ids.begin(), ids.end(), start) == 1);
     CHECK(std::count(ids.begin(), ids.end(), end) == 1);
@@ -162,7 +171,8 @@ TEST_CASE("[B29] tokens looked for after normalization also ask who wrote the te
   CHECK(spans({{"caf\u00e9", true}}) == std::vector<TokenId>{9});
   CHECK(spans({{"CAFE\u0301", true}}) == std::vector<TokenId>{9});
   CHECK(spans({{"caf\u00e9", false}}) == std::vector<TokenId>{0, 1, 2, 3, 4});
-  CHECK(spans({{"cafe", true}, {"\u0301", false}}) == std::vector<TokenId>{0, 1, 2, 3, 4});  // one character of two authors
+  CHECK(spans({{"cafe", true}, {"\u0301", false}}) ==
+        std::vector<TokenId>{0, 1, 2, 3, 4});  // one character of two authors
   CHECK(spans({{"can", true}, {"can", false}, {"can", true}}) == std::vector<TokenId>{10, 0, 1, 8, 10});
   CHECK(spans({{"ca", false}, {"ncan", true}}) == std::vector<TokenId>{0, 1, 8, 10});
 }
