@@ -1,0 +1,163 @@
+#include "kernels/product.h"
+
+#include <algorithm>
+
+#include "base/parallel.h"
+#include "kernels/dot_avx512.h"
+#include "kernels/isa.h"
+#include "kernels/product_onednn.h"
+
+namespace tap::kernels {
+
+namespace {
+
+// Sums of one tile of at most `most_tile_rows` rows x 64 outputs, in the type that the weights give.
+constexpr Dim most_tile_rows = 192;
+union TileSums {
+  float f32[most_tile_rows * 64];
+  std::int32_t s32[most_tile_rows * 64];
+};
+
+template <class T>
+const T* at_row(const Operand& a, Dim row) {
+  return static_cast<const T*>(a.data) + row * a.stride;
+}
+
+void tile(const Operand& a, Dim row, Dim rows, const PackView& w, Dim panel, Isa isa, TileSums& sums) {
+  const std::byte* weights = w.panel(panel);
+  switch (w.type) {
+    case Pack::f32: {
+      const auto run = isa >= Isa::avx512 ? tile_f32_avx512 : tile_f32_portable;
+      return run(at_row<float>(a, row), a.stride, rows, reinterpret_cast<const float*>(weights), w.in, sums.f32);
+    }
+    case Pack::bf16: {
+      const auto run = isa >= Isa::avx512_bf16 ? tile_bf16_avx512 : tile_bf16_portable;
+      return run(at_row<std::uint16_t>(a, row), a.stride, rows, reinterpret_cast<const std::uint16_t*>(weights), round_up(w.in, 2),
+                 sums.f32);
+    }
+    case Pack::q8: {
+      const auto run = isa >= Isa::avx512_vnni ? tile_q8_avx512 : tile_q8_portable;
+      return run(at_row<std::uint8_t>(a, row), a.stride, rows, reinterpret_cast<const std::int8_t*>(weights), round_up(w.in, 4),
+                 sums.s32);
+    }
+    case Pack::q4: {
+      const Dim groups = ceil_div(w.in, q4_group);
+      const auto run = isa >= Isa::avx512_vnni ? tile_q4_avx512 : tile_q4_portable;
+      return run(at_row<std::int8_t>(a, row), a.stride, a.scale + row * groups, a.sum + row * groups, rows,
+                 reinterpret_cast<const std::uint8_t*>(weights), groups, sums.f32);
+    }
+  }
+}
+
+// finish: at the tile's first row and output.
+void finish_tile(const TileSums& sums, const Operand& a, const PackView& w, Dim row, Dim rows, Dim panel, const Finish& finish) {
+  const Dim column = panel * panel_outputs, columns = std::min(panel_outputs, w.out - column);
+  if (w.type == Pack::q8)
+    finish_q8(sums.s32, panel_outputs, rows, columns, a.scale + row, w.scale + column, w.column_sum + column, finish);
+  else
+    finish_f32(sums.f32, panel_outputs, rows, columns, finish);
+}
+
+// How a product is cut: blocks of rows whose activations stay in the second-level cache, and runs of panels a task takes in a row.
+struct Cut {
+  Dim block_rows, blocks, panels, grain;
+  static Cut of(const Operand& a, const PackView& w) {
+    Cut cut;
+    cut.panels = w.panel_count();
+    const Dim bytes_a_row = a.stride * (a.type == Pack::f32 ? 4 : a.type == Pack::bf16 ? 2 : 1);
+    Dim most = std::clamp<Dim>((Dim{256} << 10) / std::max<Dim>(1, bytes_a_row), 24, most_tile_rows);
+    while (most > 24 && ceil_div(a.rows, most) * cut.panels < 16) most /= 2;  // enough tasks for every thread
+    cut.blocks = ceil_div(a.rows, most);
+    cut.block_rows = round_up(ceil_div(a.rows, cut.blocks), 12);  // whole groups of 6 and of 4 rows
+    cut.blocks = ceil_div(a.rows, cut.block_rows);
+    // Few rows read the weights at the speed of memory: runs long enough for its prefetchers, short enough to share out evenly.
+    const Dim bytes = panel_bytes(w.type, w.in);
+    cut.grain = a.rows <= 16 ? std::clamp<Dim>((Dim{96} << 10) / bytes, 1, std::max<Dim>(1, cut.panels / 16)) : 1;
+    return cut;
+  }
+};
+
+// body(first row, rows, panel) for every tile.
+template <class Body>
+void for_tiles(const Operand& a, const PackView& w, const Body& body) {
+  const Cut cut = Cut::of(a, w);
+  parallel_rows(cut.blocks * cut.panels, cut.grain, [&](Rows tasks) {
+    for (Dim t = tasks.begin; t < tasks.end; ++t) {
+      const Dim row = t / cut.panels * cut.block_rows;
+      body(row, std::min(cut.block_rows, a.rows - row), t % cut.panels);
+    }
+  });
+}
+
+}  // namespace
+
+Operand prepare(Pack type, const float* x, Dim stride, Dim rows, Dim in) {
+  active_isa();  // caps Highway before its first use
+  Operand a;
+  a.type = type;
+  a.rows = rows;
+  a.in = in;
+  if (type == Pack::f32) {
+    a.data = x;
+    a.stride = stride;
+    return a;
+  }
+  const Dim padded = padded_inputs(type, in), groups = padded / q4_group;
+  a.stride = padded;
+  a.kept = Scratch(std::max<Dim>(1, rows * padded * (type == Pack::bf16 ? 2 : 1)));
+  a.data = a.kept.as<void>();
+  if (type == Pack::q8 || type == Pack::q4) {
+    const Dim scales = type == Pack::q8 ? rows : rows * groups;
+    a.kept_scale = Scratch(std::max<Dim>(1, scales * 8));
+    a.scale = a.kept_scale.as<float>();
+    a.sum = a.scale + scales;
+  }
+  auto* scale = a.kept_scale.as<float>();
+  const Dim grain = std::max<Dim>(1, 16384 / std::max<Dim>(1, in));
+  parallel_rows(rows, grain, [&](Rows r) {
+    const float* from = x + r.begin * stride;
+    switch (type) {
+      case Pack::f32: break;
+      case Pack::bf16: rows_to_bf16(from, stride, r.size(), in, a.kept.as<std::uint16_t>() + r.begin * padded, padded); break;
+      case Pack::q8: rows_to_u8(from, stride, r.size(), in, a.kept.as<std::uint8_t>() + r.begin * padded, padded, scale + r.begin); break;
+      case Pack::q4:
+        rows_to_s8_groups(from, stride, r.size(), in, a.kept.as<std::int8_t>() + r.begin * padded, padded, scale + r.begin * groups,
+                          scale + rows * groups + r.begin * groups);
+        break;
+    }
+  });
+  return a;
+}
+
+void product(const Operand& a, const PackView& w, const Finish& finish, ProductPath path) {
+  if (a.rows == 0 || w.out == 0) return;
+  const Isa isa = active_isa();
+  if (path == ProductPath::automatic) path = onednn_wins(w.type, a.rows, isa) ? ProductPath::onednn : ProductPath::tiles;
+  if (path == ProductPath::onednn && product_onednn(a, w, finish)) return;
+  for_tiles(a, w, [&](Dim row, Dim rows, Dim panel) {
+    alignas(64) TileSums sums;
+    tile(a, row, rows, w, panel, isa, sums);
+    finish_tile(sums, a, w, row, rows, panel, finish.from(row, panel * panel_outputs));
+  });
+}
+
+void product_gated(const Operand& a, const PackView& gate, const float* gate_bias, const PackView& up, const float* up_bias,
+                   const Finish& finish) {
+  if (a.rows == 0 || gate.out == 0) return;
+  const Isa isa = active_isa();
+  for_tiles(a, gate, [&](Dim row, Dim rows, Dim panel) {
+    alignas(64) TileSums sums;
+    alignas(64) float other[most_tile_rows * 64];
+    tile(a, row, rows, up, panel, isa, sums);
+    const Finish plain{.bias = up_bias ? up_bias + panel * panel_outputs : nullptr, .out = other, .out_stride = panel_outputs};
+    finish_tile(sums, a, up, row, rows, panel, plain);
+    tile(a, row, rows, gate, panel, isa, sums);
+    Finish gated = finish.from(row, panel * panel_outputs);
+    gated.bias = gate_bias ? gate_bias + panel * panel_outputs : nullptr;
+    gated.multiply = other;
+    gated.multiply_stride = panel_outputs;
+    finish_tile(sums, a, gate, row, rows, panel, gated);
+  });
+}
+
+}  // namespace tap::kernels

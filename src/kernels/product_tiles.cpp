@@ -1,0 +1,445 @@
+#include "kernels/product_tiles.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/product_tiles.cpp"
+#include <hwy/foreach_target.h>  // compiles this file once for each instruction set
+#include <hwy/highway.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "kernels/pack.h"
+#include "kernels/vec_math-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace tap::kernels {
+namespace HWY_NAMESPACE {
+
+namespace hn = hwy::HWY_NAMESPACE;
+
+using F32 = hn::ScalableTag<float>;
+using I32 = hn::RebindToSigned<F32>;
+using U32 = hn::RebindToUnsigned<F32>;
+using VF = hn::Vec<F32>;
+
+// `n` values at `from` as a vector; missing lanes are `fill`.
+HWY_INLINE VF load_some(F32 d, const float* from, Dim n, float fill) {
+  if (n >= static_cast<Dim>(hn::Lanes(d))) return hn::LoadU(d, from);
+  HWY_ALIGN float lanes[HWY_MAX_BYTES / 4];
+  for (Dim i = 0; i < static_cast<Dim>(hn::Lanes(d)); ++i) lanes[i] = i < n ? from[i] : fill;
+  return hn::Load(d, lanes);
+}
+
+template <class D, class V, class T>
+HWY_INLINE void store_some(D d, V v, T* to, Dim n) {
+  if (n >= static_cast<Dim>(hn::Lanes(d))) return hn::StoreU(v, d, to);
+  HWY_ALIGN T lanes[HWY_MAX_BYTES / 4];
+  hn::Store(v, d, lanes);
+  for (Dim i = 0; i < n; ++i) to[i] = lanes[i];
+}
+
+void RowsToBf16(const float* x, Dim stride, Dim rows, Dim in, std::uint16_t* out, Dim padded) {
+  const F32 d;
+  const U32 du;
+  const hn::RebindToSigned<F32> di;
+  const hn::Rebind<std::uint16_t, F32> d16;
+  const Dim lanes = static_cast<Dim>(hn::Lanes(d));
+  for (Dim r = 0; r < rows; ++r) {
+    std::uint16_t* to = out + r * padded;
+    for (Dim i = 0; i < in; i += lanes) {
+      const auto v = load_some(d, x + r * stride + i, in - i, 0.0f);
+      const auto u = hn::BitCast(du, v);
+      const auto odd = hn::And(hn::ShiftRight<16>(u), hn::Set(du, 1));
+      const auto rounded = hn::ShiftRight<16>(hn::Add(u, hn::Add(odd, hn::Set(du, 0x7fff))));
+      const auto bits = hn::IfThenElse(hn::RebindMask(du, hn::IsNaN(v)), hn::Set(du, 0x7fc0), rounded);
+      store_some(d16, hn::DemoteTo(d16, hn::BitCast(di, bits)), to + i, in - i);
+    }
+    std::fill(to + in, to + padded, std::uint16_t{0});
+  }
+}
+
+// The largest magnitude of x[n], plus NaN when a value is not finite.
+HWY_INLINE float largest_of(F32 d, const float* x, Dim n) {
+  const Dim lanes = static_cast<Dim>(hn::Lanes(d));
+  auto most = hn::Zero(d), poison = hn::Zero(d);
+  for (Dim i = 0; i < n; i += lanes) {
+    const auto v = load_some(d, x + i, n - i, 0.0f);
+    most = hn::Max(most, hn::Abs(v));
+    poison = hn::MulAdd(v, hn::Zero(d), poison);
+  }
+  return hn::GetLane(hn::MaxOfLanes(d, most)) + hn::GetLane(hn::SumOfLanes(d, poison));
+}
+
+void RowsToU8(const float* x, Dim stride, Dim rows, Dim in, std::uint8_t* out, Dim padded, float* scale) {
+  const F32 d;
+  const I32 di;
+  const hn::Rebind<std::uint8_t, F32> d8;
+  const Dim lanes = static_cast<Dim>(hn::Lanes(d));
+  for (Dim r = 0; r < rows; ++r) {
+    const float* from = x + r * stride;
+    std::uint8_t* to = out + r * padded;
+    const float largest = largest_of(d, from, in);
+    scale[r] = largest / 127.0f;
+    const auto inverse = hn::Set(d, largest > 0 ? 127.0f / largest : 0.0f);
+    for (Dim i = 0; i < in; i += lanes) {
+      const auto q = hn::Add(hn::NearestInt(hn::Mul(load_some(d, from + i, in - i, 0.0f), inverse)), hn::Set(di, 128));
+      store_some(d8, hn::DemoteTo(d8, hn::Max(hn::Min(q, hn::Set(di, 255)), hn::Set(di, 1))), to + i, in - i);
+    }
+    std::fill(to + in, to + padded, std::uint8_t{128});
+  }
+}
+
+void RowsToS8Groups(const float* x, Dim stride, Dim rows, Dim in, std::int8_t* out, Dim padded, float* scale, float* sum) {
+  const F32 d;
+  const I32 di;
+  const hn::Rebind<std::int8_t, F32> d8;
+  const Dim lanes = static_cast<Dim>(hn::Lanes(d)), groups = padded / q4_group;
+  for (Dim r = 0; r < rows; ++r) {
+    for (Dim g = 0; g < groups; ++g) {
+      const Dim begin = g * q4_group, n = std::min(q4_group, in - begin);
+      const float* from = x + r * stride + begin;
+      std::int8_t* to = out + r * padded + begin;
+      const float largest = largest_of(d, from, n);
+      const float step = largest / 127.0f;
+      const auto inverse = hn::Set(d, largest > 0 ? 127.0f / largest : 0.0f);
+      auto total = hn::Zero(di);
+      for (Dim i = 0; i < n; i += lanes) {
+        auto q = hn::NearestInt(hn::Mul(load_some(d, from + i, n - i, 0.0f), inverse));
+        q = hn::Max(hn::Min(q, hn::Set(di, 127)), hn::Set(di, -127));
+        total = hn::Add(total, q);
+        store_some(d8, hn::DemoteTo(d8, q), to + i, n - i);
+      }
+      std::fill(to + n, to + q4_group, std::int8_t{0});
+      scale[r * groups + g] = step;
+      sum[r * groups + g] = step * static_cast<float>(hn::GetLane(hn::SumOfLanes(di, total)));
+    }
+  }
+}
+
+// ---- tiles: every type comes down to f32 products of staged activations with weights widened on the fly
+
+constexpr Dim chunk_inputs = 512;  // of q8: 512 * 255 * 127 < 2^24, so its f32 sums are exact integers
+constexpr Dim most_rows = 6;
+
+// Weights of 2 vectors of outputs for inputs [i, i + Step) of a chunk, and the micro-kernel that multiplies them.
+struct LoadF32 {
+  static constexpr int step = 1;
+  const float* panel;
+  HWY_INLINE VF get(F32 d, Dim i, int, Dim n) const { return hn::LoadU(d, panel + i * 64 + n); }
+};
+
+struct LoadBf16 {
+  static constexpr int step = 2;
+  const std::uint16_t* panel;
+  HWY_INLINE VF get(F32 d, Dim i, int j, Dim n) const {
+    const U32 du;
+    const auto pair = hn::LoadU(du, reinterpret_cast<const std::uint32_t*>(panel + i * 64) + n);
+    return hn::BitCast(d, j == 0 ? hn::ShiftLeft<16>(pair) : hn::And(pair, hn::Set(du, 0xffff0000u)));
+  }
+};
+
+struct LoadQ8 {
+  static constexpr int step = 4;
+  const std::int8_t* panel;
+  HWY_INLINE VF get(F32 d, Dim i, int j, Dim n) const {
+    const I32 di;
+    const auto quad = hn::LoadU(di, reinterpret_cast<const std::int32_t*>(panel + i * 64) + n);
+    switch (j) {
+      case 0: return hn::ConvertTo(d, hn::ShiftRight<24>(hn::ShiftLeft<24>(quad)));
+      case 1: return hn::ConvertTo(d, hn::ShiftRight<24>(hn::ShiftLeft<16>(quad)));
+      case 2: return hn::ConvertTo(d, hn::ShiftRight<24>(hn::ShiftLeft<8>(quad)));
+      default: return hn::ConvertTo(d, hn::ShiftRight<24>(quad));
+    }
+  }
+};
+
+// One group of q4: 8 steps of 4 inputs, the first half in low nibbles.
+struct LoadQ4 {
+  static constexpr int step = 4;
+  const std::uint8_t* group;
+  HWY_INLINE VF get(F32 d, Dim i, int j, Dim n) const {
+    const U32 du;
+    const I32 di;
+    const bool high = i >= 16;
+    const auto both = hn::LoadU(du, reinterpret_cast<const std::uint32_t*>(group + (high ? i - 16 : i) * 64) + n);
+    const auto nibbles = high ? hn::ShiftRight<4>(both) : both;
+    const auto mask = hn::Set(du, 15);
+    switch (j) {
+      case 0: return hn::ConvertTo(d, hn::BitCast(di, hn::And(nibbles, mask)));
+      case 1: return hn::ConvertTo(d, hn::BitCast(di, hn::And(hn::ShiftRight<8>(nibbles), mask)));
+      case 2: return hn::ConvertTo(d, hn::BitCast(di, hn::And(hn::ShiftRight<16>(nibbles), mask)));
+      default: return hn::ConvertTo(d, hn::BitCast(di, hn::And(hn::ShiftRight<24>(nibbles), mask)));
+    }
+  }
+};
+
+// acc += a[MR, k] · weights of outputs [n, n + 2 vectors). Accumulators live in named arrays that unroll into registers.
+template <int MR, class Load>
+HWY_INLINE void micro(const float* a, Dim lda, const Load& weights, Dim k, Dim n, VF (&low)[MR], VF (&high)[MR]) {
+  const F32 d;
+  const Dim lanes = static_cast<Dim>(hn::Lanes(d));
+  for (Dim i = 0; i < k; i += Load::step) {
+#pragma GCC unroll 4
+    for (int j = 0; j < Load::step; ++j) {
+      const auto w0 = weights.get(d, i, j, n), w1 = weights.get(d, i, j, n + lanes);
+#pragma GCC unroll 6
+      for (int r = 0; r < MR; ++r) {
+        const auto x = hn::Set(d, a[r * lda + i + j]);
+        low[r] = hn::MulAdd(x, w0, low[r]);
+        high[r] = hn::MulAdd(x, w1, high[r]);
+      }
+    }
+  }
+}
+
+template <int MR, class Load>
+void sums_f32(const float* a, Dim lda, const Load& weights, Dim k, float* c, bool first) {
+  const F32 d;
+  const Dim lanes = static_cast<Dim>(hn::Lanes(d));
+  for (Dim n = 0; n < 64; n += 2 * lanes) {
+    VF low[MR], high[MR];
+#pragma GCC unroll 6
+    for (int r = 0; r < MR; ++r) {
+      low[r] = first ? hn::Zero(d) : hn::LoadU(d, c + r * 64 + n);
+      high[r] = first ? hn::Zero(d) : hn::LoadU(d, c + r * 64 + n + lanes);
+    }
+    micro<MR>(a, lda, weights, k, n, low, high);
+#pragma GCC unroll 6
+    for (int r = 0; r < MR; ++r) {
+      hn::StoreU(low[r], d, c + r * 64 + n);
+      hn::StoreU(high[r], d, c + r * 64 + n + lanes);
+    }
+  }
+}
+
+template <int MR>
+void sums_q8(const float* a, Dim lda, const LoadQ8& weights, Dim k, std::int32_t* c, bool first) {
+  const F32 d;
+  const I32 di;
+  const Dim lanes = static_cast<Dim>(hn::Lanes(d));
+  for (Dim n = 0; n < 64; n += 2 * lanes) {
+    VF low[MR], high[MR];
+#pragma GCC unroll 6
+    for (int r = 0; r < MR; ++r) low[r] = high[r] = hn::Zero(d);
+    micro<MR>(a, lda, weights, k, n, low, high);
+#pragma GCC unroll 6
+    for (int r = 0; r < MR; ++r) {
+      std::int32_t *at = c + r * 64 + n, *then = at + lanes;
+      hn::StoreU(first ? hn::ConvertTo(di, low[r]) : hn::Add(hn::LoadU(di, at), hn::ConvertTo(di, low[r])), di, at);
+      hn::StoreU(first ? hn::ConvertTo(di, high[r]) : hn::Add(hn::LoadU(di, then), hn::ConvertTo(di, high[r])), di, then);
+    }
+  }
+}
+
+// One group: total += step * (scale * sum of q * x) + least * (scale * sum of x), in the order of dot_avx512.cpp.
+template <int MR>
+void sums_q4(const float* a, Dim lda, const std::uint8_t* group, const float* scale, const float* sum, Dim stride, float* c,
+             bool first) {
+  const F32 d;
+  const U32 du;
+  const Dim lanes = static_cast<Dim>(hn::Lanes(d));
+  const auto* pairs = reinterpret_cast<const std::uint32_t*>(group + q4_nibble_bytes);
+  for (Dim n = 0; n < 64; n += 2 * lanes) {
+    VF part[2][MR];
+#pragma GCC unroll 6
+    for (int r = 0; r < MR; ++r) part[0][r] = part[1][r] = hn::Zero(d);
+    micro<MR>(a, lda, LoadQ4{group}, q4_group, n, part[0], part[1]);
+    for (int half = 0; half < 2; ++half) {
+      const auto pair = hn::LoadU(du, pairs + n + half * lanes);
+      const auto step = hn::BitCast(d, hn::ShiftLeft<16>(pair)), least = hn::BitCast(d, hn::And(pair, hn::Set(du, 0xffff0000u)));
+#pragma GCC unroll 6
+      for (int r = 0; r < MR; ++r) {
+        float* at = c + r * 64 + n + half * lanes;
+        auto total = first ? hn::Zero(d) : hn::LoadU(d, at);
+        total = hn::MulAdd(hn::Mul(part[half][r], hn::Set(d, scale[r * stride])), step, total);
+        hn::StoreU(hn::MulAdd(least, hn::Set(d, sum[r * stride]), total), d, at);
+      }
+    }
+  }
+}
+
+// Calls fn(count of rows as a constant) for 1..6 rows.
+template <class Fn>
+HWY_INLINE void with_rows(Dim rows, const Fn& fn) {
+  switch (rows) {
+    case 1: return fn(std::integral_constant<int, 1>());
+    case 2: return fn(std::integral_constant<int, 2>());
+    case 3: return fn(std::integral_constant<int, 3>());
+    case 4: return fn(std::integral_constant<int, 4>());
+    case 5: return fn(std::integral_constant<int, 5>());
+    default: return fn(std::integral_constant<int, 6>());
+  }
+}
+
+void TileF32(const float* a, Dim lda, Dim rows, const float* panel, Dim k, float* c) {
+  constexpr Dim chunk = 128;
+  for (Dim i = 0; i < k; i += chunk)
+    for (Dim r = 0; r < rows; r += most_rows)
+      with_rows(rows - r, [&](auto n) {
+        sums_f32<n()>(a + r * lda + i, lda, LoadF32{panel + i * 64}, std::min(chunk, k - i), c + r * 64, i == 0);
+      });
+}
+
+void TileBf16(const std::uint16_t* a, Dim lda, Dim rows, const std::uint16_t* panel, Dim k, float* c) {
+  HWY_ALIGN float staged[most_rows * chunk_inputs];
+  for (Dim i = 0; i < k; i += chunk_inputs) {
+    const Dim n = std::min(chunk_inputs, k - i);
+    for (Dim r = 0; r < rows; r += most_rows) {
+      for (Dim s = 0; s < std::min(most_rows, rows - r); ++s)
+        for (Dim j = 0; j < n; ++j) {
+          const std::uint32_t bits = static_cast<std::uint32_t>(a[(r + s) * lda + i + j]) << 16;
+          std::memcpy(staged + s * chunk_inputs + j, &bits, 4);
+        }
+      with_rows(rows - r, [&](auto count) {
+        sums_f32<count()>(staged, chunk_inputs, LoadBf16{panel + i * 64}, n, c + r * 64, i == 0);
+      });
+    }
+  }
+}
+
+void TileQ8(const std::uint8_t* a, Dim lda, Dim rows, const std::int8_t* panel, Dim k, std::int32_t* c) {
+  HWY_ALIGN float staged[most_rows * chunk_inputs];
+  for (Dim i = 0; i < k; i += chunk_inputs) {
+    const Dim n = std::min(chunk_inputs, k - i);
+    for (Dim r = 0; r < rows; r += most_rows) {
+      for (Dim s = 0; s < std::min(most_rows, rows - r); ++s)
+        for (Dim j = 0; j < n; ++j) staged[s * chunk_inputs + j] = static_cast<float>(a[(r + s) * lda + i + j]);
+      with_rows(rows - r, [&](auto count) {
+        sums_q8<count()>(staged, chunk_inputs, LoadQ8{panel + i * 64}, n, c + r * 64, i == 0);
+      });
+    }
+  }
+}
+
+void TileQ4(const std::int8_t* a, Dim lda, const float* scale, const float* sum, Dim rows, const std::uint8_t* panel, Dim groups,
+            float* c) {
+  HWY_ALIGN float staged[most_rows * q4_group];
+  for (Dim g = 0; g < groups; ++g) {
+    for (Dim r = 0; r < rows; r += most_rows) {
+      for (Dim s = 0; s < std::min(most_rows, rows - r); ++s)
+        for (Dim j = 0; j < q4_group; ++j) staged[s * q4_group + j] = static_cast<float>(a[(r + s) * lda + g * q4_group + j]);
+      with_rows(rows - r, [&](auto count) {
+        sums_q4<count()>(staged, q4_group, panel + g * q4_group_bytes, scale + r * groups + g, sum + r * groups + g, groups,
+                         c + r * 64, g == 0);
+      });
+    }
+  }
+}
+
+// ---- finishing
+
+template <Activation A>
+HWY_INLINE VF activate(F32 d, VF v) {
+  if constexpr (A == Activation::gelu_tanh) return vec::gelu_tanh(d, v);
+  if constexpr (A == Activation::gelu_erf) return vec::gelu_erf(d, v);
+  if constexpr (A == Activation::quick_gelu) return vec::quick_gelu(d, v);
+  if constexpr (A == Activation::silu) return vec::silu(d, v);
+  return v;
+}
+
+struct Integers {  // how q8 sums become floats
+  const float *row_scale, *column_scale;
+  const std::int32_t* column_sum;
+};
+
+template <Activation A, class T>
+void finish_rows(const T* sums, Dim stride, Dim rows, Dim columns, const Integers* q, const Finish& f) {
+  const F32 d;
+  const I32 di;
+  const Dim lanes = static_cast<Dim>(hn::Lanes(d));
+  for (Dim r = 0; r < rows; ++r) {
+    for (Dim n = 0; n < columns; n += lanes) {
+      const Dim left = columns - n;
+      VF v;
+      if constexpr (std::is_same_v<T, float>) {
+        v = load_some(d, sums + r * stride + n, left, 0.0f);
+      } else {
+        HWY_ALIGN std::int32_t edge[HWY_MAX_BYTES / 4] = {};
+        const T* at = sums + r * stride + n;
+        if (left < lanes) {
+          for (Dim i = 0; i < left; ++i) edge[i] = at[i];
+          at = edge;
+        }
+        const auto zero_point = hn::ShiftLeft<7>(hn::LoadU(di, q->column_sum + n));
+        const auto scale = hn::Mul(hn::Set(d, q->row_scale[r]), hn::LoadU(d, q->column_scale + n));
+        v = hn::Mul(hn::ConvertTo(d, hn::Sub(hn::LoadU(di, at), zero_point)), scale);
+      }
+      if (f.bias) v = hn::Add(v, load_some(d, f.bias + n, left, 0.0f));
+      v = activate<A>(d, v);
+      if (f.multiply) v = hn::Mul(v, load_some(d, f.multiply + r * f.multiply_stride + n, left, 0.0f));
+      if (f.residual) v = hn::Add(v, load_some(d, f.residual + r * f.residual_stride + n, left, 0.0f));
+      store_some(d, v, f.out + r * f.out_stride + n, left);
+    }
+  }
+}
+
+template <class T>
+void finish_any(const T* sums, Dim stride, Dim rows, Dim columns, const Integers* q, const Finish& f) {
+  switch (f.activation) {
+    case Activation::none: return finish_rows<Activation::none>(sums, stride, rows, columns, q, f);
+    case Activation::gelu_tanh: return finish_rows<Activation::gelu_tanh>(sums, stride, rows, columns, q, f);
+    case Activation::gelu_erf: return finish_rows<Activation::gelu_erf>(sums, stride, rows, columns, q, f);
+    case Activation::quick_gelu: return finish_rows<Activation::quick_gelu>(sums, stride, rows, columns, q, f);
+    case Activation::silu: return finish_rows<Activation::silu>(sums, stride, rows, columns, q, f);
+  }
+}
+
+void FinishF32(const float* sums, Dim stride, Dim rows, Dim columns, const Finish& f) {
+  finish_any(sums, stride, rows, columns, nullptr, f);
+}
+
+void FinishQ8(const std::int32_t* sums, Dim stride, Dim rows, Dim columns, const float* row_scale, const float* column_scale,
+              const std::int32_t* column_sum, const Finish& f) {
+  const Integers q{row_scale, column_scale, column_sum};
+  finish_any(sums, stride, rows, columns, &q, f);
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace tap::kernels
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace tap::kernels {
+
+HWY_EXPORT(RowsToBf16);
+HWY_EXPORT(RowsToU8);
+HWY_EXPORT(RowsToS8Groups);
+HWY_EXPORT(TileF32);
+HWY_EXPORT(TileBf16);
+HWY_EXPORT(TileQ8);
+HWY_EXPORT(TileQ4);
+HWY_EXPORT(FinishF32);
+HWY_EXPORT(FinishQ8);
+
+void rows_to_bf16(const float* x, Dim stride, Dim rows, Dim in, std::uint16_t* out, Dim padded) {
+  HWY_DYNAMIC_DISPATCH(RowsToBf16)(x, stride, rows, in, out, padded);
+}
+void rows_to_u8(const float* x, Dim stride, Dim rows, Dim in, std::uint8_t* out, Dim padded, float* scale) {
+  HWY_DYNAMIC_DISPATCH(RowsToU8)(x, stride, rows, in, out, padded, scale);
+}
+void rows_to_s8_groups(const float* x, Dim stride, Dim rows, Dim in, std::int8_t* out, Dim padded, float* scale, float* sum) {
+  HWY_DYNAMIC_DISPATCH(RowsToS8Groups)(x, stride, rows, in, out, padded, scale, sum);
+}
+void tile_f32_portable(const float* a, Dim lda, Dim rows, const float* panel, Dim k, float* c) {
+  HWY_DYNAMIC_DISPATCH(TileF32)(a, lda, rows, panel, k, c);
+}
+void tile_bf16_portable(const std::uint16_t* a, Dim lda, Dim rows, const std::uint16_t* panel, Dim k, float* c) {
+  HWY_DYNAMIC_DISPATCH(TileBf16)(a, lda, rows, panel, k, c);
+}
+void tile_q8_portable(const std::uint8_t* a, Dim lda, Dim rows, const std::int8_t* panel, Dim k, std::int32_t* c) {
+  HWY_DYNAMIC_DISPATCH(TileQ8)(a, lda, rows, panel, k, c);
+}
+void tile_q4_portable(const std::int8_t* a, Dim lda, const float* scale, const float* sum, Dim rows, const std::uint8_t* panel,
+                      Dim groups, float* c) {
+  HWY_DYNAMIC_DISPATCH(TileQ4)(a, lda, scale, sum, rows, panel, groups, c);
+}
+void finish_f32(const float* sums, Dim stride, Dim rows, Dim columns, const Finish& finish) {
+  HWY_DYNAMIC_DISPATCH(FinishF32)(sums, stride, rows, columns, finish);
+}
+void finish_q8(const std::int32_t* sums, Dim stride, Dim rows, Dim columns, const float* row_scale, const float* column_scale,
+               const std::int32_t* column_sum, const Finish& finish) {
+  HWY_DYNAMIC_DISPATCH(FinishQ8)(sums, stride, rows, columns, row_scale, column_scale, column_sum, finish);
+}
+
+}  // namespace tap::kernels
+#endif
