@@ -2,7 +2,8 @@
 """Random strings through PyPI `tokenizers` (and tiktoken): expected ids for tests/unit/text/tokenizer_random_test.cpp.
 
 Usage: random_texts.py COUNT SEED OUT FOLDER...   (each FOLDER has a tokenizer.json, or Kimi's tiktoken.model)
-The committed tests/data/tokenizers/random.json was made with COUNT 250 and SEED 7 from the folders beside it.
+Run in tests/data/tokenizers: random.json has COUNT 250, SEED 7, the nine folders; variants.json 120, 8, variants/*.
+tools/tokenizers/variants.py made the folders of variants/ (from goldens/corpus.py, its TEXT).
 Characters not assigned in Unicode 12 are left out: libraries differ in how new their tables are.
 """
 
