@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "base/log.h"
+#include "ops/mlp.h"
 
 namespace tap::nn {
 
@@ -74,10 +75,8 @@ SwiGlu::SwiGlu(const Weights& w, Dim width, Dim inner, Linear::Bias bias)
       down_(w / "down_proj", inner, width, bias) {}
 
 Tensor SwiGlu::plus(const Tensor& x, const Tensor& residual) const {
-  const Tensor gate = gate_(x, ops::Activation::silu);  // [t, inner]
-  const Tensor both = ops::linear(
-      x, up_.weight(), {.bias = up_.bias(), .activation = ops::Activation::none, .multiply = gate, .residual = {}});
-  return down_.plus(both, residual);
+  return ops::gated_mlp(x, gate_.weight(), up_.weight(), down_.weight(), ops::Activation::silu, residual,
+                        {gate_.bias(), up_.bias(), down_.bias()});
 }
 
 Mlp::Mlp(const Weights& w, Dim width, Dim inner, ops::Activation activation)
@@ -85,6 +84,8 @@ Mlp::Mlp(const Weights& w, Dim width, Dim inner, ops::Activation activation)
       fc2_(w / "fc2", inner, width, Linear::Bias::yes),
       activation_(activation) {}
 
-Tensor Mlp::plus(const Tensor& x, const Tensor& residual) const { return fc2_.plus(fc1_(x, activation_), residual); }
+Tensor Mlp::plus(const Tensor& x, const Tensor& residual) const {
+  return ops::mlp(x, fc1_.weight(), fc2_.weight(), activation_, residual, {{}, fc1_.bias(), fc2_.bias()});
+}
 
 }  // namespace tap::nn
