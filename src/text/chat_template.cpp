@@ -17,14 +17,16 @@ Result<std::string> template_of(const Json& config, const std::string& path) {
   const auto bad = [&](std::string_view problem) {
     return Error(ErrorCode::bad_file, fmt::format("{}: chat_template {}", path, problem), "chat_template");
   };
-  if (!config.is_object()) return Error(ErrorCode::bad_file, fmt::format("{}: an object is wanted, got {}", path, config.type_name()), path);
+  if (!config.is_object())
+    return Error(ErrorCode::bad_file, fmt::format("{}: an object is wanted, got {}", path, config.type_name()), path);
   const auto found = config.find("chat_template");
   if (found == config.end() || found->is_null()) return std::string();
   if (found->is_string()) return found->get<std::string>();
   if (!found->is_array() || found->empty()) return bad("must be a string or a list of {name, template}");
   const Json* chosen = nullptr;
   for (const Json& entry : *found) {
-    if (!entry.is_object() || !entry.contains("name") || !entry["name"].is_string() || !entry.contains("template") || !entry["template"].is_string())
+    if (!entry.is_object() || !entry.contains("name") || !entry["name"].is_string() || !entry.contains("template") ||
+        !entry["template"].is_string())
       return bad("has an entry that is not {name, template}");
     if (!chosen || entry["name"].get_ref<const std::string&>() == "default") chosen = &entry;
   }
@@ -40,7 +42,9 @@ struct ChatTemplate::Impl {
 
 Result<ChatTemplate> ChatTemplate::parse(std::string source, std::string_view what) {
   if (source.size() > max_template_bytes)
-    return Error(ErrorCode::limit, fmt::format("{}: a template of {} bytes, the limit is {}", what, source.size(), max_template_bytes), std::string(what));
+    return Error(ErrorCode::limit,
+                 fmt::format("{}: a template of {} bytes, the limit is {}", what, source.size(), max_template_bytes),
+                 std::string(what));
   if (jinja::valid_utf8(source) != source)
     return Error(ErrorCode::bad_input, fmt::format("{}: the template is not UTF-8", what), std::string(what));
   try {
@@ -73,7 +77,9 @@ Result<ChatTemplate> ChatTemplate::load(const std::string& model_folder) {
     if (!source->empty()) return parse(std::move(*source), path);
   }
   return Error(ErrorCode::not_found,
-               fmt::format("{}: no chat template (looked for chat_template.jinja, chat_template.json and the key chat_template of tokenizer_config.json)", model_folder),
+               fmt::format("{}: no chat template (looked for chat_template.jinja, chat_template.json and the key "
+                           "chat_template of tokenizer_config.json)",
+                           model_folder),
                model_folder);
 }
 
@@ -88,7 +94,8 @@ Result<std::vector<TextSpan>> ChatTemplate::render(const Json& variables, const 
   } catch (const jinja::Failure& failure) {
     if (failure.verbatim) return Error(ErrorCode::bad_input, failure.message, impl_->what);
     const int line = interpreter ? interpreter->line() : 1;
-    return Error(failure.limit ? ErrorCode::limit : ErrorCode::bad_input, fmt::format("{}: line {}: {}", impl_->what, line, failure.message), impl_->what);
+    return Error(failure.limit ? ErrorCode::limit : ErrorCode::bad_input,
+                 fmt::format("{}: line {}: {}", impl_->what, line, failure.message), impl_->what);
   } catch (const Error& error) {
     return error;
   }

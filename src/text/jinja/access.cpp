@@ -66,7 +66,9 @@ bool Iteration::next(Interpreter& interpreter, Value& out) {
       if (position_ >= text.size()) return false;
       const std::size_t begin = position_;
       decode_at(text.view(), position_);
-      out = interpreter.text(text.slice(begin, position_));
+      Text one = text.slice(begin, position_);
+      one.markup = false;  // as Python: only indexing keeps it
+      out = interpreter.text(std::move(one));
       return true;
     }
     case Kind::list:
@@ -167,7 +169,8 @@ std::vector<Value> Interpreter::collect(const Value& iterable) {
   Iteration items = iterate(iterable);
   for (Value item; items.next(*this, item);) {
     step();
-    if (out.size() % 1024 == 1023 && (out.size() + 1024) * sizeof(Value) > options_.limits.memory_bytes) raise_limit("a list that is too long");
+    if (out.size() % 1024 == 1023 && (out.size() + 1024) * sizeof(Value) > options_.limits.memory_bytes)
+      raise_limit("a list that is too long");
     out.push_back(std::move(item));
   }
   return out;
@@ -187,7 +190,8 @@ bool Interpreter::contains(const Value& container, const Value& item) {
   switch (container.kind()) {
     case Kind::text:
       if (!item.is_text()) {
-        if (item.is_undefined()) raise("{}", item.undefined_reason() ? item.undefined_reason()->reason : "value is undefined");
+        if (item.is_undefined())
+          raise("{}", item.undefined_reason() ? item.undefined_reason()->reason : "value is undefined");
         raise("'in <string>' requires string as left operand, not {}", type_name(item));
       }
       charge(container.weight());
@@ -205,9 +209,9 @@ bool Interpreter::contains(const Value& container, const Value& item) {
 }
 
 Value Interpreter::get_attribute(const Value& object, std::string_view name) {
-  if (object.is_undefined()) raise("{}", object.undefined_reason() ? object.undefined_reason()->reason : "value is undefined");
-  if (is_dunder(name)) return undefined(fmt::format("access to attribute '{}' of '{}' object is unsafe", name, type_name(object)));
-  if (is_mutating_method(object.kind(), name))
+  if (object.is_undefined())
+    raise("{}", object.undefined_reason() ? object.undefined_reason()->reason : "value is undefined");
+  if (is_dunder(name) || is_mutating_method(object.kind(), name))
     return undefined(fmt::format("access to attribute '{}' of '{}' object is unsafe", name, type_name(object)));
   if (has_method(object.kind(), name)) {
     auto method = std::make_shared<MethodObject>();
@@ -305,11 +309,13 @@ Value Interpreter::get_slice(const Value& object, const Value& start, const Valu
     const Text& whole = object.text();
     charge(whole.size());
     const bool ascii = count_chars(whole.view()) == whole.size();
-    const Slice slice = resolve_slice(static_cast<std::int64_t>(ascii ? whole.size() : count_chars(whole.view())), start, stop, step);
+    const Slice slice =
+        resolve_slice(static_cast<std::int64_t>(ascii ? whole.size() : count_chars(whole.view())), start, stop, step);
     if (slice.count == 0) return text(Text());
     if (slice.step == 1) {
       const auto from = static_cast<std::size_t>(slice.start), to = static_cast<std::size_t>(slice.start + slice.count);
-      return ascii ? text(whole.slice(from, to)) : text(whole.slice(byte_of_char(whole.view(), from), byte_of_char(whole.view(), to)));
+      return ascii ? text(whole.slice(from, to))
+                   : text(whole.slice(byte_of_char(whole.view(), from), byte_of_char(whole.view(), to)));
     }
     std::vector<std::size_t> begins;  // bytes of all code points, and the end
     for (std::size_t at = 0; at < whole.size(); decode_at(whole.view(), at)) begins.push_back(at);
@@ -326,13 +332,15 @@ Value Interpreter::get_slice(const Value& object, const Value& start, const Valu
     raise("'{}' object cannot be sliced", type_name(object));
   }
   const bool range = object.is(Kind::range);
-  const Slice slice = resolve_slice(range ? object.range().count : static_cast<std::int64_t>(object.items().size()), start, stop, step);
+  const Slice slice =
+      resolve_slice(range ? object.range().count : static_cast<std::int64_t>(object.items().size()), start, stop, step);
   std::vector<Value> out;
   out.reserve(static_cast<std::size_t>(slice.count));
   for (std::int64_t i = 0; i < slice.count; ++i) {
     this->step();
     const std::int64_t at = slice.start + i * slice.step;
-    out.push_back(range ? Value::integer(object.range().start + at * object.range().step) : object.items()[static_cast<std::size_t>(at)]);
+    out.push_back(range ? Value::integer(object.range().start + at * object.range().step)
+                        : object.items()[static_cast<std::size_t>(at)]);
   }
   return make_list(&heap_, std::move(out), object.is(Kind::tuple) ? Kind::tuple : Kind::list);
 }

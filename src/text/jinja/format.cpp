@@ -17,7 +17,8 @@ struct Spec {
 };
 
 void check_width(Interpreter& in, std::int64_t size) {
-  if (size < 0 || static_cast<std::uint64_t>(size) > in.max_string()) raise_limit(fmt::format("a string of more than {} bytes", in.max_string()));
+  if (size < 0 || static_cast<std::uint64_t>(size) > in.max_string())
+    raise_limit(fmt::format("a string of more than {} bytes", in.max_string()));
 }
 
 std::string in_base(std::uint64_t value, unsigned base, bool upper) {
@@ -59,7 +60,8 @@ Digits format_real(double value, const Spec& spec, Interpreter& in) {
   const double size = std::fabs(value);
   check_width(in, std::max<std::int64_t>(spec.precision, 0) + 400);
   if (spec.type == '\0' && spec.precision < 0) out.digits = real_repr(size);
-  else if (spec.type == '%') out.digits = real_digits(size * 100, 'f', spec.precision < 0 ? 6 : spec.precision, spec.alternate) + "%";
+  else if (spec.type == '%')
+    out.digits = real_digits(size * 100, 'f', spec.precision < 0 ? 6 : spec.precision, spec.alternate) + "%";
   else {
     std::int64_t precision = spec.precision < 0 ? 6 : spec.precision;
     if (spec.type == '\0' || spec.type == 'n') precision = std::max<std::int64_t>(precision, 1);
@@ -68,7 +70,8 @@ Digits format_real(double value, const Spec& spec, Interpreter& in) {
   }
   if (spec.grouping) {
     const std::size_t whole = out.digits.find_first_not_of("0123456789");
-    out.digits = grouped(out.digits.substr(0, whole), spec.grouping, 3) + (whole == std::string::npos ? "" : out.digits.substr(whole));
+    out.digits = grouped(out.digits.substr(0, whole), spec.grouping, 3) +
+                 (whole == std::string::npos ? "" : out.digits.substr(whole));
   }
   return out;
 }
@@ -121,7 +124,9 @@ std::int64_t read_digits(std::string_view text, std::size_t& at) {
   return value;
 }
 
-bool is_digit_at(std::string_view text, std::size_t at) { return at < text.size() && text[at] >= '0' && text[at] <= '9'; }
+bool is_digit_at(std::string_view text, std::size_t at) {
+  return at < text.size() && text[at] >= '0' && text[at] <= '9';
+}
 
 // The mini-language of str.format: [[fill]align][sign][#][0][width][,][.precision][type]
 Spec parse_spec(const Text& text) {
@@ -159,14 +164,12 @@ Text format_value(Interpreter& in, const Value& value, const Text& spec_text) {
   if (spec_text.empty()) return in.str(value);
   Spec spec = parse_spec(spec_text);
   const auto bad_type = [&] { raise("unknown format code '{}' for object of type '{}'", spec.type, type_name(value)); };
-  if (value.is(Kind::real) || (value.is_int_like() && std::string_view("eEfFgG%").find(spec.type) != std::string_view::npos && spec.type)) {
+  if (value.is(Kind::real) ||
+      (value.is_int_like() && std::string_view("eEfFgG%").find(spec.type) != std::string_view::npos && spec.type)) {
     if (spec.type && std::string_view("eEfFgGn%").find(spec.type) == std::string_view::npos) bad_type();
     return pad_number(in, format_real(value.as_real(), spec, in), spec);
   }
   if (value.is_int_like()) {
-    if (value.is(Kind::boolean) && spec.type == '\0') {
-      return pad_number(in, format_int(value.as_int(), spec), spec);
-    }
     if (spec.precision >= 0) raise("precision not allowed in integer format specifier");
     if (spec.type == 'c') {
       if (value.as_int() < 0 || value.as_int() > 0x10FFFF) raise("%c arg not in range(0x110000)");
@@ -177,10 +180,12 @@ Text format_value(Interpreter& in, const Value& value, const Text& spec_text) {
     if (spec.type && std::string_view("bdnoxX").find(spec.type) == std::string_view::npos) bad_type();
     return pad_number(in, format_int(value.as_int(), spec), spec);
   }
-  if (!value.is_text() && !value.is_undefined()) raise("unsupported format string passed to {}.__format__", type_name(value));
+  if (!value.is_text() && !value.is_undefined())
+    raise("unsupported format string passed to {}.__format__", type_name(value));
   if (value.is_undefined()) raise("unsupported format string passed to Undefined.__format__");
   if (spec.type && spec.type != 's') bad_type();
-  if (spec.sign != '-' || spec.alternate || spec.grouping || (spec.align == '=' && spec.fill.view() != "0")) raise("invalid format specifier '{}' for a string", spec_text.view());
+  if (spec.sign != '-' || spec.alternate || spec.grouping || (spec.align == '=' && spec.fill.view() != "0"))
+    raise("invalid format specifier '{}' for a string", spec_text.view());
   if (spec.align == '=') spec.align = '<';
   return pad(in, cut(value.text(), spec.precision), spec, '<');
 }
@@ -261,7 +266,8 @@ class BraceFormat {
       if (index >= call_.positional.size()) raise("Replacement index {} out of range for positional args tuple", index);
       value = call_.positional[index];
     } else {
-      const auto found = std::find_if(call_.named.begin(), call_.named.end(), [&](const auto& item) { return item.first == first; });
+      const auto found =
+          std::find_if(call_.named.begin(), call_.named.end(), [&](const auto& item) { return item.first == first; });
       if (found == call_.named.end()) raise("'{}'", first);
       value = found->second;
     }
@@ -274,9 +280,11 @@ class BraceFormat {
         const std::size_t stop = name.find(']', at);
         if (name[at] != '[' || stop == std::string_view::npos) raise("Missing ']' in format string");
         const std::string_view key = name.substr(at + 1, stop - at - 1);
-        const bool number = !key.empty() && std::all_of(key.begin(), key.end(), [](char c) { return c >= '0' && c <= '9'; });
+        const bool number =
+            !key.empty() && std::all_of(key.begin(), key.end(), [](char c) { return c >= '0' && c <= '9'; });
         std::size_t digits = 0;
-        value = in_.get_item(value, number ? Value::integer(read_digits(key, digits)) : in_.text(std::string(key), true));
+        value =
+            in_.get_item(value, number ? Value::integer(read_digits(key, digits)) : in_.text(std::string(key), true));
         at = stop + 1;
       }
     }
@@ -312,10 +320,12 @@ Text percent_value(Interpreter& in, const Value& value, Spec& spec, bool zero, b
   }
   if (!value.is_number()) raise("%{} format: a real number is required, not {}", spec.type, type_name(value));
   if (zero && !left) spec.fill = Text("0", true), spec.align = '=';
-  if (std::string_view("eEfFgG").find(spec.type) != std::string_view::npos) return pad_number(in, format_real(value.as_real(), spec, in), spec);
+  if (std::string_view("eEfFgG").find(spec.type) != std::string_view::npos)
+    return pad_number(in, format_real(value.as_real(), spec, in), spec);
   std::int64_t integer = value.as_int();
   if (value.is(Kind::real)) {
-    if (std::string_view("xXo").find(spec.type) != std::string_view::npos) raise("%{} format: an integer is required, not float", spec.type);
+    if (std::string_view("xXo").find(spec.type) != std::string_view::npos)
+      raise("%{} format: an integer is required, not float", spec.type);
     const double real = std::trunc(value.as_real());
     if (!(std::fabs(real) < 9e18)) raise("cannot convert float to a 64-bit integer");
     integer = static_cast<std::int64_t>(real);
@@ -323,7 +333,8 @@ Text percent_value(Interpreter& in, const Value& value, Spec& spec, bool zero, b
   Digits digits = format_int(integer, spec);
   if (spec.precision > 0) {
     check_width(in, spec.precision);
-    if (static_cast<std::size_t>(spec.precision) > digits.digits.size()) digits.digits.insert(0, static_cast<std::size_t>(spec.precision) - digits.digits.size(), '0');
+    if (static_cast<std::size_t>(spec.precision) > digits.digits.size())
+      digits.digits.insert(0, static_cast<std::size_t>(spec.precision) - digits.digits.size(), '0');
   }
   return pad_number(in, digits, spec);
 }
@@ -391,13 +402,18 @@ Text format_percent(Interpreter& in, const Text& format, const Value& arguments)
       out.append(format, percent, percent + 1);
       continue;
     }
-    if (std::string_view("sracdiuxXoeEfFgG").find(spec.type) == std::string_view::npos) raise("unsupported format character '{}'", spec.type);
+    if (std::string_view("sracdiuxXoeEfFgG").find(spec.type) == std::string_view::npos)
+      raise("unsupported format character '{}'", spec.type);
     if (!has_value) value = take();
     const Text piece = percent_value(in, value, spec, zero, left, format.markup);
     in.check_string(out.size() + piece.size());
     out.append(piece);
   }
-  if (!used_mapping && !arguments.is_dict() && next < (is_tuple ? arguments.items().size() : 1)) raise("not all arguments converted during string formatting");
+  // What has items may be left over: Python takes it for a mapping.
+  const bool has_items =
+      arguments.is_dict() || arguments.is(Kind::list) || arguments.is(Kind::range) || arguments.is_undefined();
+  if (!used_mapping && !has_items && next < (is_tuple ? arguments.items().size() : 1))
+    raise("not all arguments converted during string formatting");
   return out;
 }
 

@@ -18,8 +18,13 @@ std::int64_t thread_cpu_ns() {
 }
 
 constexpr std::pair<std::string_view, Global> globals[] = {
-    {"range", Global::range},   {"dict", Global::dict},     {"namespace", Global::name_space}, {"raise_exception", Global::raise_exception},
-    {"cycler", Global::cycler}, {"joiner", Global::joiner}, {"strftime_now", Global::strftime_now},
+    {"range", Global::range},
+    {"dict", Global::dict},
+    {"namespace", Global::name_space},
+    {"raise_exception", Global::raise_exception},
+    {"cycler", Global::cycler},
+    {"joiner", Global::joiner},
+    {"strftime_now", Global::strftime_now},
 };
 
 // Puts a value back when a block is left, by an exception too.
@@ -50,7 +55,10 @@ Interpreter::CallDepth::CallDepth(Interpreter& interpreter) : interpreter_(inter
 }
 
 Interpreter::Interpreter(const TemplateOptions& options, std::vector<std::pair<std::string, Value>> context)
-    : options_(options), heap_(options.limits.memory_bytes), context_(std::move(context)), cpu_start_ns_(thread_cpu_ns()) {
+    : options_(options),
+      heap_(options.limits.memory_bytes),
+      context_(std::move(context)),
+      cpu_start_ns_(thread_cpu_ns()) {
   scope_ = std::make_shared<Scope>(nullptr);
   for (const auto& [name, value] : context_) scope_->variables.emplace_back(name, value);
   scope_ = std::make_shared<Scope>(scope_);
@@ -76,7 +84,8 @@ void Interpreter::check_time() {
 }
 
 void Interpreter::write(const Text& text) {
-  if (text.size() > max_string() - std::min(max_string(), out_->size())) raise_limit(fmt::format("output of more than {} bytes", max_string()));
+  if (text.size() > max_string() - std::min(max_string(), out_->size()))
+    raise_limit(fmt::format("output of more than {} bytes", max_string()));
   charge(text.size());
   heap_.charge(text.size());  // given back by capture(), which owns the buffer
   out_->append(text);
@@ -88,7 +97,8 @@ Value Interpreter::new_namespace() {
   return Value::of(namespaces_.back().get());
 }
 
-// --- statements -------------------------------------------------------------------------------------------------------------
+// --- statements
+// -------------------------------------------------------------------------------------------------------------
 
 Interpreter::Flow Interpreter::run_body(const Body& body) {
   for (const auto& statement : body)
@@ -152,7 +162,8 @@ Interpreter::Flow Interpreter::run_loop(const Statement& statement) {
   return Flow::normal;
 }
 
-void Interpreter::run_loop_over(const Statement& statement, const Value& iterable, int depth0, const std::shared_ptr<Scope>& outer) {
+void Interpreter::run_loop_over(const Statement& statement, const Value& iterable, int depth0,
+                                const std::shared_ptr<Scope>& outer) {
   line_ = statement.line;
   std::shared_ptr<Scope> around = outer;
   Value source = iterable;
@@ -242,7 +253,8 @@ void Interpreter::assign(const Expression& target, const Value& value) {
     case Expression::Type::namespace_attribute: {
       const Value space = lookup(target.name);
       if (!space.is(Kind::name_space)) raise("cannot assign attribute on non-namespace object");
-      if (target.attribute.starts_with('_')) raise("a namespace cannot hold the name '{}': it starts with an underscore", target.attribute);
+      if (target.attribute.starts_with('_'))
+        raise("a namespace cannot hold the name '{}': it starts with an underscore", target.attribute);
       Namespace& names = *space.as_namespace();
       if (Value* there = names.find(target.attribute)) *there = value;
       else {
@@ -254,11 +266,13 @@ void Interpreter::assign(const Expression& target, const Value& value) {
     default: break;
   }
   const std::vector<Value> parts = collect(value);
-  if (parts.size() != target.items.size()) raise("cannot unpack {} values into {} names", parts.size(), target.items.size());
+  if (parts.size() != target.items.size())
+    raise("cannot unpack {} values into {} names", parts.size(), target.items.size());
   for (std::size_t i = 0; i < parts.size(); ++i) assign(*target.items[i], parts[i]);
 }
 
-// --- macros -----------------------------------------------------------------------------------------------------------------
+// --- macros
+// -----------------------------------------------------------------------------------------------------------------
 
 Value Interpreter::make_macro(const MacroDefinition& definition) {
   heap_.charge(256);
@@ -305,14 +319,16 @@ Value Interpreter::call_macro(const Macro& macro, Call& arguments) {
   }
   const std::size_t taken = std::min(arguments.positional.size(), definition.parameters.size());
   if (definition.uses_varargs)
-    scope->set("varargs", tuple({arguments.positional.begin() + static_cast<std::ptrdiff_t>(taken), arguments.positional.end()}));
+    scope->set("varargs",
+               tuple({arguments.positional.begin() + static_cast<std::ptrdiff_t>(taken), arguments.positional.end()}));
   else if (arguments.positional.size() > taken)
     raise("macro '{}' takes not more than {} argument(s)", macro.name, definition.parameters.size());
   {
     const Restore<std::shared_ptr<Scope>> inner(scope_, scope);
     for (const Parameter* parameter : missing)
-      scope->set(parameter->name, parameter->fallback ? evaluate(*parameter->fallback)
-                                                      : undefined(fmt::format("parameter '{}' was not provided", parameter->name)));
+      scope->set(parameter->name, parameter->fallback
+                                      ? evaluate(*parameter->fallback)
+                                      : undefined(fmt::format("parameter '{}' was not provided", parameter->name)));
   }
   return capture(*definition.body, scope);
 }
@@ -334,7 +350,8 @@ Value Interpreter::call_loop(const Value& value, Call& arguments) {
   return text(buffer.text);
 }
 
-// --- expressions ------------------------------------------------------------------------------------------------------------
+// --- expressions
+// ------------------------------------------------------------------------------------------------------------
 
 Value Interpreter::lookup(std::string_view name) {
   for (const Scope* scope = scope_.get(); scope; scope = scope->outer.get())
@@ -399,7 +416,8 @@ Value Interpreter::evaluate(const Expression& expression) {
 Value Interpreter::evaluate_slice(const Expression& expression) {
   const Value object = evaluate(*expression.items[0]);
   Value bounds[3];
-  for (std::size_t i = 0; i < 3; ++i) bounds[i] = expression.items[i + 1] ? evaluate(*expression.items[i + 1]) : Value::none();
+  for (std::size_t i = 0; i < 3; ++i)
+    bounds[i] = expression.items[i + 1] ? evaluate(*expression.items[i + 1]) : Value::none();
   line_ = expression.line;
   return get_slice(object, bounds[0], bounds[1], bounds[2]);
 }
@@ -515,7 +533,8 @@ Value Interpreter::evaluate_call(const Expression& expression) {
 Value Interpreter::evaluate_filter(const Expression& expression, const Value* block_input) {
   const Nesting nesting(*this);
   // A filter block's chain ends in the block's own text.
-  const Value input = expression.items[0] ? (block_input ? evaluate_filter(*expression.items[0], block_input) : evaluate(*expression.items[0]))
+  const Value input = expression.items[0] ? (block_input ? evaluate_filter(*expression.items[0], block_input)
+                                                         : evaluate(*expression.items[0]))
                                           : *block_input;
   Call arguments = evaluate_arguments(*expression.arguments);
   line_ = expression.line;
@@ -537,7 +556,8 @@ Value Interpreter::call(const Value& callee, Call& arguments) {
       if (std::exchange(joiner.used, true)) return joiner.separator;
       return text(Text());
     }
-    case Kind::undefined: raise("{}", callee.undefined_reason() ? callee.undefined_reason()->reason : "value is undefined");
+    case Kind::undefined:
+      raise("{}", callee.undefined_reason() ? callee.undefined_reason()->reason : "value is undefined");
     default: raise("'{}' object is not callable", type_name(callee));
   }
 }

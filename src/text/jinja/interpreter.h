@@ -20,10 +20,12 @@ struct Call {  // evaluated arguments
   std::vector<std::pair<std::string, Value>> named;
 };
 
-// Arguments bound to parameter names, as Python binds them: `names` in order, the first `required` of them without default.
+// Arguments bound to parameter names, as Python binds them: `names` in order, the first `required` of them without
+// default.
 class Bound {
  public:
-  Bound(std::string_view function, const Call& call, std::initializer_list<std::string_view> names, std::size_t required = 0);
+  Bound(std::string_view function, const Call& call, std::initializer_list<std::string_view> names,
+        std::size_t required = 0);
   bool has(std::size_t i) const { return given_[i]; }  // also when None was given
   const Value& operator[](std::size_t i) const { return values_[i]; }
   bool is_set(std::size_t i) const { return given_[i] && !values_[i].is_none(); }
@@ -69,7 +71,9 @@ class Interpreter {
   Text str(const Value& value) { return charge(value.weight()), jinja::str(value, max_string()); }
   Text repr(const Value& value) { return charge(value.weight()), jinja::repr(value, max_string()); }
   bool equal(const Value& a, const Value& b) { return charge(std::min(a.weight(), b.weight())), jinja::equal(a, b); }
-  int order(const Value& a, const Value& b, const char* op) { return charge(std::min(a.weight(), b.weight())), jinja::order(a, b, op); }
+  int order(const Value& a, const Value& b, const char* op) {
+    return charge(std::min(a.weight(), b.weight())), jinja::order(a, b, op);
+  }
   bool contains(const Value& container, const Value& item);
   std::vector<Value> collect(const Value& iterable);  // list(iterable)
   Iteration iterate(const Value& value);              // Failure when it cannot be iterated
@@ -96,7 +100,8 @@ class Interpreter {
   Flow run_statement(const Statement& statement);
   Flow run_branch(const Statement& statement);
   Flow run_loop(const Statement& statement);
-  void run_loop_over(const Statement& statement, const Value& iterable, int depth0, const std::shared_ptr<Scope>& outer);
+  void run_loop_over(const Statement& statement, const Value& iterable, int depth0,
+                     const std::shared_ptr<Scope>& outer);
   void run_with(const Statement& statement);
   void run_call_block(const Statement& statement);
   Flow run_in_scope(const Body& body);

@@ -51,7 +51,8 @@ class Lexer {
 
   // Moves on and counts lines.
   void advance(std::size_t to) {
-    line_ += static_cast<int>(std::count(source_.begin() + static_cast<std::ptrdiff_t>(at_), source_.begin() + static_cast<std::ptrdiff_t>(to), '\n'));
+    line_ += static_cast<int>(std::count(source_.begin() + static_cast<std::ptrdiff_t>(at_),
+                                         source_.begin() + static_cast<std::ptrdiff_t>(to), '\n'));
     at_ = to;
   }
   std::size_t past_space(std::size_t at) const {
@@ -73,7 +74,8 @@ class Lexer {
       const std::size_t begin = newline == std::string_view::npos ? 0 : newline + 1;
       if (begin > 0 || line_starting_) {
         const std::string_view last_line = text.substr(begin);
-        if (!last_line.empty() && trim_space(last_line, true, false).begin == last_line.size()) text = text.substr(0, begin);
+        if (!last_line.empty() && trim_space(last_line, true, false).begin == last_line.size())
+          text = text.substr(0, begin);
       }
     }
     if (!text.empty()) add(TokenType::data, std::string(text));
@@ -225,7 +227,9 @@ class Lexer {
 
   std::size_t past_digits(std::size_t at) const {  // (\d+_)*\d+
     if (at >= source_.size() || !is_ascii_digit(source_[at])) return at;
-    while (at < source_.size() && (is_ascii_digit(source_[at]) || (source_[at] == '_' && at + 1 < source_.size() && is_ascii_digit(source_[at + 1])))) ++at;
+    while (at < source_.size() && (is_ascii_digit(source_[at]) ||
+                                   (source_[at] == '_' && at + 1 < source_.size() && is_ascii_digit(source_[at + 1]))))
+      ++at;
     return at;
   }
 
@@ -234,7 +238,8 @@ class Lexer {
     std::size_t end = whole;
     const bool after_dot = at_ > 0 && source_[at_ - 1] == '.';
     if (!after_dot) {
-      if (end + 1 < source_.size() && source_[end] == '.' && is_ascii_digit(source_[end + 1])) end = past_digits(end + 1);
+      if (end + 1 < source_.size() && source_[end] == '.' && is_ascii_digit(source_[end + 1]))
+        end = past_digits(end + 1);
       if (end < source_.size() && (source_[end] | 32) == 'e') {
         std::size_t power = end + 1;
         if (power < source_.size() && (source_[power] == '+' || source_[power] == '-')) ++power;
@@ -273,8 +278,10 @@ class Lexer {
     std::string digits = source_.substr(begin, end - begin);
     std::erase(digits, '_');
     add(TokenType::integer);
-    const auto [rest, problem] = std::from_chars(digits.data(), digits.data() + digits.size(), tokens_.back().integer, base);
-    if (problem != std::errc() || rest != digits.data() + digits.size()) fail(fmt::format("the integer {} is out of range", digits));
+    const auto [rest, problem] =
+        std::from_chars(digits.data(), digits.data() + digits.size(), tokens_.back().integer, base);
+    if (problem != std::errc() || rest != digits.data() + digits.size())
+      fail(fmt::format("the integer {} is out of range", digits));
     advance(end);
   }
 

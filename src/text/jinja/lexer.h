@@ -8,7 +8,19 @@
 
 namespace tap::jinja {
 
-enum class TokenType : std::uint8_t { data, variable_begin, variable_end, block_begin, block_end, name, string, integer, real, op, end };
+enum class TokenType : std::uint8_t {
+  data,
+  variable_begin,
+  variable_end,
+  block_begin,
+  block_end,
+  name,
+  string,
+  integer,
+  real,
+  op,
+  end
+};
 
 struct Token {
   TokenType type;

@@ -68,8 +68,19 @@ struct LoopObject final : Object {
   bool read_ahead(Interpreter& interpreter);  // false: this is the last item
   std::int64_t length_of(Interpreter& interpreter);
 };
-inline LoopObject& as_loop(const Value& value) { return const_cast<LoopObject&>(static_cast<const LoopObject&>(*value.object())); }
+inline LoopObject& as_loop(const Value& value) {
+  return const_cast<LoopObject&>(static_cast<const LoopObject&>(*value.object()));
+}
 
-enum class Global : std::uint8_t { range, dict, name_space, raise_exception, strftime_now, cycler, joiner, dict_fromkeys };
+enum class Global : std::uint8_t {
+  range,
+  dict,
+  name_space,
+  raise_exception,
+  strftime_now,
+  cycler,
+  joiner,
+  dict_fromkeys
+};
 
 }  // namespace tap::jinja

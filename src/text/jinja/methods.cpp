@@ -10,15 +10,19 @@ namespace tap::jinja {
 namespace {
 
 constexpr std::string_view text_methods[] = {
-    "capitalize", "casefold", "center", "count", "endswith", "expandtabs", "find", "format", "format_map", "index", "isalnum", "isalpha",
-    "isascii", "isdecimal", "isdigit", "isidentifier", "islower", "isnumeric", "isprintable", "isspace", "istitle", "isupper", "join",
-    "ljust", "lower", "lstrip", "partition", "removeprefix", "removesuffix", "replace", "rfind", "rindex", "rjust", "rpartition",
-    "rsplit", "rstrip", "split", "splitlines", "startswith", "strip", "swapcase", "title", "upper", "zfill"};
+    "capitalize",   "casefold",     "center",     "count",      "endswith",    "expandtabs", "find",
+    "format",       "format_map",   "index",      "isalnum",    "isalpha",     "isascii",    "isdecimal",
+    "isdigit",      "isidentifier", "islower",    "isnumeric",  "isprintable", "isspace",    "istitle",
+    "isupper",      "join",         "ljust",      "lower",      "lstrip",      "partition",  "removeprefix",
+    "removesuffix", "replace",      "rfind",      "rindex",     "rjust",       "rpartition", "rsplit",
+    "rstrip",       "split",        "splitlines", "startswith", "strip",       "swapcase",   "title",
+    "upper",        "zfill"};
 constexpr std::string_view dict_methods[] = {"copy", "fromkeys", "get", "items", "keys", "values"};
 constexpr std::string_view list_methods[] = {"copy", "count", "index"};
 constexpr std::string_view tuple_methods[] = {"count", "index"};
 constexpr std::string_view dict_mutators[] = {"clear", "pop", "popitem", "setdefault", "update"};
-constexpr std::string_view list_mutators[] = {"append", "clear", "extend", "insert", "pop", "remove", "reverse", "sort"};
+constexpr std::string_view list_mutators[] = {"append", "clear",  "extend",  "insert",
+                                              "pop",    "remove", "reverse", "sort"};
 constexpr std::string_view int_methods[] = {"bit_length"};
 constexpr std::string_view real_methods[] = {"is_integer"};
 constexpr std::string_view loop_methods[] = {"changed", "cycle"};
@@ -40,7 +44,9 @@ std::span<const std::string_view> methods_of(Kind kind) {
   }
 }
 
-bool among(std::span<const std::string_view> names, std::string_view name) { return std::find(names.begin(), names.end(), name) != names.end(); }
+bool among(std::span<const std::string_view> names, std::string_view name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
 
 Value call_dict_method(Interpreter& in, const Value& self, std::string_view name, Call& arguments) {
   const auto& items = self.dict().items;
@@ -63,7 +69,10 @@ Value call_dict_method(Interpreter& in, const Value& self, std::string_view name
     if (name == "items") out.push_back(in.tuple({key, value}));
     else out.push_back(name == "keys" ? key : value);
   }
-  return make_list(in.heap(), std::move(out), Kind::view, name == "items" ? "dict_items" : name == "keys" ? "dict_keys" : "dict_values");
+  return make_list(in.heap(), std::move(out), Kind::view,
+                   name == "items"  ? "dict_items"
+                   : name == "keys" ? "dict_keys"
+                                    : "dict_values");
 }
 
 Value call_list_method(Interpreter& in, const Value& self, std::string_view name, Call& arguments) {
@@ -123,7 +132,8 @@ Value Interpreter::call_method(const Value& self, std::string_view name, Call& a
     case Kind::real: return Value::boolean(std::floor(self.as_real()) == self.as_real());
     case Kind::integer:
     case Kind::boolean: {
-      std::uint64_t left = static_cast<std::uint64_t>(self.as_int() < 0 ? -(self.as_int() + 1) : self.as_int()) + (self.as_int() < 0 ? 1U : 0U);
+      std::uint64_t left = static_cast<std::uint64_t>(self.as_int() < 0 ? -(self.as_int() + 1) : self.as_int()) +
+                           (self.as_int() < 0 ? 1U : 0U);
       std::int64_t bits = 0;
       for (; left > 0; left >>= 1) ++bits;
       return Value::integer(bits);

@@ -122,7 +122,8 @@ Text repeat_text(Interpreter& in, const Text& text, std::int64_t count) {
   Text out;
   out.markup = text.markup;
   if (count <= 0 || text.empty()) return out;
-  if (static_cast<std::uint64_t>(count) > in.max_string() / text.size()) raise_limit(fmt::format("a string of more than {} bytes", in.max_string()));
+  if (static_cast<std::uint64_t>(count) > in.max_string() / text.size())
+    raise_limit(fmt::format("a string of more than {} bytes", in.max_string()));
   for (std::int64_t i = 0; i < count; ++i) {
     in.step();
     out.append(text);
@@ -136,7 +137,8 @@ Value Interpreter::binary(Op op, const Value& a, const Value& b) {
     return real_binary(op, a.as_real(), b.as_real());
   }
   for (const Value* side : {&a, &b})
-    if (side->is_undefined() && !(op == Op::mod && a.is_text())) raise("{}", side->undefined_reason() ? side->undefined_reason()->reason : "value is undefined");
+    if (side->is_undefined() && !(op == Op::mod && a.is_text()))
+      raise("{}", side->undefined_reason() ? side->undefined_reason()->reason : "value is undefined");
   if (a.is_text() && op == Op::mod) return text(format_percent(*this, a.text(), b));
   if (op == Op::add) {
     if (a.is_text() && b.is_text()) {
@@ -161,15 +163,18 @@ Value Interpreter::binary(Op op, const Value& a, const Value& b) {
     if (count.is_int_like() && sequence.is_sequence()) {
       const std::int64_t times = std::max<std::int64_t>(count.as_int(), 0);
       const auto size = static_cast<std::int64_t>(sequence.items().size());
-      if (size > 0 && times > static_cast<std::int64_t>(options_.limits.memory_bytes / sizeof(Value)) / size) raise_limit("a list that is too long");
+      if (size > 0 && times > static_cast<std::int64_t>(options_.limits.memory_bytes / sizeof(Value)) / size)
+        raise_limit("a list that is too long");
       charge(static_cast<std::size_t>(times * size) * sizeof(Value));
       std::vector<Value> out;
       out.reserve(static_cast<std::size_t>(times * size));
-      for (std::int64_t i = 0; size > 0 && i < times; ++i) out.insert(out.end(), sequence.items().begin(), sequence.items().end());
+      for (std::int64_t i = 0; size > 0 && i < times; ++i)
+        out.insert(out.end(), sequence.items().begin(), sequence.items().end());
       return make_list(&heap_, std::move(out), sequence.kind());
     }
   }
-  raise("unsupported operand type(s) for {}: '{}' and '{}'", op_names[static_cast<std::size_t>(op)], type_name(a), type_name(b));
+  raise("unsupported operand type(s) for {}: '{}' and '{}'", op_names[static_cast<std::size_t>(op)], type_name(a),
+        type_name(b));
 }
 
 std::string format_time(const std::string& format, std::int64_t unix_seconds) {
@@ -194,7 +199,8 @@ std::string format_time(const std::string& format, std::int64_t unix_seconds) {
 namespace {
 
 void set_items(Interpreter& in, DictObject& out, const Call& arguments, std::string_view what) {
-  if (arguments.positional.size() > 1) raise("{} expected at most 1 argument, got {}", what, arguments.positional.size());
+  if (arguments.positional.size() > 1)
+    raise("{} expected at most 1 argument, got {}", what, arguments.positional.size());
   if (!arguments.positional.empty()) {
     const Value& source = arguments.positional[0];
     if (source.is_dict()) {
@@ -227,7 +233,8 @@ Value Interpreter::call_global(Global function, Call& arguments) {
       if (length > max_range) raise("Range too big. The sandbox blocks ranges larger than MAX_RANGE ({}).", max_range);
       auto object = std::make_shared<RangeObject>();
       adopt(*object, &heap_, sizeof(RangeObject), {});
-      object->start = start, object->stop = stop, object->step = step, object->count = static_cast<std::int64_t>(length);
+      object->start = start, object->stop = stop, object->step = step,
+      object->count = static_cast<std::int64_t>(length);
       return Value(Kind::range, std::move(object));
     }
     case Global::dict: {
@@ -247,7 +254,8 @@ Value Interpreter::call_global(Global function, Call& arguments) {
       const Value out = new_namespace();
       for (const auto& [key, value] : attributes.items) {
         if (!key.is_text()) raise("the names of a namespace must be strings");
-        if (key.text().view().starts_with('_')) raise("a namespace cannot hold the name '{}': it starts with an underscore", key.text().view());
+        if (key.text().view().starts_with('_'))
+          raise("a namespace cannot hold the name '{}': it starts with an underscore", key.text().view());
         heap_.charge(sizeof(Value) + key.text().size() + 32);
         out.as_namespace()->attributes.emplace_back(key.text().bytes(), value);
       }
@@ -285,9 +293,11 @@ Value Interpreter::call_global(Global function, Call& arguments) {
   return {};
 }
 
-Bound::Bound(std::string_view function, const Call& call, std::initializer_list<std::string_view> names, std::size_t required)
+Bound::Bound(std::string_view function, const Call& call, std::initializer_list<std::string_view> names,
+             std::size_t required)
     : values_(names.size()), given_(names.size()) {
-  if (call.positional.size() > names.size()) raise("{}() takes at most {} argument(s), got {}", function, names.size(), call.positional.size());
+  if (call.positional.size() > names.size())
+    raise("{}() takes at most {} argument(s), got {}", function, names.size(), call.positional.size());
   for (std::size_t i = 0; i < call.positional.size(); ++i) values_[i] = call.positional[i], given_[i] = true;
   for (const auto& [name, value] : call.named) {
     std::size_t i = 0;
@@ -306,6 +316,8 @@ std::int64_t want_int(const Value& value, std::string_view what) {
   raise("{}: '{}' object cannot be interpreted as an integer", what, type_name(value));
 }
 
-std::int64_t Bound::int_or(std::size_t i, std::int64_t fallback) const { return given_[i] ? want_int(values_[i], "argument") : fallback; }
+std::int64_t Bound::int_or(std::size_t i, std::int64_t fallback) const {
+  return given_[i] ? want_int(values_[i], "argument") : fallback;
+}
 
 }  // namespace tap::jinja

@@ -75,7 +75,8 @@ void Parser::parse_until(Body& body, Stop ends) {
   while (!is(TokenType::end)) {
     const int line = now().line;
     if (is(TokenType::data)) {
-      auto text = std::make_unique<Statement>(Statement{Statement::Type::text, line, {}, {}, {}, {}, {}, {}, {}, {}, {}, false, {}});
+      auto text = std::make_unique<Statement>(
+          Statement{Statement::Type::text, line, {}, {}, {}, {}, {}, {}, {}, {}, {}, false, {}});
       text->text = make_text(nullptr, Text(now().text, true));
       body.push_back(std::move(text));
       next();
@@ -238,7 +239,8 @@ void Parser::parse_signature(MacroDefinition& macro) {
     if (!macro.parameters.empty()) expect_op(",");
     Parameter parameter{take_name(), nullptr};
     if (skip_op("=")) parameter.fallback = parse_expression();
-    else if (!macro.parameters.empty() && macro.parameters.back().fallback) fail("non-default argument follows default argument");
+    else if (!macro.parameters.empty() && macro.parameters.back().fallback)
+      fail("non-default argument follows default argument");
     macro.parameters.push_back(std::move(parameter));
   }
   expect_op(")");
@@ -277,7 +279,8 @@ Template parse_template(std::string_view source, std::string_view what) {
   try {
     return Parser(tokenize(source)).parse();
   } catch (const SyntaxFailure& failure) {
-    throw Error(ErrorCode::bad_input, fmt::format("{}: line {}: {}", what, failure.line, failure.message), std::string(what));
+    throw Error(ErrorCode::bad_input, fmt::format("{}: line {}: {}", what, failure.line, failure.message),
+                std::string(what));
   } catch (const Failure& failure) {
     throw Error(ErrorCode::bad_input, fmt::format("{}: {}", what, failure.message), std::string(what));
   }

@@ -39,7 +39,8 @@ class Parser {
 
   // Statements (parser.cpp)
   void parse_until(Body& body, Stop ends);
-  void parse_body(Body& body, Stop ends);  // the end of the tag, then statements; the needle is left as the current token
+  void parse_body(Body& body,
+                  Stop ends);  // the end of the tag, then statements; the needle is left as the current token
   void parse_closed_body(Body& body, std::string_view end);
   std::unique_ptr<Statement> parse_statement();
   void parse_set(Statement& out);
@@ -65,7 +66,8 @@ class Parser {
   ExpressionPtr parse_power();
   ExpressionPtr parse_unary(bool with_filter);
   ExpressionPtr parse_primary(bool with_namespace = false);
-  ExpressionPtr parse_tuple(bool simplified, bool with_condition, Stop ends, bool explicit_parentheses, bool with_namespace);
+  ExpressionPtr parse_tuple(bool simplified, bool with_condition, Stop ends, bool explicit_parentheses,
+                            bool with_namespace);
   ExpressionPtr parse_any_tuple() { return parse_tuple(false, true, {}, false, false); }
   ExpressionPtr parse_list();
   ExpressionPtr parse_dict();
@@ -99,7 +101,8 @@ class Parser {
   std::size_t at_ = 0;
   int depth_ = 0;
   int loops_ = 0;          // enclosing for loops of this macro: break and continue need one
-  // Inside an if or an inline if, an unknown filter is an error only when it runs, elsewhere it is one at once (as in jinja2).
+  // Inside an if or an inline if, an unknown filter is an error only when it runs, elsewhere it is one at once (as in
+  // jinja2).
   bool in_branch_ = false;
   std::vector<SyntaxFailure> unknown_;
   std::vector<MacroDefinition*> macros_;

@@ -188,7 +188,8 @@ ExpressionPtr Parser::parse_primary(bool with_namespace) {
   return node;
 }
 
-ExpressionPtr Parser::parse_tuple(bool simplified, bool with_condition, Stop ends, bool explicit_parentheses, bool with_namespace) {
+ExpressionPtr Parser::parse_tuple(bool simplified, bool with_condition, Stop ends, bool explicit_parentheses,
+                                  bool with_namespace) {
   const int line = now().line;
   const auto ended = [&] {
     return is(TokenType::variable_end) || is(TokenType::block_end) || is_op(")") || is_any_name(ends);
@@ -238,7 +239,8 @@ ExpressionPtr Parser::parse_dict() {
 ExpressionPtr Parser::parse_postfix(ExpressionPtr node, bool with_filter) {
   bool filters = false;  // after the first filter or test a dot no longer binds
   for (int links = 0;; ++links) {
-    if (links > max_postfix_chain) fail(fmt::format("more than {} attributes, calls and filters in a row", max_postfix_chain));
+    if (links > max_postfix_chain)
+      fail(fmt::format("more than {} attributes, calls and filters in a row", max_postfix_chain));
     if (!filters && is_op(".")) node = parse_subscript(std::move(node));
     else if (!filters && is_op("[")) node = parse_subscript_index(std::move(node));
     else if (is_op("(")) node = parse_call(std::move(node));
@@ -323,7 +325,8 @@ ExpressionPtr Parser::parse_test(ExpressionPtr node) {
   out->name = take_name();
   while (skip_op(".")) out->name += "." + take_name();
   note_filter(out->name, false);
-  const bool argument = is(TokenType::name) || is(TokenType::string) || is(TokenType::integer) || is(TokenType::real) || is_op("[") || is_op("{");
+  const bool argument = is(TokenType::name) || is(TokenType::string) || is(TokenType::integer) || is(TokenType::real) ||
+                        is_op("[") || is_op("{");
   if (is_op("(")) {
     out->arguments = parse_arguments();
   } else {

@@ -1,5 +1,5 @@
-// Python's str(), repr() and json.dumps of values. The origin follows the characters: what a string contributes keeps its own,
-// brackets, separators and numbers are the template's.
+// Python's str(), repr() and json.dumps of values. The origin follows the characters: what a string contributes keeps
+// its own, brackets, separators and numbers are the template's.
 #include <algorithm>
 #include <charconv>
 #include <cmath>
@@ -108,9 +108,11 @@ std::string json_inside(std::string_view piece, bool ensure_ascii) {
       case '\b': out += "\\b"; continue;
       default: break;
     }
-    if (code < 0x20 || (ensure_ascii && code >= 0x7F && code < 0x10000 && code != 0x7F)) out += fmt::format("\\u{:04x}", std::uint32_t(code));
+    if (code < 0x20 || (ensure_ascii && code >= 0x7F && code < 0x10000))
+      out += fmt::format("\\u{:04x}", std::uint32_t(code));
     else if (ensure_ascii && code >= 0x10000)
-      out += fmt::format("\\u{:04x}\\u{:04x}", std::uint32_t(0xD800 + ((code - 0x10000) >> 10)), std::uint32_t(0xDC00 + ((code - 0x10000) & 0x3FF)));
+      out += fmt::format("\\u{:04x}\\u{:04x}", std::uint32_t(0xD800 + ((code - 0x10000) >> 10)),
+                         std::uint32_t(0xDC00 + ((code - 0x10000) & 0x3FF)));
     else encode_to(out, code);
   }
   return out;
@@ -147,7 +149,8 @@ class JsonWriter {
  private:
   void write_text(const Text& text) {
     out_.append("\"", true);
-    text.each_run([&](std::string_view piece, bool trusted) { out_.append(json_inside(piece, style_.ensure_ascii), trusted); });
+    text.each_run(
+        [&](std::string_view piece, bool trusted) { out_.append(json_inside(piece, style_.ensure_ascii), trusted); });
     out_.append("\"", true);
   }
 
@@ -179,7 +182,8 @@ class JsonWriter {
     std::vector<const std::pair<Value, Value>*> sorted;
     for (const auto& item : items) sorted.push_back(&item);
     if (style_.sort_keys)
-      std::stable_sort(sorted.begin(), sorted.end(), [](const auto* a, const auto* b) { return order(a->first, b->first, "<") == -1; });
+      std::stable_sort(sorted.begin(), sorted.end(),
+                       [](const auto* a, const auto* b) { return order(a->first, b->first, "<") == -1; });
     out_.append("{", true);
     bool first = true;
     for (const auto* item : sorted) {
@@ -222,8 +226,10 @@ std::string real_repr(double value) {
     return out + fmt::format("e{}{:02}", exponent < 0 ? '-' : '+', std::abs(exponent));
   }
   if (exponent < 0) return out + "0." + std::string(static_cast<std::size_t>(-exponent - 1), '0') + digits;
-  if (count <= exponent + 1) return out + digits + std::string(static_cast<std::size_t>(exponent + 1 - count), '0') + ".0";
-  return out + digits.substr(0, static_cast<std::size_t>(exponent + 1)) + "." + digits.substr(static_cast<std::size_t>(exponent + 1));
+  if (count <= exponent + 1)
+    return out + digits + std::string(static_cast<std::size_t>(exponent + 1 - count), '0') + ".0";
+  return out + digits.substr(0, static_cast<std::size_t>(exponent + 1)) + "." +
+         digits.substr(static_cast<std::size_t>(exponent + 1));
 }
 
 char quote_for(std::string_view text) {
@@ -258,7 +264,9 @@ Text str(const Value& value, std::size_t max_bytes) {
                                   : fmt::format("range({}, {}, {})", range.start, range.stop, range.step), true);
     }
     case Kind::macro: return Text(fmt::format("<Macro '{}'>", value.as_macro()->name), true);
-    case Kind::method: return Text(fmt::format("<built-in method {} of {} object>", value.method().name, type_name(value.method().self)), true);
+    case Kind::method:
+      return Text(fmt::format("<built-in method {} of {} object>", value.method().name, type_name(value.method().self)),
+                  true);
     case Kind::generator:
     case Kind::function:
     case Kind::loop:

@@ -17,7 +17,8 @@ std::vector<Value> attribute_parts(Interpreter& in, const Value& attribute) {
   for (std::size_t begin = 0; begin <= text.size();) {
     const std::size_t end = std::min(text.find('.', begin), text.size());
     const std::string_view part = text.substr(begin, end - begin);
-    const bool number = !part.empty() && part.size() < 18 && std::all_of(part.begin(), part.end(), [](char c) { return c >= '0' && c <= '9'; });
+    const bool number = !part.empty() && part.size() < 18 &&
+                        std::all_of(part.begin(), part.end(), [](char c) { return c >= '0' && c <= '9'; });
     parts.push_back(number ? Value::integer(std::stoll(std::string(part))) : in.text(std::string(part), true));
     begin = end + 1;
   }
@@ -110,7 +111,7 @@ Value dictsort(Interpreter& in, const Value& input, Call& call) {
   std::vector<std::pair<Value, Value>> keyed;
   for (const auto& [key, value] : input.dict().items)
     keyed.emplace_back(without_case(in, by == "key" ? key : value, bound.truth_or(0, false)), in.tuple({key, value}));
-  sort_by(in, keyed, bound.truth_or(2, false));
+  sort_by(in, keyed, bound.int_or(2, 0) != 0);
   return values_of(in, keyed);
 }
 
@@ -130,10 +131,11 @@ Value sort(Interpreter& in, const Value& input, Call& call) {
   std::vector<std::pair<Value, Value>> keyed;
   for (const Value& item : in.collect(input)) {
     std::vector<Value> key;
-    for (const auto& path : paths) key.push_back(without_case(in, get_path(in, item, path, Value::none()), bound.truth_or(1, false)));
+    for (const auto& path : paths)
+      key.push_back(without_case(in, get_path(in, item, path, Value::none()), bound.truth_or(1, false)));
     keyed.emplace_back(in.list(std::move(key)), item);
   }
-  sort_by(in, keyed, bound.truth_or(0, false));
+  sort_by(in, keyed, bound.int_or(0, 0) != 0);
   return values_of(in, keyed);
 }
 
@@ -165,7 +167,8 @@ Value extreme(Interpreter& in, const Value& input, Call& call, bool want_max) {
   for (Value item; iteration.next(in, item);) {
     in.step();
     const Value key = without_case(in, get_path(in, item, parts, Value::none()), bound.truth_or(0, false));
-    if (!any || (want_max ? in.order(key, best_key, ">") == 1 : in.order(key, best_key, "<") == -1)) best = item, best_key = key;
+    if (!any || (want_max ? in.order(key, best_key, ">") == 1 : in.order(key, best_key, "<") == -1))
+      best = item, best_key = key;
     any = true;
   }
   return any ? best : in.undefined("No aggregated item, sequence was empty.");
@@ -209,13 +212,15 @@ Value reverse(Interpreter& in, const Value& input, Call& call) {
   if (input.is(Kind::generator)) return in.list(std::move(all));
   const Value reversed = in.list(std::move(all));
   auto iteration = std::make_shared<Iteration>(in.iterate(reversed));
-  return in.generator("list_reverseiterator", reversed, [iteration](Interpreter& inside, Value& out) { return iteration->next(inside, out); });
+  return in.generator("list_reverseiterator", reversed,
+                      [iteration](Interpreter& inside, Value& out) { return iteration->next(inside, out); });
 }
 
 Value lazily(Interpreter& in, std::vector<Value> lists) {
   const Value all = in.list(std::move(lists));
   auto iteration = std::make_shared<Iteration>(in.iterate(all));
-  return in.generator("generator", all, [iteration](Interpreter& inside, Value& out) { return iteration->next(inside, out); });
+  return in.generator("generator", all,
+                      [iteration](Interpreter& inside, Value& out) { return iteration->next(inside, out); });
 }
 
 Value batch(Interpreter& in, const Value& input, Call& call) {
@@ -261,13 +266,15 @@ Value groupby(Interpreter& in, const Value& input, Call& call) {
   const Value missing = bound.has(1) ? bound[1] : Value::none();
   const bool case_sensitive = bound.truth_or(2, false);
   std::vector<std::pair<Value, Value>> keyed;
-  for (const Value& item : in.collect(input)) keyed.emplace_back(without_case(in, get_path(in, item, parts, missing), case_sensitive), item);
+  for (const Value& item : in.collect(input))
+    keyed.emplace_back(without_case(in, get_path(in, item, parts, missing), case_sensitive), item);
   sort_by(in, keyed, false);
   std::vector<Value> out;
   for (std::size_t begin = 0; begin < keyed.size();) {
     std::size_t end = begin;
     std::vector<Value> group;
-    for (; end < keyed.size() && in.equal(keyed[end].first, keyed[begin].first); ++end) group.push_back(keyed[end].second);
+    for (; end < keyed.size() && in.equal(keyed[end].first, keyed[begin].first); ++end)
+      group.push_back(keyed[end].second);
     if (end == begin) group.push_back(keyed[end++].second);  // NaN
     const Value key = case_sensitive ? keyed[begin].first : get_path(in, keyed[begin].second, parts, missing);
     Value pair = in.tuple({key, in.list(std::move(group))});
@@ -280,9 +287,15 @@ Value groupby(Interpreter& in, const Value& input, Call& call) {
 
 Value attr(Interpreter& in, const Value& input, Call& call) {
   const Bound bound("attr", call, {"name"}, 1);
+  if (!bound[0].is_text()) raise("attribute name must be string, not '{}'", type_name(bound[0]));
   if (input.is_dict() && bound[0].is_text() && !has_method(Kind::dict, bound[0].text().view()))
     return in.undefined(fmt::format("'dict object' has no attribute '{}'", bound[0].text().view()));  // never an item
-  return in.get_attribute(input, in.str(bound[0]).bytes());
+  return in.get_attribute(input, bound[0].text().view());
+}
+
+// map and select look at nothing when the input is false, be it None.
+std::shared_ptr<Iteration> iterate_if_true(Interpreter& in, const Value& input) {
+  return std::make_shared<Iteration>(truth(input) ? in.iterate(input) : Iteration());
 }
 
 Value map(Interpreter& in, const Value& input, Call& call) {
@@ -300,7 +313,7 @@ Value map(Interpreter& in, const Value& input, Call& call) {
     rest.positional.assign(call.positional.begin() + 1, call.positional.end());
     rest.named = call.named;
   }
-  auto iteration = std::make_shared<Iteration>(in.iterate(input));
+  auto iteration = iterate_if_true(in, input);
   return in.generator("generator", input, [=](Interpreter& inside, Value& out) {
     Value item;
     if (!iteration->next(inside, item)) return false;
@@ -326,7 +339,7 @@ Value selected(Interpreter& in, const Value& input, Call& call, bool keep, bool 
     rest.positional.assign(call.positional.begin() + static_cast<std::ptrdiff_t>(offset) + 1, call.positional.end());
     rest.named = call.named;
   }
-  auto iteration = std::make_shared<Iteration>(in.iterate(input));
+  auto iteration = iterate_if_true(in, input);
   return in.generator("generator", input, [=](Interpreter& inside, Value& out) {
     while (iteration->next(inside, out)) {
       inside.step();
@@ -343,11 +356,15 @@ Value reject(Interpreter& in, const Value& input, Call& call) { return selected(
 Value selectattr(Interpreter& in, const Value& input, Call& call) { return selected(in, input, call, true, true); }
 Value rejectattr(Interpreter& in, const Value& input, Call& call) { return selected(in, input, call, false, true); }
 
-constexpr NamedFilter filters[] = {
-    {"attr", attr}, {"batch", batch}, {"count", length}, {"d", fallback}, {"default", fallback}, {"dictsort", dictsort}, {"first", first},
-    {"groupby", groupby}, {"items", items}, {"join", join}, {"last", last}, {"length", length}, {"list", to_list}, {"map", map},
-    {"max", maximum}, {"min", minimum}, {"reject", reject}, {"rejectattr", rejectattr}, {"reverse", reverse}, {"select", select},
-    {"selectattr", selectattr}, {"slice", slice}, {"sort", sort}, {"sum", sum}, {"unique", unique}};
+constexpr NamedFilter filters[] = {{"attr", attr},       {"batch", batch},      {"count", length},
+                                   {"d", fallback},      {"default", fallback}, {"dictsort", dictsort},
+                                   {"first", first},     {"groupby", groupby},  {"items", items},
+                                   {"join", join},       {"last", last},        {"length", length},
+                                   {"list", to_list},    {"map", map},          {"max", maximum},
+                                   {"min", minimum},     {"reject", reject},    {"rejectattr", rejectattr},
+                                   {"reverse", reverse}, {"select", select},    {"selectattr", selectattr},
+                                   {"slice", slice},     {"sort", sort},        {"sum", sum},
+                                   {"unique", unique}};
 
 }  // namespace
 

@@ -9,9 +9,11 @@ namespace tap::jinja {
 namespace {
 
 constexpr std::string_view test_names[] = {
-    "odd", "even", "divisibleby", "defined", "undefined", "filter", "test", "none", "boolean", "false", "true", "integer", "float",
-    "lower", "upper", "string", "mapping", "number", "sequence", "iterable", "callable", "sameas", "escaped", "in", "==", "eq",
-    "equalto", "!=", "ne", ">", "gt", "greaterthan", "ge", ">=", "<", "lt", "lessthan", "<=", "le"};
+    "odd",     "even",   "divisibleby", "defined",  "undefined", "filter", "test",    "none",
+    "boolean", "false",  "true",        "integer",  "float",     "lower",  "upper",   "string",
+    "mapping", "number", "sequence",    "iterable", "callable",  "sameas", "escaped", "in",
+    "==",      "eq",     "equalto",     "!=",       "ne",        ">",      "gt",      "greaterthan",
+    "ge",      ">=",     "<",           "lt",       "lessthan",  "<=",     "le"};
 
 bool is_callable(const Value& value) {
   switch (value.kind()) {
@@ -43,7 +45,9 @@ bool compares(Interpreter& in, std::string_view name, const Value& a, const Valu
 }  // namespace
 
 bool filter_exists(std::string_view name) { return find_text_filter(name) || find_sequence_filter(name); }
-bool test_exists(std::string_view name) { return std::find(std::begin(test_names), std::end(test_names), name) != std::end(test_names); }
+bool test_exists(std::string_view name) {
+  return std::find(std::begin(test_names), std::end(test_names), name) != std::end(test_names);
+}
 
 Value Interpreter::call_filter(std::string_view name, const Value& input, Call& arguments) {
   step();
@@ -57,10 +61,12 @@ bool Interpreter::call_test(std::string_view name, const Value& input, Call& cal
   step();
   if (!test_exists(name)) raise("No test named '{}'.", name);
   const auto argument = [&](std::string_view parameter) { return Bound(name, call, {parameter}, 1)[0]; };
-  if (name == "divisibleby") return truth(Value::boolean(equal(binary(Op::mod, input, argument("num")), Value::integer(0))));
+  if (name == "divisibleby")
+    return truth(Value::boolean(equal(binary(Op::mod, input, argument("num")), Value::integer(0))));
   if (name == "sameas") return identical(input, argument("other"));
   if (name == "in") return contains(argument("seq"), input);
-  const bool comparison = std::find(std::begin(test_names), std::end(test_names), name) >= std::find(std::begin(test_names), std::end(test_names), "==");
+  const bool comparison = std::find(std::begin(test_names), std::end(test_names), name) >=
+                          std::find(std::begin(test_names), std::end(test_names), "==");
   if (comparison) return compares(*this, name, input, argument("other"));
 
   const Bound none(name, call, {});
@@ -80,7 +86,8 @@ bool Interpreter::call_test(std::string_view name, const Value& input, Call& cal
   if (name == "string") return input.is_text();
   if (name == "mapping") return input.is_dict();
   if (name == "iterable") return Iteration::over(input).has_value() || input.is(Kind::loop);
-  if (name == "sequence") return input.is_text() || input.is_sequence() || input.is_dict() || input.is(Kind::range) || input.is_undefined();
+  if (name == "sequence")
+    return input.is_text() || input.is_sequence() || input.is_dict() || input.is(Kind::range) || input.is_undefined();
   if (name == "callable") return is_callable(input);
   if (name == "escaped") return input.is_text() && input.text().markup;
   return is_case(*this, input, name == "lower" ? "islower" : "isupper");

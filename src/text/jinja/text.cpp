@@ -40,12 +40,15 @@ Text Text::slice(std::size_t begin, std::size_t end) const {
 }
 
 char32_t decode_at(std::string_view utf8, std::size_t& at) {
-  const auto byte = [&](std::size_t i) { return static_cast<char32_t>(static_cast<unsigned char>(i < utf8.size() ? utf8[i] : 0)); };
+  const auto byte = [&](std::size_t i) {
+    return static_cast<char32_t>(static_cast<unsigned char>(i < utf8.size() ? utf8[i] : 0));
+  };
   const char32_t first = byte(at);
   if (first < 0x80) return ++at, first;
   if (first < 0xE0) return at += 2, ((first & 0x1F) << 6) | (byte(at - 1) & 0x3F);
   if (first < 0xF0) return at += 3, ((first & 0x0F) << 12) | ((byte(at - 2) & 0x3F) << 6) | (byte(at - 1) & 0x3F);
-  return at += 4, ((first & 0x07) << 18) | ((byte(at - 3) & 0x3F) << 12) | ((byte(at - 2) & 0x3F) << 6) | (byte(at - 1) & 0x3F);
+  return at += 4,
+         ((first & 0x07) << 18) | ((byte(at - 3) & 0x3F) << 12) | ((byte(at - 2) & 0x3F) << 6) | (byte(at - 1) & 0x3F);
 }
 
 void encode_to(std::string& out, char32_t code) {
@@ -54,7 +57,8 @@ void encode_to(std::string& out, char32_t code) {
   if (code < 0x80) return put(code);
   if (code < 0x800) return put(0xC0 | (code >> 6)), put(0x80 | (code & 0x3F));
   if (code < 0x10000) return put(0xE0 | (code >> 12)), put(0x80 | ((code >> 6) & 0x3F)), put(0x80 | (code & 0x3F));
-  put(0xF0 | (code >> 18)), put(0x80 | ((code >> 12) & 0x3F)), put(0x80 | ((code >> 6) & 0x3F)), put(0x80 | (code & 0x3F));
+  put(0xF0 | (code >> 18)), put(0x80 | ((code >> 12) & 0x3F)), put(0x80 | ((code >> 6) & 0x3F)),
+      put(0x80 | (code & 0x3F));
 }
 
 std::size_t count_chars(std::string_view utf8) {
@@ -114,7 +118,8 @@ std::vector<LineSpan> split_lines(std::string_view utf8) {
   for (std::size_t at = 0; at < utf8.size();) {
     const std::size_t here = at;
     const char32_t code = decode_at(utf8, at);
-    const bool line_break = (code >= 10 && code <= 13) || (code >= 0x1C && code <= 0x1E) || code == 0x85 || code == 0x2028 || code == 0x2029;
+    const bool line_break = (code >= 10 && code <= 13) || (code >= 0x1C && code <= 0x1E) || code == 0x85 ||
+                            code == 0x2028 || code == 0x2029;
     if (!line_break) continue;
     if (code == '\r' && at < utf8.size() && utf8[at] == '\n') ++at;
     lines.push_back({begin, here, at});

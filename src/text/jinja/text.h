@@ -1,4 +1,5 @@
-// Strings of the template interpreter: valid UTF-8, each byte with its origin. Positions in Python's sense count code points.
+// Strings of the template interpreter: valid UTF-8, each byte with its origin. Positions in Python's sense count code
+// points.
 #pragma once
 
 #include <cstddef>
@@ -58,11 +59,13 @@ class Text {
   bool trusted_ = true;
 };
 
-// --- code points -----------------------------------------------------------------------------------------------------------
+// --- code points
+// -----------------------------------------------------------------------------------------------------------
 char32_t decode_at(std::string_view utf8, std::size_t& at);  // reads one code point of valid UTF-8 and moves on
 void encode_to(std::string& out, char32_t code);             // lone surrogates become U+FFFD
 std::size_t count_chars(std::string_view utf8);
-std::size_t byte_of_char(std::string_view utf8, std::size_t index);  // byte offset of the index-th code point, size() at most
+std::size_t byte_of_char(std::string_view utf8,
+                         std::size_t index);  // byte offset of the index-th code point, size() at most
 std::string valid_utf8(std::string_view bytes);                      // invalid parts become U+FFFD
 
 bool is_space(char32_t code);      // Python's str.isspace
@@ -79,6 +82,7 @@ int decimal_value(char32_t code);  // 0-9, or -1
 
 std::string to_upper(std::string_view utf8);
 std::string to_lower(std::string_view utf8);
+std::string to_casefold(std::string_view utf8);
 std::string to_title_char(char32_t code);
 
 // Linear in the worst case, unlike std::string_view::find.

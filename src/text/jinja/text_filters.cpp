@@ -76,11 +76,13 @@ Value replace(Interpreter& in, const Value& input, Call& call) {
   const Bound bound("replace", call, {"old", "new", "count"}, 2);
   Text text = in.str(input);
   text.markup = false;
-  return in.text(replace_text(in, text, in.str(bound[0]), in.str(bound[1]), bound.is_set(2) ? bound.int_or(2, -1) : -1));
+  return in.text(
+      replace_text(in, text, in.str(bound[0]), in.str(bound[1]), bound.is_set(2) ? bound.int_or(2, -1) : -1));
 }
 
 Value format(Interpreter& in, const Value& input, Call& call) {
-  if (!call.positional.empty() && !call.named.empty()) raise("can't handle positional and keyword arguments at the same time");
+  if (!call.positional.empty() && !call.named.empty())
+    raise("can't handle positional and keyword arguments at the same time");
   const Text text = in.str(input);
   if (call.named.empty()) return in.text(format_percent(in, text, in.tuple(call.positional)));
   auto named = std::make_unique<DictObject>();
@@ -97,19 +99,21 @@ Value center(Interpreter& in, const Value& input, Call& call) {
 Value indent(Interpreter& in, const Value& input, Call& call) {
   const Bound bound("indent", call, {"width", "first", "blank"});
   const Text& text = only_text(input, "indent");
-  const Text margin = bound.has(0) && bound[0].is_text() ? bound[0].text() : repeat_text(in, Text(" ", true), bound.int_or(0, 4));
+  const Text margin =
+      bound.has(0) && bound[0].is_text() ? bound[0].text() : repeat_text(in, Text(" ", true), bound.int_or(0, 4));
   const bool first = bound.truth_or(1, false), blank = bound.truth_or(2, false);
   Text with_end = text;
   with_end.append("\n", true);  // so that the last line is one of the lines
   Text out;
   out.markup = text.markup;
-  bool begun = false;
+  bool begun = false, trusted_break = true;  // a line break stays whose it was
   for (const LineSpan& line : split_lines(with_end.view())) {
     in.step();
     in.check_string(out.size() + margin.size() + line.end - line.begin);
-    if (begun) out.append("\n", true);
+    if (begun) out.append("\n", trusted_break);
     if (begun ? blank || line.end > line.begin : first) out.append(margin);
     out.append(with_end, line.begin, line.end);
+    trusted_break = with_end.slice(line.end, line.next).all_trusted();
     begun = true;
   }
   return in.text(std::move(out));
@@ -151,7 +155,8 @@ Value wordcount(Interpreter& in, const Value& input, Call& call) {
 std::string percent_encoded(std::string_view piece, bool query) {
   std::string out;
   for (const char c : piece) {
-    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || std::string_view("_.-~").find(c) != std::string_view::npos;
+    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                       std::string_view("_.-~").find(c) != std::string_view::npos;
     if (plain || (c == '/' && !query)) out += c;
     else if (c == ' ' && query) out += '+';
     else out += fmt::format("%{:02X}", static_cast<unsigned>(static_cast<unsigned char>(c)));
@@ -204,14 +209,17 @@ Value striptags(Interpreter& in, const Value& input, Call& call) {
   }
   std::vector<Text> words;
   Call none_given;
-  for (const Value& word : in.collect(call_text_method(in, in.text(bare), "split", none_given))) words.push_back(word.text());
-  const Text joined = join_texts(in, Text(" ", true), words);
+  for (const Value& word : in.collect(call_text_method(in, in.text(bare), "split", none_given)))
+    words.push_back(word.text());
+  const Text joined = join_texts(in, Text(" ", text.all_trusted()), words);
   static constexpr std::pair<std::string_view, std::string_view> entities[] = {
-      {"&lt;", "<"}, {"&gt;", ">"}, {"&quot;", "\""}, {"&#39;", "'"}, {"&#34;", "\""}, {"&nbsp;", "\xC2\xA0"}, {"&amp;", "&"}};
+      {"&lt;", "<"},   {"&gt;", ">"},          {"&quot;", "\""}, {"&#39;", "'"},
+      {"&#34;", "\""}, {"&nbsp;", "\xC2\xA0"}, {"&amp;", "&"}};
   return in.text(joined.map_runs([](std::string_view piece) {
     std::string out;
     for (std::size_t at = 0; at < piece.size();) {
-      const auto* found = std::find_if(std::begin(entities), std::end(entities), [&](const auto& entity) { return piece.substr(at).starts_with(entity.first); });
+      const auto* found = std::find_if(std::begin(entities), std::end(entities),
+                                       [&](const auto& entity) { return piece.substr(at).starts_with(entity.first); });
       if (piece[at] == '&' && found != std::end(entities)) {
         out += found->second;
         at += found->first.size();
@@ -229,7 +237,8 @@ Value xmlattr(Interpreter& in, const Value& input, Call& call) {
   Text out;
   for (const auto& [key, value] : input.dict().items) {
     if (value.is_none() || value.is_undefined()) continue;
-    if (in.str(key).view().find_first_of(" \t\n\r\f\v/>=") != std::string_view::npos) raise("Invalid character in attribute name: {}", in.repr(key).view());
+    if (in.str(key).view().find_first_of(" \t\n\r\f\v/>=") != std::string_view::npos)
+      raise("Invalid character in attribute name: {}", in.repr(key).view());
     if (!out.empty()) out.append(" ", true);
     Text name = escaped(in.str(key)), content = escaped(in.str(value));
     out.append(name);
@@ -274,7 +283,8 @@ bool parse_int(std::string_view text, std::int64_t base, std::int64_t& out) {
       continue;
     }
     int digit = decimal_value(code);
-    if (digit < 0 && code < 128 && (code | 32) >= 'a' && (code | 32) <= 'z') digit = static_cast<int>((code | 32) - 'a') + 10;
+    if (digit < 0 && code < 128 && (code | 32) >= 'a' && (code | 32) <= 'z')
+      digit = static_cast<int>((code | 32) - 'a') + 10;
     if (digit < 0 || digit >= base) return false;
     value = value * base + digit;
     if (value > static_cast<__int128>(INT64_MAX) + 1) raise("int: {} is over 64 bits", text.substr(0, 40));
@@ -291,7 +301,8 @@ Value to_int(Interpreter&, const Value& input, Call& call) {
   const Bound bound("int", call, {"default", "base"});
   const Value fallback = bound.has(0) ? bound[0] : Value::integer(0);
   double real = 0;
-  if (input.is_undefined()) raise("{}", input.undefined_reason() ? input.undefined_reason()->reason : "value is undefined");
+  if (input.is_undefined())
+    raise("{}", input.undefined_reason() ? input.undefined_reason()->reason : "value is undefined");
   if (input.is_int_like()) return Value::integer(input.as_int());
   if (input.is_text()) {
     std::int64_t out = 0;
@@ -313,7 +324,8 @@ Value to_int(Interpreter&, const Value& input, Call& call) {
 Value to_float(Interpreter&, const Value& input, Call& call) {
   const Bound bound("float", call, {"default"});
   const Value fallback = bound.has(0) ? bound[0] : Value::real(0.0);
-  if (input.is_undefined()) raise("{}", input.undefined_reason() ? input.undefined_reason()->reason : "value is undefined");
+  if (input.is_undefined())
+    raise("{}", input.undefined_reason() ? input.undefined_reason()->reason : "value is undefined");
   if (input.is_number()) return Value::real(input.as_real());
   if (!input.is_text()) return fallback;
   bool good = false;
@@ -363,8 +375,9 @@ Value round_number(Interpreter&, const Value& input, Call& call) {
 
 Value filesizeformat(Interpreter& in, const Value& input, Call& call) {
   const Bound bound("filesizeformat", call, {"binary"});
-  Call none;
-  const Value as_real = to_float(in, input, none);
+  Call nan{{Value::real(std::nan(""))}, {}};
+  const Value as_real = to_float(in, input, nan);
+  if (std::isnan(as_real.as_real())) raise("filesizeformat: a number is needed, not '{}'", type_name(input));
   const bool binary = bound.truth_or(0, false);
   const double bytes = as_real.as_real(), base = binary ? 1024 : 1000;
   if (bytes == 1) return in.text("1 Byte", true);
@@ -388,7 +401,8 @@ Value tojson(Interpreter& in, const Value& input, Call& call) {
   style.sort_keys = bound.truth_or(3, false);
   if (bound.is_set(1)) {
     style.has_indent = true;
-    style.indent = bound[1].is_text() ? bound[1].text() : repeat_text(in, Text(" ", true), want_int(bound[1], "tojson indent"));
+    style.indent =
+        bound[1].is_text() ? bound[1].text() : repeat_text(in, Text(" ", true), want_int(bound[1], "tojson indent"));
     style.item_separator = Text(",", true);
   }
   if (bound.is_set(2)) {
@@ -401,12 +415,32 @@ Value tojson(Interpreter& in, const Value& input, Call& call) {
   return in.text(dump_json(input, style));
 }
 
-constexpr NamedFilter filters[] = {
-    {"abs", absolute}, {"capitalize", capitalize}, {"center", center}, {"e", escape}, {"escape", escape}, {"filesizeformat", filesizeformat},
-    {"float", to_float}, {"forceescape", force_escape}, {"format", format}, {"indent", indent}, {"int", to_int}, {"lower", mapped<to_lower>},
-    {"pprint", pprint}, {"replace", replace}, {"round", round_number}, {"safe", safe}, {"string", string}, {"striptags", striptags},
-    {"title", title}, {"tojson", tojson}, {"trim", trim}, {"truncate", truncate}, {"upper", mapped<to_upper>}, {"urlencode", urlencode},
-    {"wordcount", wordcount}, {"xmlattr", xmlattr}};
+constexpr NamedFilter filters[] = {{"abs", absolute},
+                                   {"capitalize", capitalize},
+                                   {"center", center},
+                                   {"e", escape},
+                                   {"escape", escape},
+                                   {"filesizeformat", filesizeformat},
+                                   {"float", to_float},
+                                   {"forceescape", force_escape},
+                                   {"format", format},
+                                   {"indent", indent},
+                                   {"int", to_int},
+                                   {"lower", mapped<to_lower>},
+                                   {"pprint", pprint},
+                                   {"replace", replace},
+                                   {"round", round_number},
+                                   {"safe", safe},
+                                   {"string", string},
+                                   {"striptags", striptags},
+                                   {"title", title},
+                                   {"tojson", tojson},
+                                   {"trim", trim},
+                                   {"truncate", truncate},
+                                   {"upper", mapped<to_upper>},
+                                   {"urlencode", urlencode},
+                                   {"wordcount", wordcount},
+                                   {"xmlattr", xmlattr}};
 
 }  // namespace
 

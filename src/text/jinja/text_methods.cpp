@@ -47,7 +47,9 @@ bool matches_side(Interpreter& in, const Text& text, const Bound& bound, bool at
 }
 
 // Searching from the right may compare each position with the whole needle.
-void charge_backwards(Interpreter& in, std::string_view text, std::string_view needle) { in.charge(text.size() / 16 * needle.size()); }
+void charge_backwards(Interpreter& in, std::string_view text, std::string_view needle) {
+  in.charge(text.size() / 16 * needle.size());
+}
 
 Value find_in(Interpreter& in, const Text& text, const Bound& bound, bool last, bool must) {
   const std::string_view needle = want_text(bound[0], "find").view();
@@ -60,7 +62,9 @@ Value find_in(Interpreter& in, const Text& text, const Bound& bound, bool last, 
       at = find_bytes(inside, needle, from);
     } else {  // the last of all matches; overlapping ones count
       at = needle.empty() ? to : find_bytes(inside, needle, from);
-      for (std::size_t next = at; !needle.empty() && next != std::string_view::npos; next = find_bytes(inside, needle, next + 1)) at = next;
+      for (std::size_t next = at; !needle.empty() && next != std::string_view::npos;
+           next = find_bytes(inside, needle, next + 1))
+        at = next;
     }
   }
   if (at == std::string_view::npos) {
@@ -77,7 +81,9 @@ std::int64_t count_in(const Text& text, const Bound& bound) {
   const std::string_view inside = text.view().substr(0, to);
   if (needle.empty()) return static_cast<std::int64_t>(count_chars(inside.substr(from))) + 1;
   std::int64_t count = 0;
-  for (std::size_t at = find_bytes(inside, needle, from); at != std::string_view::npos; at = find_bytes(inside, needle, at + needle.size())) ++count;
+  for (std::size_t at = find_bytes(inside, needle, from); at != std::string_view::npos;
+       at = find_bytes(inside, needle, at + needle.size()))
+    ++count;
   return count;
 }
 
@@ -101,7 +107,8 @@ Value split_at(Interpreter& in, const Text& text, const Bound& bound, bool from_
       }
       std::reverse(hits.begin(), hits.end());
     } else {
-      for (std::size_t at = 0; hits.size() < most && (at = find_bytes(whole, separator, at)) != std::string_view::npos; at += separator.size()) {
+      for (std::size_t at = 0; hits.size() < most && (at = find_bytes(whole, separator, at)) != std::string_view::npos;
+           at += separator.size()) {
         in.step();
         hits.push_back(at);
       }
@@ -127,16 +134,16 @@ Value split_at(Interpreter& in, const Text& text, const Bound& bound, bool from_
       if (end > at) words.emplace_back(at, end);
       at = space ? next : end;
     }
-    if (words.size() > most) {  // the rest stays whole, only its outer side is stripped
+    if (words.size() > most) {  // the rest stays whole, with its space at the outer side
       if (from_right) {
         const std::size_t keep = words.size() - most;
         const std::size_t end = words[keep - 1].second;
         words.erase(words.begin(), words.begin() + static_cast<std::ptrdiff_t>(keep));
-        words.insert(words.begin(), {trim_space(whole, true, false).begin, end});
+        words.insert(words.begin(), {0, end});
       } else {
         const std::size_t begin = words[most].first;
         words.resize(most);
-        words.emplace_back(begin, trim_space(whole, false, true).end);
+        words.emplace_back(begin, whole.size());
       }
     }
     pieces = std::move(words);
@@ -159,7 +166,8 @@ Value partition(Interpreter& in, const Text& text, const Bound& bound, bool last
     return last ? in.tuple({none, none, whole}) : in.tuple({whole, none, none});
   }
   const std::size_t after = at + separator.size();
-  return in.tuple({in.text(text.slice(0, at)), in.text(text.slice(at, after)), in.text(text.slice(after, text.size()))});
+  return in.tuple(
+      {in.text(text.slice(0, at)), in.text(text.slice(at, after)), in.text(text.slice(after, text.size()))});
 }
 
 Value pad(Interpreter& in, const Text& text, const Bound& bound, std::string_view side) {
@@ -251,7 +259,8 @@ bool ask(std::string_view name, std::string_view text) {
   if (text.empty()) return false;  // isidentifier
   std::size_t first = 0;
   const char32_t start = decode_at(text, first);
-  return (start == '_' || is_alpha(start)) && all_chars(text, [](char32_t c) { return c == '_' || is_alpha(c) || is_decimal(c); });
+  return (start == '_' || is_alpha(start)) &&
+         all_chars(text, [](char32_t c) { return c == '_' || is_alpha(c) || is_decimal(c); });
 }
 
 Text expand_tabs(Interpreter& in, const Text& text, std::int64_t size) {
@@ -296,7 +305,8 @@ Text replace_text(Interpreter& in, const Text& text, const Text& old, const Text
       begin = at;
     }
   } else {
-    for (std::size_t at; count != 0 && (at = find_bytes(text.view(), old.view(), begin)) != std::string_view::npos; --count) {
+    for (std::size_t at; count != 0 && (at = find_bytes(text.view(), old.view(), begin)) != std::string_view::npos;
+         --count) {
       out.append(text, begin, at);
       put();
       begin = at + old.size();
@@ -367,7 +377,8 @@ Value call_text_method(Interpreter& in, const Value& self, std::string_view name
       if (key.is_text()) call.named.emplace_back(key.text().bytes(), value);
     return in.text(format_braces(in, text, call));
   }
-  if (name == "split" || name == "rsplit") return split_at(in, text, Bound(name, arguments, {"sep", "maxsplit"}), name == "rsplit");
+  if (name == "split" || name == "rsplit")
+    return split_at(in, text, Bound(name, arguments, {"sep", "maxsplit"}), name == "rsplit");
   if (name == "strip" || name == "lstrip" || name == "rstrip") {
     const Bound bound(name, arguments, {"chars"});
     return in.text(strip_text(text, bound.has(0) ? &bound[0] : nullptr, name != "rstrip", name != "lstrip"));
@@ -377,12 +388,14 @@ Value call_text_method(Interpreter& in, const Value& self, std::string_view name
     return Value::boolean(matches_side(in, text, bound, name == "startswith"));
   }
   if (name == "find" || name == "rfind" || name == "index" || name == "rindex")
-    return find_in(in, text, Bound(name, arguments, {"sub", "start", "end"}, 1), name[0] == 'r', name.ends_with("index"));
+    return find_in(in, text, Bound(name, arguments, {"sub", "start", "end"}, 1), name[0] == 'r',
+                   name.ends_with("index"));
   if (name == "count") return Value::integer(count_in(text, Bound(name, arguments, {"sub", "start", "end"}, 1)));
   if (name == "replace") {
     const Bound bound(name, arguments, {"old", "new", "count"}, 2);
     const Text& with = want_text(bound[1], "replace");
-    return in.text(replace_text(in, text, want_text(bound[0], "replace"), text.markup ? escaped(with) : with, bound.int_or(2, -1)));
+    return in.text(replace_text(in, text, want_text(bound[0], "replace"), text.markup ? escaped(with) : with,
+                                bound.int_or(2, -1)));
   }
   if (name == "join") {
     const Bound bound(name, arguments, {"iterable"}, 1);
@@ -390,24 +403,28 @@ Value call_text_method(Interpreter& in, const Value& self, std::string_view name
     for (const Value& item : in.collect(bound[0])) items.push_back(want_text(item, "join"));
     return in.text(join_texts(in, text, items));
   }
-  if (name == "center" || name == "ljust" || name == "rjust") return pad(in, text, Bound(name, arguments, {"width", "fillchar"}, 1), name);
+  if (name == "center" || name == "ljust" || name == "rjust")
+    return pad(in, text, Bound(name, arguments, {"width", "fillchar"}, 1), name);
   if (name == "zfill") {
-    const std::int64_t missing = want_int(Bound(name, arguments, {"width"}, 1)[0], name) - static_cast<std::int64_t>(chars(text));
+    const std::int64_t missing =
+        want_int(Bound(name, arguments, {"width"}, 1)[0], name) - static_cast<std::int64_t>(chars(text));
     const std::size_t sign = !text.empty() && (text.view()[0] == '-' || text.view()[0] == '+') ? 1 : 0;
     Text out = text.slice(0, sign);
     out.append(repeat_text(in, Text("0", true), missing));
     out.append(text, sign, text.size());
     return in.text(std::move(out));
   }
-  if (name == "partition" || name == "rpartition") return partition(in, text, Bound(name, arguments, {"sep"}, 1), name[0] == 'r');
+  if (name == "partition" || name == "rpartition")
+    return partition(in, text, Bound(name, arguments, {"sep"}, 1), name[0] == 'r');
   if (name == "removeprefix" || name == "removesuffix") {
     const Bound bound(name, arguments, {"affix"}, 1);
     const std::string_view affix = want_text(bound[0], name).view();
-    if (name == "removeprefix") return in.text(text.slice(text.view().starts_with(affix) ? affix.size() : 0, text.size()));
+    if (name == "removeprefix")
+      return in.text(text.slice(text.view().starts_with(affix) ? affix.size() : 0, text.size()));
     return in.text(text.slice(0, text.size() - (text.view().ends_with(affix) ? affix.size() : 0)));
   }
   if (name == "splitlines") {
-    const bool keep = Bound(name, arguments, {"keepends"}).truth_or(0, false);
+    const bool keep = Bound(name, arguments, {"keepends"}).int_or(0, 0) != 0;
     std::vector<Value> lines;
     for (const LineSpan& line : split_lines(text.view())) {
       in.step();
@@ -418,7 +435,8 @@ Value call_text_method(Interpreter& in, const Value& self, std::string_view name
   if (name == "expandtabs") return in.text(expand_tabs(in, text, Bound(name, arguments, {"tabsize"}).int_or(0, 8)));
   const Bound none(name, arguments, {});
   if (name == "upper") return in.text(text.map_runs(to_upper));
-  if (name == "lower" || name == "casefold") return in.text(text.map_runs(to_lower));
+  if (name == "lower") return in.text(text.map_runs(to_lower));
+  if (name == "casefold") return in.text(text.map_runs(to_casefold));
   if (name == "capitalize") return in.text(capitalize_text(text));
   if (name == "title") return in.text(title_text(text));
   if (name == "swapcase") return in.text(swap_case(text));

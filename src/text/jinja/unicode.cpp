@@ -1,5 +1,5 @@
-// Unicode facts as Python's str methods use them: categories from utf8proc, multi-character case mappings from the Unicode
-// Character Database (SpecialCasing.txt, unconditional mappings).
+// Unicode facts as Python's str methods use them: categories from utf8proc, multi-character case mappings from the
+// Unicode Character Database (SpecialCasing.txt, unconditional mappings).
 #include <utf8proc.h>
 
 #include <algorithm>
@@ -119,8 +119,9 @@ bool is_final_sigma(std::string_view text, std::size_t at, std::size_t after) {
 }  // namespace
 
 bool is_space(char32_t code) {
-  return (code >= 9 && code <= 13) || (code >= 0x1C && code <= 0x20) || code == 0x85 || code == 0xA0 || code == 0x1680 ||
-         (code >= 0x2000 && code <= 0x200A) || code == 0x2028 || code == 0x2029 || code == 0x202F || code == 0x205F || code == 0x3000;
+  return (code >= 9 && code <= 13) || (code >= 0x1C && code <= 0x20) || code == 0x85 || code == 0xA0 ||
+         code == 0x1680 || (code >= 0x2000 && code <= 0x200A) || code == 0x2028 || code == 0x2029 || code == 0x202F ||
+         code == 0x205F || code == 0x3000;
 }
 
 bool is_printable(char32_t code) {
@@ -140,15 +141,16 @@ bool is_printable(char32_t code) {
 
 bool is_alpha(char32_t code) {
   const auto c = category(code);
-  return c == UTF8PROC_CATEGORY_LU || c == UTF8PROC_CATEGORY_LL || c == UTF8PROC_CATEGORY_LT || c == UTF8PROC_CATEGORY_LM ||
-         c == UTF8PROC_CATEGORY_LO;
+  return c == UTF8PROC_CATEGORY_LU || c == UTF8PROC_CATEGORY_LL || c == UTF8PROC_CATEGORY_LT ||
+         c == UTF8PROC_CATEGORY_LM || c == UTF8PROC_CATEGORY_LO;
 }
 
 bool is_decimal(char32_t code) { return category(code) == UTF8PROC_CATEGORY_ND; }
 
 bool is_digit(char32_t code) {
-  return is_decimal(code) || code == 0xB2 || code == 0xB3 || code == 0xB9 || code == 0x2070 || (code >= 0x2074 && code <= 0x2079) ||
-         (code >= 0x2080 && code <= 0x2089) || (code >= 0x2460 && code <= 0x2468) || (code >= 0x2474 && code <= 0x247C) ||
+  return is_decimal(code) || code == 0xB2 || code == 0xB3 || code == 0xB9 || code == 0x2070 ||
+         (code >= 0x2074 && code <= 0x2079) || (code >= 0x2080 && code <= 0x2089) ||
+         (code >= 0x2460 && code <= 0x2468) || (code >= 0x2474 && code <= 0x247C) ||
          (code >= 0x2488 && code <= 0x2490) || code == 0x24EA || (code >= 0x24F5 && code <= 0x24FD) || code == 0x24FF ||
          (code >= 0x2776 && code <= 0x277E) || (code >= 0x2780 && code <= 0x2788) || (code >= 0x278A && code <= 0x2792);
 }
@@ -159,7 +161,8 @@ bool is_numeric(char32_t code) {
 }
 
 bool is_upper(char32_t code) {
-  return category(code) == UTF8PROC_CATEGORY_LU || (code >= 0x2160 && code <= 0x216F) || (code >= 0x24B6 && code <= 0x24CF);
+  return category(code) == UTF8PROC_CATEGORY_LU || (code >= 0x2160 && code <= 0x216F) ||
+         (code >= 0x24B6 && code <= 0x24CF);
 }
 
 bool is_lower(char32_t code) {
@@ -202,6 +205,19 @@ std::string to_lower(std::string_view utf8) {
     else if (code == 0x130) out += "i\xCC\x87";
     else if (code == 0x3A3) encode_to(out, is_final_sigma(utf8, begin, at) ? 0x3C2 : 0x3C3);
     else encode_to(out, static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(code))));
+  }
+  return out;
+}
+
+std::string to_casefold(std::string_view utf8) {
+  std::string out;
+  for (std::size_t at = 0; at < utf8.size();) {
+    const char32_t code = decode_at(utf8, at);
+    std::string special;
+    if (append_special(special_upper, code, special)) out += to_lower(special);
+    else
+      encode_to(out,
+                code == 0x3C2 ? 0x3C3 : static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(code))));
   }
   return out;
 }

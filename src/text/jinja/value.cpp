@@ -10,17 +10,21 @@ namespace {
 
 constexpr std::size_t index_from = 16;
 
-std::size_t mix(std::size_t seed, std::size_t value) { return seed ^ (value + 0x9E3779B97F4A7C15ULL + (seed << 6) + (seed >> 2)); }
+std::size_t mix(std::size_t seed, std::size_t value) {
+  return seed ^ (value + 0x9E3779B97F4A7C15ULL + (seed << 6) + (seed >> 2));
+}
 
 bool is_well_known_role(std::string_view role) {
-  constexpr std::array<std::string_view, 12> roles = {"system", "user", "assistant", "tool", "developer", "ipython", "function",
-                                                      "model", "observation", "human", "tool_response", "chatbot"};
+  constexpr std::array<std::string_view, 12> roles = {"system",      "user",    "assistant",     "tool",
+                                                      "developer",   "ipython", "function",      "model",
+                                                      "observation", "human",   "tool_response", "chatbot"};
   return std::find(roles.begin(), roles.end(), role) != roles.end();
 }
 
 bool is_token_variable(std::string_view name) {
-  constexpr std::array<std::string_view, 10> names = {"bos_token", "eos_token", "unk_token", "sep_token", "pad_token",
-                                                      "cls_token", "mask_token", "image_token", "video_token", "audio_token"};
+  constexpr std::array<std::string_view, 10> names = {"bos_token",   "eos_token",  "unk_token",  "sep_token",
+                                                      "pad_token",   "cls_token",  "mask_token", "image_token",
+                                                      "video_token", "audio_token"};
   return std::find(names.begin(), names.end(), name) != names.end();
 }
 
@@ -141,7 +145,8 @@ void DictObject::set(const Value& key, const Value& value) {
   }
 }
 
-Value from_json(const Json& json, bool trusted) {
+Value from_json(const Json& json, bool trusted, int depth) {
+  if (depth > max_value_depth) raise_limit(fmt::format("variables nested more than {} deep", max_value_depth));
   switch (json.type()) {
     case Json::value_t::null:
     case Json::value_t::discarded: return Value::none();
@@ -149,22 +154,24 @@ Value from_json(const Json& json, bool trusted) {
     case Json::value_t::number_integer: return Value::integer(json.get<std::int64_t>());
     case Json::value_t::number_unsigned: {
       const auto number = json.get<std::uint64_t>();
-      if (number > static_cast<std::uint64_t>(INT64_MAX)) raise("the integer {} of the variables is over {}", number, INT64_MAX);
+      if (number > static_cast<std::uint64_t>(INT64_MAX))
+        raise("the integer {} of the variables is over {}", number, INT64_MAX);
       return Value::integer(static_cast<std::int64_t>(number));
     }
     case Json::value_t::number_float: return Value::real(json.get<double>());
-    case Json::value_t::string: return make_text(nullptr, Text(valid_utf8(json.get_ref<const std::string&>()), trusted));
+    case Json::value_t::string:
+      return make_text(nullptr, Text(valid_utf8(json.get_ref<const std::string&>()), trusted));
     case Json::value_t::binary: return Value::none();
     case Json::value_t::array: {
       std::vector<Value> items;
       items.reserve(json.size());
-      for (const Json& item : json) items.push_back(from_json(item, trusted));
+      for (const Json& item : json) items.push_back(from_json(item, trusted, depth + 1));
       return make_list(nullptr, std::move(items));
     }
     case Json::value_t::object: {
       auto dict = std::make_unique<DictObject>();
       for (const auto& [key, item] : json.items())
-        dict->set(make_text(nullptr, Text(valid_utf8(key), trusted)), from_json(item, trusted));
+        dict->set(make_text(nullptr, Text(valid_utf8(key), trusted)), from_json(item, trusted, depth + 1));
       return make_dict(nullptr, std::move(dict));
     }
   }
@@ -181,7 +188,8 @@ std::vector<std::pair<std::string, Value>> context_from_json(const Json& variabl
         if (!message.is_dict()) continue;
         const Value* role = message.dict().find("role");
         if (role && role->is_text() && is_well_known_role(role->text().view()))
-          *const_cast<Value*>(role) = make_text(nullptr, Text(role->text().bytes(), true));  // NOLINT: nobody else has it yet
+          *const_cast<Value*>(role) =
+              make_text(nullptr, Text(role->text().bytes(), true));  // NOLINT: nobody else has it yet
       }
     }
     context.emplace_back(name, std::move(value));
@@ -277,7 +285,8 @@ bool equal(const Value& a, const Value& b) {
 
 int order(const Value& a, const Value& b, const char* op) {
   if (a.is_number() && b.is_number()) return compare_numbers(a, b);
-  if (a.is_text() && b.is_text()) return sign_of(a.text().view().compare(b.text().view()), 0);  // UTF-8 keeps code point order
+  if (a.is_text() && b.is_text())
+    return sign_of(a.text().view().compare(b.text().view()), 0);  // UTF-8 keeps code point order
   if (a.is_sequence() && a.kind() == b.kind()) {
     const auto &x = a.items(), &y = b.items();
     for (std::size_t i = 0; i < std::min(x.size(), y.size()); ++i)
@@ -299,7 +308,8 @@ std::size_t hash_of(const Value& value) {
     case Kind::integer: return std::hash<std::int64_t>{}(value.as_int());
     case Kind::real: {
       const double real = value.as_real();  // 1.0 and 1 are the same key
-      if (std::floor(real) == real && std::fabs(real) < 9e18) return std::hash<std::int64_t>{}(static_cast<std::int64_t>(real));
+      if (std::floor(real) == real && std::fabs(real) < 9e18)
+        return std::hash<std::int64_t>{}(static_cast<std::int64_t>(real));
       return std::hash<double>{}(real);
     }
     case Kind::text: return std::hash<std::string_view>{}(value.text().view());

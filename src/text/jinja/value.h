@@ -1,6 +1,6 @@
 // Values of the template interpreter, with Python's meaning of truth, equality, order, str() and repr().
-// Everything but namespaces is immutable, so values form no cycles; containers know their depth, so that no recursion over
-// them (destruction, comparison, printing) can exhaust the stack.
+// Everything but namespaces is immutable, so values form no cycles; containers know their depth, so that no recursion
+// over them (destruction, comparison, printing) can exhaust the stack.
 #pragma once
 
 #include <cstdint>
@@ -52,8 +52,25 @@ class Heap {
 };
 
 enum class Kind : std::uint8_t {
-  undefined, none, boolean, integer, real, text, list, tuple, dict, view, range, generator, name_space, macro, method, function,
-  loop, cycler, joiner
+  undefined,
+  none,
+  boolean,
+  integer,
+  real,
+  text,
+  list,
+  tuple,
+  dict,
+  view,
+  range,
+  generator,
+  name_space,
+  macro,
+  method,
+  function,
+  loop,
+  cycler,
+  joiner
 };
 
 struct Object {
@@ -199,9 +216,12 @@ inline GeneratorObject& Value::generator() const { return static_cast<GeneratorO
 inline const MethodObject& Value::method() const { return static_cast<const MethodObject&>(*object_); }
 inline CyclerObject& Value::cycler() const { return static_cast<CyclerObject&>(*object_); }
 inline JoinerObject& Value::joiner() const { return static_cast<JoinerObject&>(*object_); }
-inline const UndefinedObject* Value::undefined_reason() const { return static_cast<const UndefinedObject*>(object_.get()); }
+inline const UndefinedObject* Value::undefined_reason() const {
+  return static_cast<const UndefinedObject*>(object_.get());
+}
 
-// --- making values; heap may be null (constants, variables) -------------------------------------------------------------------
+// --- making values; heap may be null (constants, variables)
+// -------------------------------------------------------------------
 Value make_text(Heap* heap, Text text);
 Value make_list(Heap* heap, std::vector<Value> items, Kind kind = Kind::list, const char* view_name = nullptr);
 Value make_dict(Heap* heap, std::unique_ptr<DictObject> dict);
@@ -216,15 +236,17 @@ struct Extent {
 void adopt(Object& object, Heap* heap, std::size_t bytes, const Extent& held);
 
 // The variables of a rendering. `trusted` holds for all strings below.
-Value from_json(const Json& json, bool trusted);
+Value from_json(const Json& json, bool trusted, int depth = 0);
 // The whole context: which strings are trusted is told at ChatTemplate::render.
 std::vector<std::pair<std::string, Value>> context_from_json(const Json& variables);
 
-// --- Python's meaning of values ---------------------------------------------------------------------------------------------
+// --- Python's meaning of values
+// ---------------------------------------------------------------------------------------------
 const char* type_name(const Value& value);  // "str"
 bool truth(const Value& value);
 bool equal(const Value& a, const Value& b);
-int order(const Value& a, const Value& b, const char* op);  // -1, 0, 1, 2 (unordered: NaN); Failure for types without order
+int order(const Value& a, const Value& b,
+          const char* op);  // -1, 0, 1, 2 (unordered: NaN); Failure for types without order
 std::size_t hash_of(const Value& value);                    // Failure for what is not hashable
 bool identical(const Value& a, const Value& b);             // `is`
 Text str(const Value& value, std::size_t max_bytes);  // Failure when the result is longer
