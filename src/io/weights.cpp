@@ -325,7 +325,9 @@ PackedMatrix Weights::matrix(std::string_view name, Dim in, Dim out, WeightType 
   if (!place) return PackedMatrix::pack(s.placeholder({out, in}), type);
   const DType stored = *tensor_dtype(place->entry->dtype);
   const Dim row_bytes = std::max<Dim>(1, in * bytes_of(stored));
-  const Dim step = std::clamp<Dim>(slice_bytes / row_bytes, 1, std::max<Dim>(1, out));
+  // Whole panels of 64 rows, so that the builder packs them straight from the slice.
+  const Dim fitting = slice_bytes / row_bytes, whole = fitting >= 64 ? fitting / 64 * 64 : std::max<Dim>(1, fitting);
+  const Dim step = std::clamp<Dim>(whole, 1, std::max<Dim>(1, out));
   PackedMatrix::Builder builder(type, in, out);
   // bf16 and f32 rows go in as they are; f16 is widened.
   Tensor slice = Tensor::empty({step, in}, stored == DType::f16 ? DType::f32 : stored);
