@@ -41,19 +41,26 @@ HWY_INLINE void score_tile(const LaneBlock& block, const KeyStep& step, RowsF32 
   const Dim width = block.width, head_dim = block.layout->head_dim;
   const float* key = keys.data + at * keys.row;
   Vf acc[KT][V];
+#pragma GCC unroll 4
   for (int k = 0; k < KT; ++k)
+#pragma GCC unroll 4
     for (int v = 0; v < V; ++v) acc[k][v] = hn::Zero(d);
   const float* queries = block.queries + lane;
   for (Dim c = 0; c < head_dim; ++c, queries += width) {
     Vf q[V];
+#pragma GCC unroll 4
     for (int v = 0; v < V; ++v) q[v] = hn::Load(d, queries + v * lanes());
+#pragma GCC unroll 4
     for (int k = 0; k < KT; ++k) {
       const Vf x = hn::Set(d, key[k * keys.row + c]);
+#pragma GCC unroll 4
       for (int v = 0; v < V; ++v) acc[k][v] = hn::MulAdd(q[v], x, acc[k][v]);
     }
   }
   const Vf scale = hn::Set(d, block.layout->scale);
+#pragma GCC unroll 4
   for (int k = 0; k < KT; ++k)
+#pragma GCC unroll 4
     for (int v = 0; v < V; ++v) {
       Vf s = hn::Mul(acc[k][v], scale);
       if (block.layout->softcap > 0) s = capped(s, block.layout->softcap);
@@ -102,19 +109,26 @@ HWY_INLINE void mix_tile(LaneBlock& block, RowsF32 values, Dim count, Dim at, Di
   const Dim width = block.width;
   Vf acc[DT][V];
   float* mixed = block.mixed + at * width + lane;
+#pragma GCC unroll 4
   for (int i = 0; i < DT; ++i)
+#pragma GCC unroll 4
     for (int v = 0; v < V; ++v)
       acc[i][v] = hn::Mul(hn::Load(d, mixed + i * width + v * lanes()), hn::Load(d, block.keep + lane + v * lanes()));
   const float *probability = block.scores + lane, *value = values.data + at;
   for (Dim k = 0; k < count; ++k, probability += width, value += values.row) {
     Vf p[V];
+#pragma GCC unroll 4
     for (int v = 0; v < V; ++v) p[v] = hn::Load(d, probability + v * lanes());
+#pragma GCC unroll 4
     for (int i = 0; i < DT; ++i) {
       const Vf x = hn::Set(d, value[i]);
+#pragma GCC unroll 4
       for (int v = 0; v < V; ++v) acc[i][v] = hn::MulAdd(p[v], x, acc[i][v]);
     }
   }
+#pragma GCC unroll 4
   for (int i = 0; i < DT; ++i)
+#pragma GCC unroll 4
     for (int v = 0; v < V; ++v) hn::Store(acc[i][v], d, mixed + i * width + v * lanes());
 }
 
@@ -251,10 +265,23 @@ void for_each_step(const AttentionLayout& layout, const AttentionSequence& seque
       const auto* keys = static_cast<const std::byte*>(run.keys) + (kv_head * layout.key_head + row * layout.key_row) * bytes;
       const Dim value_row = layout.paired_values ? row / 2 : row;
       const auto* values = static_cast<const std::byte*>(run.values) + (kv_head * layout.value_head + value_row * layout.value_row) * bytes;
-      fn(KeyStep{keys, values, at, std::min(attention_block_keys, stop - at), false});
+      const Dim count = std::min(attention_block_keys, stop - at);
+      fn(KeyStep{keys, values, at, count, stop - at - count, false});
     }
     first += run.rows;
   }
+}
+
+// A head's rows lie apart, which the hardware does not see coming: each head asks for its share of the next step's bytes, all heads'.
+void ask_ahead(const AttentionLayout& layout, const KeyStep& step, Dim kv_head, Dim bytes) {
+  const Dim rows = std::min(step.ahead, attention_block_keys);
+  const auto ask = [&](const void* at, Dim row) {
+    const Dim total = rows * row * bytes, share = round_up(ceil_div(total, layout.kv_heads), 64);
+    const auto* next = static_cast<const char*>(at) + step.count * row * bytes;
+    for (Dim i = kv_head * share; i < std::min(total, (kv_head + 1) * share); i += 64) __builtin_prefetch(next + i, 0, 2);
+  };
+  ask(step.keys, layout.key_row);
+  ask(step.values, layout.value_row);
 }
 
 }  // namespace
@@ -310,32 +337,38 @@ void attention_row(const AttentionLayout& layout, const AttentionSequence& seque
   }
   Carver carve(scratch);
   float *queries = carve.take(layout.heads * padded), *scores = carve.take(attention_block_keys);
-  if (layout.bf16_products) {
-    auto* q = reinterpret_cast<std::uint16_t*>(queries);
-    for (Dim h = 0; h < layout.heads; ++h) {
-      to_bf16(sequence.q + h * d, d, q + h * padded);
-      std::fill(q + h * padded + d, q + (h + 1) * padded, std::uint16_t{0});
-    }
-    for_each_step(layout, sequence, 0, begin, end, [&](const KeyStep& step) { attention_row_step_bf16(layout, q, step, part, scores); });
-    return;
-  }
   float *keys = carve.take(attention_block_keys * padded), *values = carve.take(attention_block_keys * padded);
-  std::copy_n(sequence.q, layout.heads * d, queries);
-  if (layout.bf16_rows) {
-    auto* rounded = reinterpret_cast<std::uint16_t*>(keys);
+  auto* rounded = reinterpret_cast<std::uint16_t*>(queries);
+  if (layout.bf16_products) {
     for (Dim h = 0; h < layout.heads; ++h) {
-      to_bf16(sequence.q + h * d, d, rounded);
-      from_bf16(rounded, d, queries + h * d);
+      to_bf16(sequence.q + h * d, d, rounded + h * padded);
+      std::fill(rounded + h * padded + d, rounded + (h + 1) * padded, std::uint16_t{0});
     }
+  } else if (layout.bf16_rows) {
+    auto* row = reinterpret_cast<std::uint16_t*>(keys);
+    for (Dim h = 0; h < layout.heads; ++h) {
+      to_bf16(sequence.q + h * d, d, row);
+      from_bf16(row, d, queries + h * d);
+    }
+  } else {
+    std::copy_n(sequence.q, layout.heads * d, queries);
   }
   const Dim bytes = layout.bf16_rows ? 2 : 4;
   for_each_step(layout, sequence, 0, begin, end, [&](const KeyStep& step) {
+    KeyStep head = step;
     for (Dim kv_head = 0; kv_head < layout.kv_heads; ++kv_head) {
-      const auto head = [&](const void* rows, Dim stride) { return static_cast<const std::byte*>(rows) + kv_head * stride * bytes; };
-      const RowsF32 k = rows_f32(layout, head(step.keys, layout.key_head), layout.key_row, step.count, keys);
-      const RowsF32 v = rows_f32(layout, head(step.values, layout.value_head), layout.value_row, step.count, values);
-      for (Dim h = kv_head * group; h < (kv_head + 1) * group; ++h)
-        HWY_DYNAMIC_DISPATCH(row_keys)(layout, queries + h * d, k, v, step.count, part + h * (2 + d), scores);
+      ask_ahead(layout, step, kv_head, bytes);
+      head.keys = static_cast<const std::byte*>(step.keys) + kv_head * layout.key_head * bytes;
+      head.values = static_cast<const std::byte*>(step.values) + kv_head * layout.value_head * bytes;
+      const Dim h = kv_head * group;
+      if (layout.bf16_products) {
+        attention_row_step_bf16(layout, rounded + h * padded, head, part + h * (2 + d), scores);
+        continue;
+      }
+      const RowsF32 k = rows_f32(layout, head.keys, layout.key_row, step.count, keys);
+      const RowsF32 v = rows_f32(layout, head.values, layout.value_row, step.count, values);
+      for (Dim g = h; g < h + group; ++g)
+        HWY_DYNAMIC_DISPATCH(row_keys)(layout, queries + g * d, k, v, step.count, part + g * (2 + d), scores);
     }
   });
 }

@@ -414,25 +414,22 @@ TAP_BF16 void row_mix(const std::uint16_t* probabilities, const std::uint16_t* v
 
 LaneKernel lane_kernel_bf16() { return {begin_block, step_keys, end_block}; }
 
-void attention_row_step_bf16(const AttentionLayout& layout, const std::uint16_t* q, const KeyStep& step, float* part, float* scratch) {
+void attention_row_step_bf16(const AttentionLayout& layout, const std::uint16_t* q, const KeyStep& step, float* parts, float* scratch) {
   const Dim d = layout.head_dim, padded = round_up(d, 32), group = layout.heads / layout.kv_heads;
   alignas(64) std::uint16_t probabilities[4 * attention_block_keys];
-  for (Dim kv_head = 0; kv_head < layout.kv_heads; ++kv_head) {
-    const auto* keys = static_cast<const std::uint16_t*>(step.keys) + kv_head * layout.key_head;
-    const auto* values = static_cast<const std::uint16_t*>(step.values) + kv_head * layout.value_head;
-    for (Dim h = 0; h < group; h += 4) {  // four heads' sums fit the registers
-      const Dim first = kv_head * group + h, count = group - h < 4 ? group - h : 4;
-      float keep[4], *parts = part + first * (2 + d);
-      for (Dim g = 0; g < count; ++g) {
-        row_scores(q + (first + g) * padded, keys, layout.key_row, step.count, d, scratch);
-        keep[g] = row_soften(layout, scratch, step.count, probabilities + g * attention_block_keys, parts + g * (2 + d));
-      }
-      switch (count) {
-        case 1: row_mix<1>(probabilities, values, layout.value_row, step.count, d, keep, parts); break;
-        case 2: row_mix<2>(probabilities, values, layout.value_row, step.count, d, keep, parts); break;
-        case 3: row_mix<3>(probabilities, values, layout.value_row, step.count, d, keep, parts); break;
-        default: row_mix<4>(probabilities, values, layout.value_row, step.count, d, keep, parts); break;
-      }
+  const auto *keys = static_cast<const std::uint16_t*>(step.keys), *values = static_cast<const std::uint16_t*>(step.values);
+  for (Dim h = 0; h < group; h += 4, q += 4 * padded, parts += 4 * (2 + d)) {  // four heads' sums fit the registers
+    const Dim count = group - h < 4 ? group - h : 4;
+    float keep[4];
+    for (Dim g = 0; g < count; ++g) {
+      row_scores(q + g * padded, keys, layout.key_row, step.count, d, scratch);
+      keep[g] = row_soften(layout, scratch, step.count, probabilities + g * attention_block_keys, parts + g * (2 + d));
+    }
+    switch (count) {
+      case 1: row_mix<1>(probabilities, values, layout.value_row, step.count, d, keep, parts); break;
+      case 2: row_mix<2>(probabilities, values, layout.value_row, step.count, d, keep, parts); break;
+      case 3: row_mix<3>(probabilities, values, layout.value_row, step.count, d, keep, parts); break;
+      default: row_mix<4>(probabilities, values, layout.value_row, step.count, d, keep, parts); break;
     }
   }
 }

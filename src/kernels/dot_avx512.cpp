@@ -21,11 +21,23 @@ namespace {
 
 // A chunk of a panel stays in the first-level cache (32 KB) while the rows pass over it.
 constexpr Dim chunk_bytes = 32 * 1024;
-constexpr int ahead_bytes = 4096;  // weights are asked for this far ahead: past a page's end the hardware does not look
+// One group of rows asks for its weights this far ahead: past a page's end the hardware does not look. More groups share the asking
+// for the next chunk, a few lines each step, so that memory never waits for arithmetic.
+constexpr int ahead_bytes = 8192;
+
+// `Lines` of 64 bytes of the weights to come: near for the sole group of rows, to the second-level cache for the next chunk.
+template <int Lines, bool Near>
+inline void fetch_lines(const char* at) {
+#pragma GCC unroll 32
+  for (int i = 0; i < Lines; ++i) {
+    if constexpr (Near) _mm_prefetch(at + i * 64, _MM_HINT_T0);
+    else _mm_prefetch(at + i * 64, _MM_HINT_T1);
+  }
+}
 
 // Every micro-kernel: MR rows x 64 outputs, 4 accumulators a row, one weight step loaded once for all rows.
-template <int MR, bool Ahead>
-TAP_F32 void micro_f32(const float* a, Dim lda, const float* b, Dim k, float* c, bool first) {
+template <int MR, int Lines>
+TAP_F32 void micro_f32(const float* a, Dim lda, const float* b, Dim k, float* c, bool first, const char* fetch) {
   __m512 acc[MR][4];
 #pragma GCC unroll 8
   for (int r = 0; r < MR; ++r) {
@@ -33,10 +45,8 @@ TAP_F32 void micro_f32(const float* a, Dim lda, const float* b, Dim k, float* c,
     for (int j = 0; j < 4; ++j) acc[r][j] = first ? _mm512_setzero_ps() : _mm512_loadu_ps(c + r * 64 + j * 16);
   }
   for (Dim i = 0; i < k; ++i, b += 64) {
-    if constexpr (Ahead) {
-#pragma GCC unroll 4
-      for (int j = 0; j < 4; ++j) _mm_prefetch(reinterpret_cast<const char*>(b + j * 16) + ahead_bytes, _MM_HINT_T0);
-    }
+    fetch_lines<Lines, Lines == 4>(fetch);
+    fetch += Lines * 64;
     const __m512 b0 = _mm512_loadu_ps(b), b1 = _mm512_loadu_ps(b + 16), b2 = _mm512_loadu_ps(b + 32), b3 = _mm512_loadu_ps(b + 48);
 #pragma GCC unroll 8
     for (int r = 0; r < MR; ++r) {
@@ -54,8 +64,8 @@ TAP_F32 void micro_f32(const float* a, Dim lda, const float* b, Dim k, float* c,
   }
 }
 
-template <int MR, bool Ahead>
-TAP_BF16 void micro_bf16(const std::uint16_t* a, Dim lda, const std::uint16_t* b, Dim pairs, float* c, bool first) {
+template <int MR, int Lines>
+TAP_BF16 void micro_bf16(const std::uint16_t* a, Dim lda, const std::uint16_t* b, Dim pairs, float* c, bool first, const char* fetch) {
   __m512 acc[MR][4];
 #pragma GCC unroll 8
   for (int r = 0; r < MR; ++r) {
@@ -63,10 +73,8 @@ TAP_BF16 void micro_bf16(const std::uint16_t* a, Dim lda, const std::uint16_t* b
     for (int j = 0; j < 4; ++j) acc[r][j] = first ? _mm512_setzero_ps() : _mm512_loadu_ps(c + r * 64 + j * 16);
   }
   for (Dim i = 0; i < pairs; ++i, b += 128) {
-    if constexpr (Ahead) {
-#pragma GCC unroll 4
-      for (int j = 0; j < 4; ++j) _mm_prefetch(reinterpret_cast<const char*>(b + j * 32) + ahead_bytes, _MM_HINT_T0);
-    }
+    fetch_lines<Lines, Lines == 4>(fetch);
+    fetch += Lines * 64;
     const auto b0 = (__m512bh)_mm512_loadu_si512(b), b1 = (__m512bh)_mm512_loadu_si512(b + 32),
                b2 = (__m512bh)_mm512_loadu_si512(b + 64), b3 = (__m512bh)_mm512_loadu_si512(b + 96);
 #pragma GCC unroll 8
@@ -87,8 +95,8 @@ TAP_BF16 void micro_bf16(const std::uint16_t* a, Dim lda, const std::uint16_t* b
   }
 }
 
-template <int MR, bool Ahead>
-TAP_VNNI void micro_q8(const std::uint8_t* a, Dim lda, const std::int8_t* b, Dim quads, std::int32_t* c, bool first) {
+template <int MR, int Lines>
+TAP_VNNI void micro_q8(const std::uint8_t* a, Dim lda, const std::int8_t* b, Dim quads, std::int32_t* c, bool first, const char* fetch) {
   __m512i acc[MR][4];
 #pragma GCC unroll 8
   for (int r = 0; r < MR; ++r) {
@@ -96,10 +104,8 @@ TAP_VNNI void micro_q8(const std::uint8_t* a, Dim lda, const std::int8_t* b, Dim
     for (int j = 0; j < 4; ++j) acc[r][j] = first ? _mm512_setzero_si512() : _mm512_loadu_si512(c + r * 64 + j * 16);
   }
   for (Dim i = 0; i < quads; ++i, b += 256) {
-    if constexpr (Ahead) {
-#pragma GCC unroll 4
-      for (int j = 0; j < 4; ++j) _mm_prefetch(reinterpret_cast<const char*>(b + j * 64) + ahead_bytes, _MM_HINT_T0);
-    }
+    fetch_lines<Lines, Lines == 4>(fetch);
+    fetch += Lines * 64;
     const __m512i b0 = _mm512_loadu_si512(b), b1 = _mm512_loadu_si512(b + 64), b2 = _mm512_loadu_si512(b + 128),
                   b3 = _mm512_loadu_si512(b + 192);
 #pragma GCC unroll 8
@@ -121,9 +127,9 @@ TAP_VNNI void micro_q8(const std::uint8_t* a, Dim lda, const std::int8_t* b, Dim
 }
 
 // Columns [16 * from, 16 * (from + NR)) of a q4 panel. Whole sums of a group are exact integers; groups add up in order.
-template <int MR, int NR, bool Ahead>
+template <int MR, int NR, int Lines>
 TAP_VNNI void micro_q4(const std::int8_t* a, Dim lda, const float* scale, const float* sum, Dim scale_stride, const std::uint8_t* b,
-                       Dim groups, int from, float* c, bool first) {
+                       Dim groups, int from, float* c, bool first, const char* fetch) {
   __m512 total[MR][NR];
 #pragma GCC unroll 8
   for (int r = 0; r < MR; ++r) {
@@ -138,11 +144,8 @@ TAP_VNNI void micro_q4(const std::int8_t* a, Dim lda, const float* scale, const 
 #pragma GCC unroll 4
       for (int j = 0; j < NR; ++j) acc[r][j] = _mm512_setzero_si512();
     }
-    if constexpr (Ahead) {
-#pragma GCC unroll 32
-      for (int line = 0; line < q4_group_bytes / 64; ++line)
-        _mm_prefetch(reinterpret_cast<const char*>(b + line * 64) + ahead_bytes, _MM_HINT_T0);
-    }
+    fetch_lines<Lines, Lines == 20>(fetch);
+    fetch += Lines * 64;
 #pragma GCC unroll 4
     for (int q = 0; q < 4; ++q) {  // byte q*256 + ...: low nibbles are inputs 4q..4q+3, high ones 16 more
       __m512i low[NR], high[NR];
@@ -187,40 +190,43 @@ TAP_VNNI void micro_q4(const std::int8_t* a, Dim lda, const float* scale, const 
 // Row groups of equal height: 8 rows run as 4 + 4, not 6 + 2.
 Dim group_height(Dim rows, Dim most) { return ceil_div(rows, ceil_div(rows, most)); }
 
-// Asks for bytes that the next row groups will read: into the second-level cache.
-void fetch_far(const char* at, Dim bytes) {
-  for (Dim i = 0; i < bytes; i += 64) _mm_prefetch(at + i, _MM_HINT_T1);
-}
+// By lines asked for each step (0, 1, 2, 4) and rows (1..6).
+constexpr decltype(&micro_f32<1, 0>) table_f32[4][6] = {
+    {micro_f32<1, 0>, micro_f32<2, 0>, micro_f32<3, 0>, micro_f32<4, 0>, micro_f32<5, 0>, micro_f32<6, 0>},
+    {micro_f32<1, 1>, micro_f32<2, 1>, micro_f32<3, 1>, micro_f32<4, 1>, micro_f32<5, 1>, micro_f32<6, 1>},
+    {micro_f32<1, 2>, micro_f32<2, 2>, micro_f32<3, 2>, micro_f32<4, 2>, micro_f32<5, 2>, micro_f32<6, 2>},
+    {micro_f32<1, 4>, micro_f32<2, 4>, micro_f32<3, 4>, micro_f32<4, 4>, micro_f32<5, 4>, micro_f32<6, 4>}};
+constexpr decltype(&micro_bf16<1, 0>) table_bf16[4][6] = {
+    {micro_bf16<1, 0>, micro_bf16<2, 0>, micro_bf16<3, 0>, micro_bf16<4, 0>, micro_bf16<5, 0>, micro_bf16<6, 0>},
+    {micro_bf16<1, 1>, micro_bf16<2, 1>, micro_bf16<3, 1>, micro_bf16<4, 1>, micro_bf16<5, 1>, micro_bf16<6, 1>},
+    {micro_bf16<1, 2>, micro_bf16<2, 2>, micro_bf16<3, 2>, micro_bf16<4, 2>, micro_bf16<5, 2>, micro_bf16<6, 2>},
+    {micro_bf16<1, 4>, micro_bf16<2, 4>, micro_bf16<3, 4>, micro_bf16<4, 4>, micro_bf16<5, 4>, micro_bf16<6, 4>}};
+constexpr decltype(&micro_q8<1, 0>) table_q8[4][6] = {
+    {micro_q8<1, 0>, micro_q8<2, 0>, micro_q8<3, 0>, micro_q8<4, 0>, micro_q8<5, 0>, micro_q8<6, 0>},
+    {micro_q8<1, 1>, micro_q8<2, 1>, micro_q8<3, 1>, micro_q8<4, 1>, micro_q8<5, 1>, micro_q8<6, 1>},
+    {micro_q8<1, 2>, micro_q8<2, 2>, micro_q8<3, 2>, micro_q8<4, 2>, micro_q8<5, 2>, micro_q8<6, 2>},
+    {micro_q8<1, 4>, micro_q8<2, 4>, micro_q8<3, 4>, micro_q8<4, 4>, micro_q8<5, 4>, micro_q8<6, 4>}};
 
-template <class Function>
-struct ByRows {
-  Function ahead[6], near[6];  // for 1..6 rows; `ahead` also asks for the weights to come
-};
-
-constexpr ByRows<decltype(&micro_f32<1, true>)> by_rows_f32{
-    {micro_f32<1, true>, micro_f32<2, true>, micro_f32<3, true>, micro_f32<4, true>, micro_f32<5, true>, micro_f32<6, true>},
-    {micro_f32<1, false>, micro_f32<2, false>, micro_f32<3, false>, micro_f32<4, false>, micro_f32<5, false>, micro_f32<6, false>}};
-constexpr ByRows<decltype(&micro_bf16<1, true>)> by_rows_bf16{
-    {micro_bf16<1, true>, micro_bf16<2, true>, micro_bf16<3, true>, micro_bf16<4, true>, micro_bf16<5, true>, micro_bf16<6, true>},
-    {micro_bf16<1, false>, micro_bf16<2, false>, micro_bf16<3, false>, micro_bf16<4, false>, micro_bf16<5, false>,
-     micro_bf16<6, false>}};
-constexpr ByRows<decltype(&micro_q8<1, true>)> by_rows_q8{
-    {micro_q8<1, true>, micro_q8<2, true>, micro_q8<3, true>, micro_q8<4, true>, micro_q8<5, true>, micro_q8<6, true>},
-    {micro_q8<1, false>, micro_q8<2, false>, micro_q8<3, false>, micro_q8<4, false>, micro_q8<5, false>, micro_q8<6, false>}};
+// By lines asked for each group (0, 5, 10) and rows (1..4).
+constexpr decltype(&micro_q4<1, 2, 0>) q4_table[3][4] = {
+    {micro_q4<1, 2, 0>, micro_q4<2, 2, 0>, micro_q4<3, 2, 0>, micro_q4<4, 2, 0>},
+    {micro_q4<1, 2, 5>, micro_q4<2, 2, 5>, micro_q4<3, 2, 5>, micro_q4<4, 2, 5>},
+    {micro_q4<1, 2, 10>, micro_q4<2, 2, 10>, micro_q4<3, 2, 10>, micro_q4<4, 2, 10>}};
 
 // Chunk by chunk of the panel, row group by row group: `step` inputs stand behind one 32-bit lane of the weights.
 template <class A, class B, class C, class Function>
-void tile(const ByRows<Function>& micro, const A* a, Dim lda, Dim rows, const B* panel, Dim steps, Dim step, C* c) {
+void tile(const Function (&table)[4][6], const A* a, Dim lda, Dim rows, const B* panel, Dim steps, Dim step, C* c) {
   constexpr Dim chunk_steps = chunk_bytes / 256;
-  const Dim height = group_height(rows, 6);
-  const Dim share = round_up(ceil_div(chunk_bytes, ceil_div(rows, height)), 64);  // of the next chunk, for each row group to ask for
+  const Dim height = group_height(rows, 6), row_groups = ceil_div(rows, height);
+  const Dim choice = row_groups == 1 ? 3 : row_groups <= 3 ? 2 : 1, askers = row_groups == 1 ? 1 : row_groups <= 3 ? 2 : 4;
   for (Dim s = 0; s < steps; s += chunk_steps) {
     const Dim n = std::min(chunk_steps, steps - s);
-    for (Dim r = 0; r < rows; r += height) {
-      const Dim m = std::min(height, rows - r);
-      const auto& functions = r == 0 ? micro.ahead : micro.near;
-      functions[m - 1](a + r * lda + s * step, lda, panel + s * step * 64, n, c + r * 64, s == 0);
-      if (rows > height) fetch_far(reinterpret_cast<const char*>(panel + (s + n) * step * 64) + r / height * share, share);
+    const B* b = panel + s * step * 64;
+    const auto* next = reinterpret_cast<const char*>(b) + (row_groups == 1 ? ahead_bytes : n * 256);
+    for (Dim g = 0; g < row_groups; ++g) {
+      const Dim r = g * height, m = std::min(height, rows - r);
+      const Function function = table[g < askers ? choice : 0][m - 1];
+      function(a + r * lda + s * step, lda, b, n, c + r * 64, s == 0, next + g * (n * 256 / askers));
     }
   }
 }
@@ -228,42 +234,41 @@ void tile(const ByRows<Function>& micro, const A* a, Dim lda, Dim rows, const B*
 }  // namespace
 
 void tile_f32_avx512(const float* a, Dim lda, Dim rows, const float* panel, Dim k, float* c) {
-  tile(by_rows_f32, a, lda, rows, panel, k, 1, c);
+  tile(table_f32, a, lda, rows, panel, k, 1, c);
 }
 
 void tile_bf16_avx512(const std::uint16_t* a, Dim lda, Dim rows, const std::uint16_t* panel, Dim k, float* c) {
-  tile(by_rows_bf16, a, lda, rows, panel, k / 2, 2, c);
+  tile(table_bf16, a, lda, rows, panel, k / 2, 2, c);
 }
 
 void tile_q8_avx512(const std::uint8_t* a, Dim lda, Dim rows, const std::int8_t* panel, Dim k, std::int32_t* c) {
-  tile(by_rows_q8, a, lda, rows, panel, k / 4, 4, c);
+  tile(table_q8, a, lda, rows, panel, k / 4, 4, c);
 }
 
 void tile_q4_avx512(const std::int8_t* a, Dim lda, const float* scale, const float* sum, Dim rows, const std::uint8_t* panel,
                     Dim groups, float* c) {
   constexpr Dim chunk_groups = chunk_bytes / q4_group_bytes;
-  const Dim height = group_height(rows, 4);
+  const Dim height = group_height(rows, 4), row_groups = ceil_div(rows, height);
+  const bool narrow = height <= 2;  // one pass over all 64 outputs; else two passes of 32
   for (Dim s = 0; s < groups; s += chunk_groups) {
-    const Dim n = std::min(chunk_groups, groups - s);
-    for (Dim r = 0; r < rows; r += height) {
-      const Dim m = std::min(height, rows - r);
+    const Dim n = std::min(chunk_groups, groups - s), next_bytes = n * q4_group_bytes;
+    const std::uint8_t* b = panel + s * q4_group_bytes;
+    const auto* next = reinterpret_cast<const char*>(b) + (narrow ? ahead_bytes : next_bytes);
+    for (Dim g = 0; g < row_groups; ++g) {
+      const Dim r = g * height, m = std::min(height, rows - r);
       const std::int8_t* x = a + r * lda + s * q4_group;
       const float *xs = scale + r * groups + s, *xm = sum + r * groups + s;
-      const std::uint8_t* b = panel + s * q4_group_bytes;
       float* y = c + r * 64;
       const bool first = s == 0;
-      if (m == 1) {
-        r == 0 ? micro_q4<1, 4, true>(x, lda, xs, xm, groups, b, n, 0, y, first)
-               : micro_q4<1, 4, false>(x, lda, xs, xm, groups, b, n, 0, y, first);
-      } else if (m == 2) {
-        r == 0 ? micro_q4<2, 4, true>(x, lda, xs, xm, groups, b, n, 0, y, first)
-               : micro_q4<2, 4, false>(x, lda, xs, xm, groups, b, n, 0, y, first);
-      } else {
-        const auto function = m == 3 ? (r == 0 ? micro_q4<3, 2, true> : micro_q4<3, 2, false>)
-                                     : (r == 0 ? micro_q4<4, 2, true> : micro_q4<4, 2, false>);
-        const auto other = m == 3 ? micro_q4<3, 2, false> : micro_q4<4, 2, false>;
-        function(x, lda, xs, xm, groups, b, n, 0, y, first);
-        other(x, lda, xs, xm, groups, b, n, 2, y, first);
+      if (narrow) {
+        (m == 1 ? micro_q4<1, 4, 20> : micro_q4<2, 4, 20>)(x, lda, xs, xm, groups, b, n, 0, y, first, next);
+        continue;
+      }
+      for (int half = 0; half < 2; ++half) {  // the first 2 or 4 passes ask for the next chunk
+        const Dim pass = g * 2 + half;
+        const char* fetch = next + pass * (row_groups == 1 ? next_bytes / 2 : next_bytes / 4);
+        const auto& by_lines = q4_table[row_groups == 1 ? 2 : pass < 4 ? 1 : 0];
+        by_lines[m - 1](x, lda, xs, xm, groups, b, n, 2 * half, y, first, fetch);
       }
     }
   }

@@ -60,7 +60,7 @@ void finish_tile(const TileSums& sums, const Operand& a, const PackView& w, Dim 
 
 // How a product is cut: blocks of rows whose activations stay in the second-level cache, and runs of panels a task takes in a row.
 struct Cut {
-  Dim block_rows, blocks, panels, grain;
+  Dim block_rows, blocks, panels, grain = 1;
   static Cut of(const Operand& a, const PackView& w) {
     Cut cut;
     cut.panels = w.panel_count();
@@ -70,9 +70,13 @@ struct Cut {
     cut.blocks = ceil_div(a.rows, most);
     cut.block_rows = round_up(ceil_div(a.rows, cut.blocks), 12);  // whole groups of 6 and of 4 rows
     cut.blocks = ceil_div(a.rows, cut.block_rows);
-    // Few rows read the weights at the speed of memory: runs long enough for its prefetchers, short enough to share out evenly.
-    const Dim bytes = panel_bytes(w.type, w.in);
-    cut.grain = a.rows <= 16 ? std::clamp<Dim>((Dim{96} << 10) / bytes, 1, std::max<Dim>(1, cut.panels / 16)) : 1;
+    // Few rows read the weights at the speed of memory: one long run for each thread suits the prefetchers best; large weights are
+    // cut finer, so that a thread that is held up costs little. Under 48 KB a second thread is not worth waking.
+    if (a.rows <= 8) {
+      const Dim bytes = panel_bytes(w.type, w.in) * cut.panels, threads = ExecContext::current().threads();
+      const Dim runs = bytes < (Dim{48} << 10) ? 1 : bytes > (Dim{8} << 20) * threads ? 4 * threads : threads;
+      cut.grain = ceil_div(cut.panels * cut.blocks, runs);
+    }
     return cut;
   }
 };

@@ -21,7 +21,7 @@ struct Operand {
 // x: [rows, in] f32 at `stride` a row.
 Operand prepare(Pack type, const float* x, Dim stride, Dim rows, Dim in);
 
-// Which code multiplies. Automatic: our tiles, and oneDNN for many rows where it is faster (see product.cpp).
+// Which code multiplies. Automatic: our tiles, and oneDNN for 16 rows and more where it is faster (AMX; see onednn_wins).
 enum class ProductPath : std::uint8_t { automatic, tiles, onednn };
 
 // a must be prepared for w.type. Threads: the current ExecContext's.
