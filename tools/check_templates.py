@@ -135,7 +135,7 @@ def main():
     requests = "".join(json.dumps({"template": s, "variables": v, "now": oracle.NOW}) + "\n" for _, _, _, s, v in pairs)
     requests += "".join(json.dumps({"template": s, "variables": disguised(v), "now": oracle.NOW}) + "\n" for _, _, _, s, v in pairs)
     done = subprocess.run(programs, input=requests.encode(), stdout=subprocess.PIPE)
-    answers = [json.loads(line) for line in done.stdout.decode().splitlines()]
+    answers = [json.loads(line) for line in done.stdout.decode().split("\n") if line]
     if done.returncode != 0 or len(answers) != 2 * len(pairs):
         print(f"{programs[0]} stopped with {done.returncode} after {len(answers)} of {2 * len(pairs)} renderings")
         return 1

@@ -14,7 +14,7 @@ namespace tap::jinja {
 namespace {
 
 bool is_name_start(char32_t c) { return c == '_' || (c < 0x80 ? (c | 32) >= 'a' && (c | 32) <= 'z' : is_alpha(c)); }
-bool is_name_part(char32_t c) { return is_name_start(c) || (c < 0x80 ? c >= '0' && c <= '9' : is_decimal(c)); }
+bool is_name_part(char32_t c) { return is_name_start(c) || (c < 0x80 ? c >= '0' && c <= '9' : is_identifier_part(c)); }
 bool is_ascii_digit(char c) { return c >= '0' && c <= '9'; }
 
 std::string with_plain_newlines(std::string_view text) {
@@ -126,6 +126,7 @@ class Lexer {
   }
 
   void comment(std::size_t inside) {
+    if (inside >= source_.size()) return advance(inside);  // jinja2 lets a lone "{#" at the end pass
     for (std::size_t end = inside;; ++end) {
       end = source_.find("#}", end);
       if (end == std::string::npos) fail("Missing end of comment tag");
@@ -147,6 +148,7 @@ class Lexer {
 
   void raw(std::size_t body) {
     finish_tag(body);
+    if (body >= source_.size()) return;
     for (std::size_t tag = body;; ++tag) {
       tag = source_.find("{%", tag);
       if (tag == std::string::npos) fail("Missing end of raw directive");

@@ -293,10 +293,15 @@ Value attr(Interpreter& in, const Value& input, Call& call) {
   return in.get_attribute(input, bound[0].text().view());
 }
 
-// map and select look at nothing when the input is false, be it None.
-std::shared_ptr<Iteration> iterate_if_true(Interpreter& in, const Value& input) {
-  return std::make_shared<Iteration>(truth(input) ? in.iterate(input) : Iteration());
-}
+// map and select look at their input when the first item is asked for, and at nothing when it is false, be it None.
+struct LazyItems {
+  Value source;
+  std::optional<Iteration> items;
+  bool next(Interpreter& in, Value& out) {
+    if (!items) items = truth(source) ? in.iterate(source) : Iteration();
+    return items->next(in, out);
+  }
+};
 
 Value map(Interpreter& in, const Value& input, Call& call) {
   std::vector<Value> parts;
@@ -313,7 +318,7 @@ Value map(Interpreter& in, const Value& input, Call& call) {
     rest.positional.assign(call.positional.begin() + 1, call.positional.end());
     rest.named = call.named;
   }
-  auto iteration = iterate_if_true(in, input);
+  auto iteration = std::make_shared<LazyItems>(LazyItems{input, std::nullopt});
   return in.generator("generator", input, [=](Interpreter& inside, Value& out) {
     Value item;
     if (!iteration->next(inside, item)) return false;
@@ -339,7 +344,7 @@ Value selected(Interpreter& in, const Value& input, Call& call, bool keep, bool 
     rest.positional.assign(call.positional.begin() + static_cast<std::ptrdiff_t>(offset) + 1, call.positional.end());
     rest.named = call.named;
   }
-  auto iteration = iterate_if_true(in, input);
+  auto iteration = std::make_shared<LazyItems>(LazyItems{input, std::nullopt});
   return in.generator("generator", input, [=](Interpreter& inside, Value& out) {
     while (iteration->next(inside, out)) {
       inside.step();

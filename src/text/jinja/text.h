@@ -78,6 +78,7 @@ bool is_upper(char32_t code);
 bool is_lower(char32_t code);
 bool is_title(char32_t code);
 bool is_cased(char32_t code);
+bool is_identifier_part(char32_t code);  // letters, digits, marks, connectors
 int decimal_value(char32_t code);  // 0-9, or -1
 
 std::string to_upper(std::string_view utf8);

@@ -170,6 +170,12 @@ bool is_lower(char32_t code) {
          (code >= 0x24D0 && code <= 0x24E9);
 }
 
+bool is_identifier_part(char32_t code) {
+  const auto c = category(code);
+  return is_alpha(code) || is_decimal(code) || c == UTF8PROC_CATEGORY_MN || c == UTF8PROC_CATEGORY_MC ||
+         c == UTF8PROC_CATEGORY_NL || c == UTF8PROC_CATEGORY_PC;
+}
+
 bool is_title(char32_t code) { return category(code) == UTF8PROC_CATEGORY_LT; }
 bool is_cased(char32_t code) { return is_upper(code) || is_lower(code) || is_title(code); }
 
