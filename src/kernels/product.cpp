@@ -6,6 +6,7 @@
 #include "kernels/dot_avx512.h"
 #include "kernels/isa.h"
 #include "kernels/product_onednn.h"
+#include "kernels/quantize.h"
 
 namespace tap::kernels {
 

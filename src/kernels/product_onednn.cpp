@@ -98,12 +98,6 @@ class Products {
   std::map<std::tuple<Pack, Dim, Dim, Dim>, std::unique_ptr<Primitive>> primitives_;
 };
 
-// oneDNN takes its thread count from OpenMP; the engine's thread sets it once.
-void use_threads(int threads) {
-  static thread_local int set = 0;
-  if (set != threads) omp_set_num_threads(set = threads);
-}
-
 }  // namespace
 
 bool onednn_can(Pack type, Isa isa) {
@@ -125,8 +119,8 @@ bool onednn_wins(Pack type, Dim rows, Isa isa) {
 bool product_onednn(const Operand& a, const PackView& w, const Finish& finish) {
   if (!onednn_can(w.type, active_isa())) return false;
   Products& products = Products::get();
-  use_threads(ExecContext::current().threads());
-  thread_local dnnl::stream stream(products.engine());
+  omp_set_num_threads(ExecContext::current().threads());  // where oneDNN takes its count from
+  dnnl::stream stream(products.engine());
   const Dim element = w.type == Pack::f32 ? 4 : w.type == Pack::bf16 ? 2 : 1;
   // Blocks of rows whose sums are finished while they are in cache.
   Dim block = buckets.back();

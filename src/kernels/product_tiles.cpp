@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "kernels/pack.h"
+#include "kernels/edge-inl.h"
 #include "kernels/vec_math-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -16,105 +17,6 @@ namespace tap::kernels {
 namespace HWY_NAMESPACE {
 
 namespace hn = hwy::HWY_NAMESPACE;
-
-using F32 = hn::ScalableTag<float>;
-using I32 = hn::RebindToSigned<F32>;
-using U32 = hn::RebindToUnsigned<F32>;
-using VF = hn::Vec<F32>;
-
-// `n` values at `from` as a vector; missing lanes are `fill`.
-HWY_INLINE VF load_some(F32 d, const float* from, Dim n, float fill) {
-  if (n >= static_cast<Dim>(hn::Lanes(d))) return hn::LoadU(d, from);
-  HWY_ALIGN float lanes[HWY_MAX_BYTES / 4];
-  for (Dim i = 0; i < static_cast<Dim>(hn::Lanes(d)); ++i) lanes[i] = i < n ? from[i] : fill;
-  return hn::Load(d, lanes);
-}
-
-template <class D, class V, class T>
-HWY_INLINE void store_some(D d, V v, T* to, Dim n) {
-  if (n >= static_cast<Dim>(hn::Lanes(d))) return hn::StoreU(v, d, to);
-  HWY_ALIGN T lanes[HWY_MAX_BYTES / 4];
-  hn::Store(v, d, lanes);
-  for (Dim i = 0; i < n; ++i) to[i] = lanes[i];
-}
-
-void RowsToBf16(const float* x, Dim stride, Dim rows, Dim in, std::uint16_t* out, Dim padded) {
-  const F32 d;
-  const U32 du;
-  const hn::RebindToSigned<F32> di;
-  const hn::Rebind<std::uint16_t, F32> d16;
-  const Dim lanes = static_cast<Dim>(hn::Lanes(d));
-  for (Dim r = 0; r < rows; ++r) {
-    std::uint16_t* to = out + r * padded;
-    for (Dim i = 0; i < in; i += lanes) {
-      const auto v = load_some(d, x + r * stride + i, in - i, 0.0f);
-      const auto u = hn::BitCast(du, v);
-      const auto odd = hn::And(hn::ShiftRight<16>(u), hn::Set(du, 1));
-      const auto rounded = hn::ShiftRight<16>(hn::Add(u, hn::Add(odd, hn::Set(du, 0x7fff))));
-      const auto bits = hn::IfThenElse(hn::RebindMask(du, hn::IsNaN(v)), hn::Set(du, 0x7fc0), rounded);
-      store_some(d16, hn::DemoteTo(d16, hn::BitCast(di, bits)), to + i, in - i);
-    }
-    std::fill(to + in, to + padded, std::uint16_t{0});
-  }
-}
-
-// The largest magnitude of x[n], plus NaN when a value is not finite.
-HWY_INLINE float largest_of(F32 d, const float* x, Dim n) {
-  const Dim lanes = static_cast<Dim>(hn::Lanes(d));
-  auto most = hn::Zero(d), poison = hn::Zero(d);
-  for (Dim i = 0; i < n; i += lanes) {
-    const auto v = load_some(d, x + i, n - i, 0.0f);
-    most = hn::Max(most, hn::Abs(v));
-    poison = hn::MulAdd(v, hn::Zero(d), poison);
-  }
-  return hn::GetLane(hn::MaxOfLanes(d, most)) + hn::GetLane(hn::SumOfLanes(d, poison));
-}
-
-void RowsToU8(const float* x, Dim stride, Dim rows, Dim in, std::uint8_t* out, Dim padded, float* scale) {
-  const F32 d;
-  const I32 di;
-  const hn::Rebind<std::uint8_t, F32> d8;
-  const Dim lanes = static_cast<Dim>(hn::Lanes(d));
-  for (Dim r = 0; r < rows; ++r) {
-    const float* from = x + r * stride;
-    std::uint8_t* to = out + r * padded;
-    const float largest = largest_of(d, from, in);
-    scale[r] = largest / 127.0f;
-    const auto inverse = hn::Set(d, largest > 0 ? 127.0f / largest : 0.0f);
-    for (Dim i = 0; i < in; i += lanes) {
-      const auto q = hn::Add(hn::NearestInt(hn::Mul(load_some(d, from + i, in - i, 0.0f), inverse)), hn::Set(di, 128));
-      store_some(d8, hn::DemoteTo(d8, hn::Max(hn::Min(q, hn::Set(di, 255)), hn::Set(di, 1))), to + i, in - i);
-    }
-    std::fill(to + in, to + padded, std::uint8_t{128});
-  }
-}
-
-void RowsToS8Groups(const float* x, Dim stride, Dim rows, Dim in, std::int8_t* out, Dim padded, float* scale, float* sum) {
-  const F32 d;
-  const I32 di;
-  const hn::Rebind<std::int8_t, F32> d8;
-  const Dim lanes = static_cast<Dim>(hn::Lanes(d)), groups = padded / q4_group;
-  for (Dim r = 0; r < rows; ++r) {
-    for (Dim g = 0; g < groups; ++g) {
-      const Dim begin = g * q4_group, n = std::min(q4_group, in - begin);
-      const float* from = x + r * stride + begin;
-      std::int8_t* to = out + r * padded + begin;
-      const float largest = largest_of(d, from, n);
-      const float step = largest / 127.0f;
-      const auto inverse = hn::Set(d, largest > 0 ? 127.0f / largest : 0.0f);
-      auto total = hn::Zero(di);
-      for (Dim i = 0; i < n; i += lanes) {
-        auto q = hn::NearestInt(hn::Mul(load_some(d, from + i, n - i, 0.0f), inverse));
-        q = hn::Max(hn::Min(q, hn::Set(di, 127)), hn::Set(di, -127));
-        total = hn::Add(total, q);
-        store_some(d8, hn::DemoteTo(d8, q), to + i, n - i);
-      }
-      std::fill(to + n, to + q4_group, std::int8_t{0});
-      scale[r * groups + g] = step;
-      sum[r * groups + g] = step * static_cast<float>(hn::GetLane(hn::SumOfLanes(di, total)));
-    }
-  }
-}
 
 // ---- tiles: every type comes down to f32 products of staged activations with weights widened on the fly
 
@@ -401,9 +303,6 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace tap::kernels {
 
-HWY_EXPORT(RowsToBf16);
-HWY_EXPORT(RowsToU8);
-HWY_EXPORT(RowsToS8Groups);
 HWY_EXPORT(TileF32);
 HWY_EXPORT(TileBf16);
 HWY_EXPORT(TileQ8);
@@ -411,15 +310,6 @@ HWY_EXPORT(TileQ4);
 HWY_EXPORT(FinishF32);
 HWY_EXPORT(FinishQ8);
 
-void rows_to_bf16(const float* x, Dim stride, Dim rows, Dim in, std::uint16_t* out, Dim padded) {
-  HWY_DYNAMIC_DISPATCH(RowsToBf16)(x, stride, rows, in, out, padded);
-}
-void rows_to_u8(const float* x, Dim stride, Dim rows, Dim in, std::uint8_t* out, Dim padded, float* scale) {
-  HWY_DYNAMIC_DISPATCH(RowsToU8)(x, stride, rows, in, out, padded, scale);
-}
-void rows_to_s8_groups(const float* x, Dim stride, Dim rows, Dim in, std::int8_t* out, Dim padded, float* scale, float* sum) {
-  HWY_DYNAMIC_DISPATCH(RowsToS8Groups)(x, stride, rows, in, out, padded, scale, sum);
-}
 void tile_f32_portable(const float* a, Dim lda, Dim rows, const float* panel, Dim k, float* c) {
   HWY_DYNAMIC_DISPATCH(TileF32)(a, lda, rows, panel, k, c);
 }

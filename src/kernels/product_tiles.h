@@ -1,4 +1,4 @@
-// Highway's side of products: converting activations, portable tiles for CPUs without the instructions of dot_avx512.h, and finishing
+// Highway's side of products: portable tiles for CPUs without the instructions of dot_avx512.h, and finishing
 // sums into results. Layouts: kernels/pack.h. One row's results do not depend on the rows beside it.
 #pragma once
 
@@ -8,15 +8,6 @@
 #include "kernels/activation_kind.h"
 
 namespace tap::kernels {
-
-// x: [rows, in] at `stride` floats a row.
-// To bf16, nearest even; [rows, padded], the padding zero.
-void rows_to_bf16(const float* x, Dim stride, Dim rows, Dim in, std::uint16_t* out, Dim padded);
-// To u8 with zero point 128, one scale a row: x = scale * (q - 128), the largest magnitude is 127 steps. Padding is 128. A row that
-// holds NaN or infinity gets a NaN scale.
-void rows_to_u8(const float* x, Dim stride, Dim rows, Dim in, std::uint8_t* out, Dim padded, float* scale);
-// To int8 in groups of 32, for q4: scale and scale * (sum of q) per (row, group), [rows, padded / 32] each. Padding is 0.
-void rows_to_s8_groups(const float* x, Dim stride, Dim rows, Dim in, std::int8_t* out, Dim padded, float* scale, float* sum);
 
 // c[rows, 64] as in dot_avx512.h: the integer sums are the same numbers, f32 and bf16 differ by rounding.
 void tile_f32_portable(const float* a, Dim lda, Dim rows, const float* panel, Dim k, float* c);

@@ -182,6 +182,9 @@ TEST_CASE("oneDNN never falls to its reference kernel where the CPU has the inst
       for (const Dim rows : {16, 64, 512}) {
         const Weight w(type, in, 320);
         const std::string kernel = kernels::onednn_kernel_name(w.view, rows);
+        CAPTURE(type_names[static_cast<int>(type)]);
+        CAPTURE(in);
+        CAPTURE(rows);
         CAPTURE(kernel);
         REQUIRE(!kernel.empty());
         REQUIRE(kernel.find("ref") == std::string::npos);
@@ -206,6 +209,22 @@ TEST_CASE("the epilogue adds bias then activates then multiplies then adds the r
           const double wanted = activated(activation, static_cast<double>(plain[i]) + static_cast<double>(bias[i % static_cast<std::size_t>(out)])) * static_cast<double>(factor[i]) + static_cast<double>(rest[i]);
           REQUIRE(std::fabs(static_cast<double>(y[i]) - wanted) < 3e-6);
         }
+      }
+    }
+  }
+}
+
+TEST_CASE("activations are within a millionth over their whole range") {
+  const Dim n = 4001;
+  std::vector<float> x, y(n);
+  for (Dim i = 0; i < n; ++i) x.push_back(static_cast<float>(i - 2000) * 0.01f);
+  for (const Isa isa : usable_isas()) {
+    const IsaScope scope(isa);
+    for (const Activation activation : {Activation::gelu_tanh, Activation::gelu_erf, Activation::quick_gelu, Activation::silu}) {
+      kernels::finish_f32(x.data(), n, 1, n, {.activation = activation, .out = y.data(), .out_stride = n});
+      for (std::size_t i = 0; i < x.size(); ++i) {
+        const double wanted = activated(activation, static_cast<double>(x[i]));
+        REQUIRE(std::fabs(static_cast<double>(y[i]) - wanted) < 1e-6 * std::max(1.0, std::fabs(wanted)));
       }
     }
   }
