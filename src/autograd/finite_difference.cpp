@@ -7,7 +7,8 @@
 
 namespace tap {
 
-GradientCheck check_gradients(const std::function<Tensor(std::span<const Tensor>)>& fn, std::vector<Tensor> inputs, double step) {
+GradientCheck check_gradients(const std::function<Tensor(std::span<const Tensor>)>& fn, std::vector<Tensor> inputs,
+                              double step) {
   Tensor weights;
   std::vector<Tensor> grads;
   {
@@ -23,7 +24,8 @@ GradientCheck check_gradients(const std::function<Tensor(std::span<const Tensor>
   const auto value = [&] {
     const Tensor y = fn(inputs);
     double sum = 0;
-    for (Dim i = 0; i < y.elements(); ++i) sum += static_cast<double>(y.data<float>()[i]) * static_cast<double>(weights.data<float>()[i]);
+    for (Dim i = 0; i < y.elements(); ++i)
+      sum += static_cast<double>(y.data<float>()[i]) * static_cast<double>(weights.data<float>()[i]);
     return sum;
   };
   GradientCheck check;
@@ -40,7 +42,8 @@ GradientCheck check_gradients(const std::function<Tensor(std::span<const Tensor>
       };
       const double far = at(2 * step) - at(-2 * step), near = at(step) - at(-step);
       x = kept;
-      const double difference = (8 * near - far) / (12 * std::abs(taken)), tape = static_cast<double>(grads[n].data<float>()[i]);
+      const double difference = (8 * near - far) / (12 * std::abs(taken)),
+                   tape = static_cast<double>(grads[n].data<float>()[i]);
       const double off = std::abs(tape - difference) / std::max(1.0, std::abs(difference));
       if (off <= check.worst) continue;
       check.worst = off;

@@ -33,7 +33,8 @@ class Paused {
 // The first gradient is kept as it is (a vjp may hand the same tensor to two inputs), the second makes a tensor of our own.
 void accumulate(GradNode& node, const Tensor& grad) {
   if (grad.elements() != node.shape.elements())
-    fail(ErrorCode::internal, "backward: a gradient is {}, must be {}", grad.shape().to_string(), node.shape.to_string());
+    fail(ErrorCode::internal, "backward: a gradient is {}, must be {}", grad.shape().to_string(),
+         node.shape.to_string());
   if (!node.grad.defined()) {
     node.grad = tape::detach(grad).reshape(node.shape);
     return;
@@ -63,7 +64,8 @@ Tape::~Tape() {
 Tape* Tape::active() { return innermost; }
 
 void Tape::watch(Tensor& leaf) {
-  if (leaf.dtype() != DType::f32) fail(ErrorCode::internal, "watch: {} has no gradient, must be f32", name(leaf.dtype()));
+  if (leaf.dtype() != DType::f32)
+    fail(ErrorCode::internal, "watch: {} has no gradient, must be f32", name(leaf.dtype()));
   auto node = std::make_shared<GradNode>();
   node->shape = leaf.shape();
   leaf.set_grad_node(std::move(node));

@@ -36,7 +36,9 @@ namespace tap::kernels {
 
 HWY_EXPORT(activate_rows);
 
-void activate(const float* x, Activation activation, Dim n, float* y) { HWY_DYNAMIC_DISPATCH(activate_rows)(x, activation, n, y); }
+void activate(const float* x, Activation activation, Dim n, float* y) {
+  HWY_DYNAMIC_DISPATCH(activate_rows)(x, activation, n, y);
+}
 
 namespace {
 

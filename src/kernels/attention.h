@@ -38,16 +38,18 @@ struct AttentionSequence {
 std::size_t attention_scratch_bytes(const AttentionLayout& layout);
 
 // Lanes [lane, lane + count) of KV head `kv_head`: lane i is row i / group, head kv_head * group + i % group; count <= attention_lanes.
-void attention_block(const AttentionLayout& layout, const AttentionSequence& sequence, Dim kv_head, Dim lane, Dim count, std::byte* scratch);
+void attention_block(const AttentionLayout& layout, const AttentionSequence& sequence, Dim kv_head, Dim lane, Dim count,
+                     std::byte* scratch);
 
 // One query row against keys [begin, end): every head's running maximum, sum and unnormalized mix, [heads, 2 + head_dim]. The parts of
 // several ranges are put together by attention_combine, in order, into out [heads, head_dim]; no key at all gives zeros.
-void attention_row(const AttentionLayout& layout, const AttentionSequence& sequence, Dim begin, Dim end, float* part, std::byte* scratch);
+void attention_row(const AttentionLayout& layout, const AttentionSequence& sequence, Dim begin, Dim end, float* part,
+                   std::byte* scratch);
 void attention_combine(const AttentionLayout& layout, const float* parts, Dim part_count, float* out);
 
 // f32 rows [rows, kv_heads, head_dim] to bf16 as bf16_products likes them: keys [kv_heads][rows][head_dim], values [kv_heads][rows / 2]
 // [head_dim][2]; rows [begin, end) of `rows`, begin even; the strides are the layout's. Only where Isa::avx512_bf16 is.
-void attention_pack(const AttentionLayout& layout, const float* keys, const float* values, Dim begin, Dim end, std::uint16_t* packed_keys,
-                    std::uint16_t* packed_values);
+void attention_pack(const AttentionLayout& layout, const float* keys, const float* values, Dim begin, Dim end,
+                    std::uint16_t* packed_keys, std::uint16_t* packed_values);
 
 }  // namespace tap::kernels

@@ -21,7 +21,9 @@ constexpr float log2_e = 1.44269504088896341f;
 
 TAP_BF16 inline __m512bh as_bf16(__m512i v) { return __builtin_bit_cast(__m512bh, v); }
 TAP_BF16 inline __m512i bits(__m512bh v) { return __builtin_bit_cast(__m512i, v); }
-TAP_BF16 inline __mmask16 first16(Dim n) { return n >= 16 ? __mmask16{0xffff} : static_cast<__mmask16>((1u << n) - 1u); }
+TAP_BF16 inline __mmask16 first16(Dim n) {
+  return n >= 16 ? __mmask16{0xffff} : static_cast<__mmask16>((1u << n) - 1u);
+}
 TAP_BF16 inline __mmask32 first32(Dim n) { return n >= 32 ? ~__mmask32{0} : static_cast<__mmask32>((1u << n) - 1u); }
 
 // A pair of neighbouring bf16 values in every lane.
@@ -76,7 +78,8 @@ TAP_BF16 inline void transpose16(__m512i* r) {
 #pragma GCC unroll 4
   for (int i = 0; i < 4; ++i) {
     const __m512i a = _mm512_shuffle_i32x4(r[i], r[i + 4], 0x88), b = _mm512_shuffle_i32x4(r[i], r[i + 4], 0xdd);
-    const __m512i c = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0x88), e = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0xdd);
+    const __m512i c = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0x88),
+                  e = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0xdd);
     t[i] = _mm512_shuffle_i32x4(a, c, 0x88);
     t[i + 8] = _mm512_shuffle_i32x4(a, c, 0xdd);
     t[i + 4] = _mm512_shuffle_i32x4(b, e, 0x88);
@@ -167,7 +170,8 @@ TAP_BF16 inline void score_tile(const LaneBlock& block, const KeyStep& step, Dim
 template <int QV>
 TAP_BF16 inline void soften(LaneBlock& block, Dim count, const __m512* most) {
   const float cap = block.layout->softcap;
-  const __m512 scale = _mm512_set1_ps(block.layout->scale * (cap > 0 ? 1.0f : log2_e)), masked = _mm512_set1_ps(attention_masked / 2);
+  const __m512 scale = _mm512_set1_ps(block.layout->scale * (cap > 0 ? 1.0f : log2_e)),
+               masked = _mm512_set1_ps(attention_masked / 2);
   const __m512 to_log2 = _mm512_set1_ps(log2_e);
   // Softcapped scores are written back in units of log2 e; raw ones are scaled on the fly.
   if (cap > 0)
@@ -176,8 +180,9 @@ TAP_BF16 inline void soften(LaneBlock& block, Dim count, const __m512* most) {
       const __mmask16 seen = _mm512_cmp_ps_mask(s, masked, _CMP_GT_OQ);
       _mm512_store_ps(block.scores + i, _mm512_mask_mul_ps(s, seen, capped(_mm512_mul_ps(s, scale), cap), to_log2));
     }
-  const __m512i interleave = _mm512_setr_epi32(0x00100000, 0x00110001, 0x00120002, 0x00130003, 0x00140004, 0x00150005, 0x00160006, 0x00170007,
-                                               0x00180008, 0x00190009, 0x001a000a, 0x001b000b, 0x001c000c, 0x001d000d, 0x001e000e, 0x001f000f);
+  const __m512i interleave =
+      _mm512_setr_epi32(0x00100000, 0x00110001, 0x00120002, 0x00130003, 0x00140004, 0x00150005, 0x00160006, 0x00170007,
+                        0x00180008, 0x00190009, 0x001a000a, 0x001b000b, 0x001c000c, 0x001d000d, 0x001e000e, 0x001f000f);
 #pragma GCC unroll 4
   for (int v = 0; v < QV; ++v) {
     __m512 highest = most[v];
@@ -186,7 +191,8 @@ TAP_BF16 inline void soften(LaneBlock& block, Dim count, const __m512* most) {
     const __m512 factor = cap > 0 ? _mm512_set1_ps(1.0f) : scale;
     const __m512 old = _mm512_load_ps(block.top + v * 16);  // in units of log2 e
     const __m512 now = _mm512_mask_max_ps(old, any, old, _mm512_mul_ps(highest, factor));
-    const __mmask16 known = _mm512_cmp_ps_mask(old, masked, _CMP_GT_OQ), some = _mm512_cmp_ps_mask(now, masked, _CMP_GT_OQ);
+    const __mmask16 known = _mm512_cmp_ps_mask(old, masked, _CMP_GT_OQ),
+                    some = _mm512_cmp_ps_mask(now, masked, _CMP_GT_OQ);
     _mm512_store_ps(block.top + v * 16, now);
     const __m512 keep = _mm512_maskz_mov_ps(known, exp2_fine(_mm512_sub_ps(old, now)));
     _mm512_store_ps(block.keep + v * 16, keep);
@@ -204,7 +210,8 @@ TAP_BF16 inline void soften(LaneBlock& block, Dim count, const __m512* most) {
     if (count % 2) {
       const __m512 p0 = exp2_rough(_mm512_fmsub_ps(_mm512_load_ps(scores), factor, down));
       sum0 = _mm512_add_ps(sum0, p0);
-      _mm512_store_si512(pairs, _mm512_permutexvar_epi16(interleave, bits(_mm512_cvtne2ps_pbh(_mm512_setzero_ps(), p0))));
+      _mm512_store_si512(pairs,
+                         _mm512_permutexvar_epi16(interleave, bits(_mm512_cvtne2ps_pbh(_mm512_setzero_ps(), p0))));
     }
     _mm512_store_ps(block.sum + v * 16, _mm512_add_ps(sum0, sum1));
   }
@@ -218,7 +225,8 @@ TAP_BF16 inline void mix_tile(LaneBlock& block, const std::uint16_t* values, Dim
 #pragma GCC unroll 16
   for (int i = 0; i < DT; ++i)
 #pragma GCC unroll 4
-    for (int v = 0; v < QV; ++v) acc[i][v] = _mm512_mul_ps(_mm512_load_ps(mixed + (i * QV + v) * 16), _mm512_load_ps(block.keep + v * 16));
+    for (int v = 0; v < QV; ++v)
+      acc[i][v] = _mm512_mul_ps(_mm512_load_ps(mixed + (i * QV + v) * 16), _mm512_load_ps(block.keep + v * 16));
   const float* probabilities = block.scores;
   values += 2 * at;
   for (Dim k = 0; k < pairs; ++k, probabilities += QV * 16, values += value_row) {
@@ -291,14 +299,17 @@ TAP_BF16 void end_block(LaneBlock& block, float* const* out, Dim lanes) {
   const Dim d = block.layout->head_dim, width = block.width;
   for (Dim lane = 0; lane < lanes; lane += 16) {
     const __m512 sum = _mm512_load_ps(block.sum + lane);
-    const __m512 inverse = _mm512_maskz_div_ps(_mm512_cmp_ps_mask(sum, _mm512_setzero_ps(), _CMP_GT_OQ), _mm512_set1_ps(1.0f), sum);
+    const __m512 inverse =
+        _mm512_maskz_div_ps(_mm512_cmp_ps_mask(sum, _mm512_setzero_ps(), _CMP_GT_OQ), _mm512_set1_ps(1.0f), sum);
     for (Dim c = 0; c < d; c += 16) {
       __m512i r[16];
       for (int i = 0; i < 16; ++i)
-        r[i] = c + i < d ? _mm512_castps_si512(_mm512_mul_ps(_mm512_load_ps(block.mixed + (c + i) * width + lane), inverse))
-                         : _mm512_setzero_si512();
+        r[i] = c + i < d
+                   ? _mm512_castps_si512(_mm512_mul_ps(_mm512_load_ps(block.mixed + (c + i) * width + lane), inverse))
+                   : _mm512_setzero_si512();
       transpose16(r);
-      for (int i = 0; i < 16 && lane + i < lanes; ++i) _mm512_mask_storeu_epi32(out[lane + i] + c, first16(d - c), r[i]);
+      for (int i = 0; i < 16 && lane + i < lanes; ++i)
+        _mm512_mask_storeu_epi32(out[lane + i] + c, first16(d - c), r[i]);
     }
   }
 }
@@ -307,7 +318,8 @@ TAP_BF16 void end_block(LaneBlock& block, float* const* out, Dim lanes) {
 TAP_BF16 inline __m512 sums16(const __m512* r) {
   __m512 t[8], u[4];
 #pragma GCC unroll 8
-  for (int i = 0; i < 8; ++i) t[i] = _mm512_add_ps(_mm512_unpacklo_ps(r[2 * i], r[2 * i + 1]), _mm512_unpackhi_ps(r[2 * i], r[2 * i + 1]));
+  for (int i = 0; i < 8; ++i)
+    t[i] = _mm512_add_ps(_mm512_unpacklo_ps(r[2 * i], r[2 * i + 1]), _mm512_unpackhi_ps(r[2 * i], r[2 * i + 1]));
 #pragma GCC unroll 4
   for (int i = 0; i < 4; ++i) {
     const __m512d a = _mm512_castps_pd(t[2 * i]), b = _mm512_castps_pd(t[2 * i + 1]);
@@ -335,14 +347,16 @@ TAP_BF16 void row_scores(const std::uint16_t* q, const std::uint16_t* keys, Dim 
     if (c < d) {
       const __m512bh query = as_bf16(_mm512_loadu_si512(q + c));
 #pragma GCC unroll 16
-      for (int i = 0; i < 16; ++i) acc[i] = _mm512_dpbf16_ps(acc[i], as_bf16(_mm512_maskz_loadu_epi16(first32(d - c), at[i] + c)), query);
+      for (int i = 0; i < 16; ++i)
+        acc[i] = _mm512_dpbf16_ps(acc[i], as_bf16(_mm512_maskz_loadu_epi16(first32(d - c), at[i] + c)), query);
     }
     _mm512_storeu_ps(scores + k, sums16(acc));
   }
 }
 
 // Scores to bf16 probabilities; part is {maximum, sum, mix…} of this head. Returns the factor of what was mixed before.
-TAP_BF16 float row_soften(const AttentionLayout& layout, float* scores, Dim count, std::uint16_t* probabilities, float* part) {
+TAP_BF16 float row_soften(const AttentionLayout& layout, float* scores, Dim count, std::uint16_t* probabilities,
+                          float* part) {
   const __m512 scale = _mm512_set1_ps(layout.scale);
   __m512 most = _mm512_set1_ps(attention_masked);
   for (Dim k = 0; k < count; k += 16) {
@@ -357,10 +371,12 @@ TAP_BF16 float row_soften(const AttentionLayout& layout, float* scores, Dim coun
   const __m512 top = _mm512_set1_ps(now), unit = _mm512_set1_ps(log2_e);
   __m512 sum = _mm512_setzero_ps();
   for (Dim k = 0; k < count; k += 16) {
-    const __m512 x = _mm512_max_ps(_mm512_mul_ps(_mm512_sub_ps(_mm512_loadu_ps(scores + k), top), unit), _mm512_set1_ps(-1000.0f));
+    const __m512 x =
+        _mm512_max_ps(_mm512_mul_ps(_mm512_sub_ps(_mm512_loadu_ps(scores + k), top), unit), _mm512_set1_ps(-1000.0f));
     const __m512 p = exp2_rough(x);
     sum = _mm512_add_ps(sum, p);
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(probabilities + k), __builtin_bit_cast(__m256i, _mm512_cvtneps_pbh(p)));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(probabilities + k),
+                        __builtin_bit_cast(__m256i, _mm512_cvtneps_pbh(p)));
   }
   part[0] = now;
   part[1] = part[1] * keep + _mm512_reduce_add_ps(sum);
@@ -369,7 +385,8 @@ TAP_BF16 float row_soften(const AttentionLayout& layout, float* scores, Dim coun
 
 // G heads' probabilities [G][attention_block_keys] times a step's values, into their parts.
 template <int G>
-TAP_BF16 void row_mix(const std::uint16_t* probabilities, const std::uint16_t* values, Dim row, Dim count, Dim d, const float* keep, float* part) {
+TAP_BF16 void row_mix(const std::uint16_t* probabilities, const std::uint16_t* values, Dim row, Dim count, Dim d,
+                      const float* keep, float* part) {
   const __m512i order0 = _mm512_setr_epi32(0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23);
   const __m512i order1 = _mm512_setr_epi32(8, 9, 10, 11, 24, 25, 26, 27, 12, 13, 14, 15, 28, 29, 30, 31);
   for (Dim c = 0; c < d; c += 64) {  // two vectors of 32 elements at a time
@@ -383,7 +400,8 @@ TAP_BF16 void row_mix(const std::uint16_t* probabilities, const std::uint16_t* v
     for (Dim k = 0; k < count; k += 2, at += 2 * row) {
       const __m512i a0 = _mm512_maskz_loadu_epi16(valid0, at), a1 = _mm512_maskz_loadu_epi16(valid1, at + 32);
       __m512i b0 = _mm512_setzero_si512(), b1 = b0;
-      if (k + 1 < count) b0 = _mm512_maskz_loadu_epi16(valid0, at + row), b1 = _mm512_maskz_loadu_epi16(valid1, at + row + 32);
+      if (k + 1 < count)
+        b0 = _mm512_maskz_loadu_epi16(valid0, at + row), b1 = _mm512_maskz_loadu_epi16(valid1, at + row + 32);
       const __m512bh low0 = as_bf16(_mm512_unpacklo_epi16(a0, b0)), high0 = as_bf16(_mm512_unpackhi_epi16(a0, b0));
       const __m512bh low1 = as_bf16(_mm512_unpacklo_epi16(a1, b1)), high1 = as_bf16(_mm512_unpackhi_epi16(a1, b1));
 #pragma GCC unroll 4
@@ -404,7 +422,8 @@ TAP_BF16 void row_mix(const std::uint16_t* probabilities, const std::uint16_t* v
         if (c + i * 16 >= d) break;
         const __m512 sum = _mm512_permutex2var_ps(acc[g][i / 2 * 2], i % 2 ? order1 : order0, acc[g][i / 2 * 2 + 1]);
         const __mmask16 valid = first16(d - c - i * 16);
-        _mm512_mask_storeu_ps(mixed + i * 16, valid, _mm512_fmadd_ps(_mm512_maskz_loadu_ps(valid, mixed + i * 16), factor, sum));
+        _mm512_mask_storeu_ps(mixed + i * 16, valid,
+                              _mm512_fmadd_ps(_mm512_maskz_loadu_ps(valid, mixed + i * 16), factor, sum));
       }
     }
   }
@@ -414,10 +433,12 @@ TAP_BF16 void row_mix(const std::uint16_t* probabilities, const std::uint16_t* v
 
 LaneKernel lane_kernel_bf16() { return {begin_block, step_keys, end_block}; }
 
-void attention_row_step_bf16(const AttentionLayout& layout, const std::uint16_t* q, const KeyStep& step, float* parts, float* scratch) {
+void attention_row_step_bf16(const AttentionLayout& layout, const std::uint16_t* q, const KeyStep& step, float* parts,
+                             float* scratch) {
   const Dim d = layout.head_dim, padded = round_up(d, 32), group = layout.heads / layout.kv_heads;
   alignas(64) std::uint16_t probabilities[4 * attention_block_keys];
-  const auto *keys = static_cast<const std::uint16_t*>(step.keys), *values = static_cast<const std::uint16_t*>(step.values);
+  const auto *keys = static_cast<const std::uint16_t*>(step.keys),
+             *values = static_cast<const std::uint16_t*>(step.values);
   for (Dim h = 0; h < group; h += 4, q += 4 * padded, parts += 4 * (2 + d)) {  // four heads' sums fit the registers
     const Dim count = group - h < 4 ? group - h : 4;
     float keep[4];
@@ -464,8 +485,12 @@ namespace tap::kernels {
 
 // Never reached: active_isa() stays below avx512_bf16.
 LaneKernel lane_kernel_bf16() { return {}; }
-void attention_row_step_bf16(const AttentionLayout&, const std::uint16_t*, const KeyStep&, float*, float*) { TAP_ASSERT(false); }
-void attention_pack(const AttentionLayout&, const float*, const float*, Dim, Dim, std::uint16_t*, std::uint16_t*) { TAP_ASSERT(false); }
+void attention_row_step_bf16(const AttentionLayout&, const std::uint16_t*, const KeyStep&, float*, float*) {
+  TAP_ASSERT(false);
+}
+void attention_pack(const AttentionLayout&, const float*, const float*, Dim, Dim, std::uint16_t*, std::uint16_t*) {
+  TAP_ASSERT(false);
+}
 
 }  // namespace tap::kernels
 

@@ -27,7 +27,6 @@ struct LaneBlock {
 struct KeyStep {
   const void *keys, *values;
   Dim first, count;
-  Dim ahead;    // rows of the run that a later step reads
   bool masked;  // some lane does not see some key
 };
 
@@ -47,6 +46,7 @@ LaneKernel lane_kernel_bf16();  // attention_avx512.cpp
 
 // One query row's share of a step of one KV head, whose `group` heads have the queries q [group][head_dim rounded up to 32] and the
 // parts [group, 2 + head_dim].
-void attention_row_step_bf16(const AttentionLayout& layout, const std::uint16_t* q, const KeyStep& step, float* parts, float* scratch);
+void attention_row_step_bf16(const AttentionLayout& layout, const std::uint16_t* q, const KeyStep& step, float* parts,
+                             float* scratch);
 
 }  // namespace tap::kernels

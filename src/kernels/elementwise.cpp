@@ -86,7 +86,9 @@ HWY_EXPORT(from_bf16_rows);
 void add(const float* a, const float* b, Dim n, float* y) { HWY_DYNAMIC_DISPATCH(add_rows)(a, b, n, y); }
 void multiply(const float* a, const float* b, Dim n, float* y) { HWY_DYNAMIC_DISPATCH(multiply_rows)(a, b, n, y); }
 void scale(const float* x, float factor, Dim n, float* y) { HWY_DYNAMIC_DISPATCH(scale_rows)(x, factor, n, y); }
-void multiply_add(const float* x, float factor, Dim n, float* y) { HWY_DYNAMIC_DISPATCH(multiply_add_rows)(x, factor, n, y); }
+void multiply_add(const float* x, float factor, Dim n, float* y) {
+  HWY_DYNAMIC_DISPATCH(multiply_add_rows)(x, factor, n, y);
+}
 float dot(const float* a, const float* b, Dim n) { return HWY_DYNAMIC_DISPATCH(dot_rows)(a, b, n); }
 void softcap(const float* x, float cap, Dim n, float* y) { HWY_DYNAMIC_DISPATCH(softcap_rows)(x, cap, n, y); }
 void to_bf16(const float* x, Dim n, std::uint16_t* y) { HWY_DYNAMIC_DISPATCH(to_bf16_rows)(x, n, y); }

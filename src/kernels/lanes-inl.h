@@ -71,7 +71,8 @@ HWY_INLINE float sum_of(const float* x, Dim n, Term term) {
     s1 = hn::Add(s1, term(hn::LoadU(d, x + i + lanes())));
   }
   if (i + lanes() <= n) s0 = hn::Add(s0, term(hn::LoadU(d, x + i))), i += lanes();
-  if (i < n) s1 = hn::Add(s1, hn::IfThenElseZero(hn::FirstN(d, static_cast<size_t>(n - i)), term(load_first(x + i, n - i))));
+  if (i < n)
+    s1 = hn::Add(s1, hn::IfThenElseZero(hn::FirstN(d, static_cast<size_t>(n - i)), term(load_first(x + i, n - i))));
   return hn::GetLane(hn::SumOfLanes(d, hn::Add(s0, s1)));
 }
 

@@ -37,8 +37,10 @@ void layer_norm_each(const float* x, const float* gain, const float* bias, Dim r
     const Vf inverse = hn::Set(d, 1.0f / std::sqrt(square / static_cast<float>(width) + eps));
     const auto one = [=](Vf v, Vf g, Vf b) HWY_ATTR { return hn::MulAdd(hn::Mul(hn::Sub(v, mean), inverse), g, b); };
     Dim i = 0;
-    for (; i + lanes() <= width; i += lanes()) hn::StoreU(one(hn::LoadU(d, x + i), hn::LoadU(d, gain + i), hn::LoadU(d, bias + i)), d, y + i);
-    if (const Dim n = width - i; n > 0) store_first(one(load_first(x + i, n), load_first(gain + i, n), load_first(bias + i, n)), y + i, n);
+    for (; i + lanes() <= width; i += lanes())
+      hn::StoreU(one(hn::LoadU(d, x + i), hn::LoadU(d, gain + i), hn::LoadU(d, bias + i)), d, y + i);
+    if (const Dim n = width - i; n > 0)
+      store_first(one(load_first(x + i, n), load_first(gain + i, n), load_first(bias + i, n)), y + i, n);
   }
 }
 
@@ -48,7 +50,9 @@ void softmax_each(const float* x, Dim rows, Dim width, float* y) {
     Vf most = hn::Set(d, x[0]);
     Dim i = 0;
     for (; i + lanes() <= width; i += lanes()) most = hn::Max(most, hn::LoadU(d, x + i));
-    if (i < width) most = hn::IfThenElse(hn::FirstN(d, static_cast<size_t>(width - i)), hn::Max(most, load_first(x + i, width - i)), most);
+    if (i < width)
+      most = hn::IfThenElse(hn::FirstN(d, static_cast<size_t>(width - i)), hn::Max(most, load_first(x + i, width - i)),
+                            most);
     const Vf top = hn::MaxOfLanes(d, most);
     map(x, width, y, [=](Vf v) HWY_ATTR { return vec::exp(d, hn::Sub(v, top)); });
     const Vf inverse = hn::Set(d, 1.0f / sum_of(y, width, [](Vf v) HWY_ATTR { return v; }));
@@ -77,7 +81,8 @@ void softmax_rows(const float* x, Dim rows, Dim width, float* y) {
   if (width) HWY_DYNAMIC_DISPATCH(softmax_each)(x, rows, width, y);
 }
 
-void rms_norm_grad(const float* x, const float* gain, const float* dy, Dim rows, Dim width, float eps, bool one_plus, float* dx, float* dgain) {
+void rms_norm_grad(const float* x, const float* gain, const float* dy, Dim rows, Dim width, float eps, bool one_plus,
+                   float* dx, float* dgain) {
   const auto n = static_cast<float>(width);
   for (Dim r = 0; r < rows; ++r, x += width, dy += width, dx += width) {
     float sum = 0, dot = 0;
@@ -93,7 +98,8 @@ void rms_norm_grad(const float* x, const float* gain, const float* dy, Dim rows,
   }
 }
 
-void layer_norm_grad(const float* x, const float* gain, const float* dy, Dim rows, Dim width, float eps, float* dx, float* dgain, float* dbias) {
+void layer_norm_grad(const float* x, const float* gain, const float* dy, Dim rows, Dim width, float eps, float* dx,
+                     float* dgain, float* dbias) {
   const auto n = static_cast<float>(width);
   for (Dim r = 0; r < rows; ++r, x += width, dy += width, dx += width) {
     float sum = 0;

@@ -18,12 +18,14 @@ HWY_INLINE void turn_halves(const float* x, const float* cos, const float* sin, 
   const F32 d;
   Dim i = 0;
   for (; i + lanes() <= half; i += lanes()) {
-    const Vf a = hn::LoadU(d, x + i), b = hn::LoadU(d, x + half + i), c = hn::LoadU(d, cos + i), s = hn::Mul(hn::LoadU(d, sin + i), direction);
+    const Vf a = hn::LoadU(d, x + i), b = hn::LoadU(d, x + half + i), c = hn::LoadU(d, cos + i),
+             s = hn::Mul(hn::LoadU(d, sin + i), direction);
     hn::StoreU(hn::NegMulAdd(b, s, hn::Mul(a, c)), d, y + i);
     hn::StoreU(hn::MulAdd(a, s, hn::Mul(b, c)), d, y + half + i);
   }
   if (const Dim n = half - i; n > 0) {
-    const Vf a = load_first(x + i, n), b = load_first(x + half + i, n), c = load_first(cos + i, n), s = hn::Mul(load_first(sin + i, n), direction);
+    const Vf a = load_first(x + i, n), b = load_first(x + half + i, n), c = load_first(cos + i, n),
+             s = hn::Mul(load_first(sin + i, n), direction);
     store_first(hn::NegMulAdd(b, s, hn::Mul(a, c)), y + i, n);
     store_first(hn::MulAdd(a, s, hn::Mul(b, c)), y + half + i, n);
   }
@@ -38,7 +40,8 @@ HWY_INLINE void turn_pairs(const float* x, const float* cos, const float* sin, D
   }
 }
 
-void rope_each(const float* x, const float* cos, const float* sin, Dim rows, Dim heads, Dim head_dim, bool pairs, float direction, float* y) {
+void rope_each(const float* x, const float* cos, const float* sin, Dim rows, Dim heads, Dim head_dim, bool pairs,
+               float direction, float* y) {
   const Dim half = head_dim / 2;
   const Vf way = hn::Set(F32(), direction);
   for (Dim r = 0; r < rows; ++r, cos += half, sin += half)
@@ -57,7 +60,8 @@ namespace tap::kernels {
 
 HWY_EXPORT(rope_each);
 
-void rope(const float* x, const float* cos, const float* sin, Dim rows, Dim heads, Dim head_dim, bool pairs, float direction, float* y) {
+void rope(const float* x, const float* cos, const float* sin, Dim rows, Dim heads, Dim head_dim, bool pairs,
+          float direction, float* y) {
   HWY_DYNAMIC_DISPATCH(rope_each)(x, cos, sin, rows, heads, head_dim, pairs, direction, y);
 }
 

@@ -22,7 +22,8 @@ constexpr Dim part_bytes = 256 * 1024;  // keys and values that are worth a thre
 constexpr Dim most_parts = 16;
 
 void check(const Tensor& q, const KvView& kv, const Batch& batch, const AttentionOptions& options) {
-  if (q.rank() != 3) fail(ErrorCode::bad_input, "attention: q is {}, must be [t, heads, head_dim]", q.shape().to_string());
+  if (q.rank() != 3)
+    fail(ErrorCode::bad_input, "attention: q is {}, must be [t, heads, head_dim]", q.shape().to_string());
   const Dim heads = q.dim(1), d = q.dim(2);
   if (kv.keys.defined()) {
     require_shape("attention", "keys", kv.keys, {q.dim(0), -1, d});
@@ -32,19 +33,23 @@ void check(const Tensor& q, const KvView& kv, const Batch& batch, const Attentio
     if (kv.dtype != DType::f32 && kv.dtype != DType::bf16)
       fail(ErrorCode::bad_input, "attention: keys are {}, must be f32 or bf16", name(kv.dtype));
     if (kv.sequences.size() != batch.sequences.size())
-      fail(ErrorCode::bad_input, "attention: keys of {} sequences for a batch of {}", kv.sequences.size(), batch.sequences.size());
+      fail(ErrorCode::bad_input, "attention: keys of {} sequences for a batch of {}", kv.sequences.size(),
+           batch.sequences.size());
   }
   const Dim kv_heads = kv.keys.defined() ? kv.keys.dim(1) : kv.kv_heads;
   if (kv_heads < 1 || heads % kv_heads || d < 1)
     fail(ErrorCode::bad_input, "attention: {} heads of {} over {} KV heads", heads, d, kv_heads);
   if (options.scale < 0 || options.softcap < 0)
-    fail(ErrorCode::bad_input, "attention: scale {} and softcap {} must not be negative", options.scale, options.softcap);
-  if (batch.rows() != q.dim(0)) fail(ErrorCode::bad_input, "attention: {} intervals for {} rows", batch.rows(), q.dim(0));
+    fail(ErrorCode::bad_input, "attention: scale {} and softcap {} must not be negative", options.scale,
+         options.softcap);
+  if (batch.rows() != q.dim(0))
+    fail(ErrorCode::bad_input, "attention: {} intervals for {} rows", batch.rows(), q.dim(0));
   Dim at = 0;
   for (std::size_t s = 0; s < batch.sequences.size(); ++s) {
     const Span& span = batch.sequences[s];
     if (span.begin != at || span.end < at || span.end > q.dim(0))
-      fail(ErrorCode::bad_input, "attention: sequence {} is rows {} to {}, must begin at {} and end within {}", s, span.begin, span.end, at, q.dim(0));
+      fail(ErrorCode::bad_input, "attention: sequence {} is rows {} to {}, must begin at {} and end within {}", s,
+           span.begin, span.end, at, q.dim(0));
     Dim base = 0, end = span.rows();
     if (!kv.keys.defined()) {
       base = end = kv.sequences[s].base;
@@ -52,9 +57,11 @@ void check(const Tensor& q, const KvView& kv, const Batch& batch, const Attentio
     }
     for (; at < span.end; ++at) {
       const Interval seen = batch.intervals[static_cast<std::size_t>(at)];
-      if (seen.begin > seen.end) fail(ErrorCode::bad_input, "attention: row {} sees [{}, {}): begins after its end", at, seen.begin, seen.end);
+      if (seen.begin > seen.end)
+        fail(ErrorCode::bad_input, "attention: row {} sees [{}, {}): begins after its end", at, seen.begin, seen.end);
       if (seen.begin < seen.end && (seen.begin < base || seen.end > end))
-        fail(ErrorCode::bad_input, "attention: row {} sees [{}, {}), but the keys are [{}, {})", at, seen.begin, seen.end, base, end);
+        fail(ErrorCode::bad_input, "attention: row {} sees [{}, {}), but the keys are [{}, {})", at, seen.begin,
+             seen.end, base, end);
     }
   }
   if (at != q.dim(0)) fail(ErrorCode::bad_input, "attention: the sequences end at row {} of {}", at, q.dim(0));
@@ -72,7 +79,8 @@ class Keys {
     if (layout.bf16_products) pack(batch, layout);
     else
       for (const Span& span : batch.sequences)
-        plain_.push_back({kv.keys.data<float>() + span.begin * layout.key_row, kv.values.data<float>() + span.begin * layout.value_row, span.rows()});
+        plain_.push_back({kv.keys.data<float>() + span.begin * layout.key_row,
+                          kv.values.data<float>() + span.begin * layout.value_row, span.rows()});
   }
 
   AttentionSequence of(std::size_t s) const {
@@ -117,7 +125,8 @@ class Keys {
     const Dim sequences = static_cast<Dim>(plain_.size());
     if (sequences == 1) return parallel_rows(rows, chunk, [&](Rows r) { some(0, r); });
     parallel_rows(sequences, ceil_div(sequences * chunk, std::max<Dim>(1, rows)), [&](Rows r) {
-      for (Dim s = r.begin; s < r.end; ++s) some(static_cast<std::size_t>(s), {0, batch.sequences[static_cast<std::size_t>(s)].rows()});
+      for (Dim s = r.begin; s < r.end; ++s)
+        some(static_cast<std::size_t>(s), {0, batch.sequences[static_cast<std::size_t>(s)].rows()});
     });
   }
 
@@ -192,7 +201,8 @@ Tensor attention(const Tensor& q, const KvView& kv, const Batch& batch, const At
   }
   const Dim part_floats = layout.heads * (2 + layout.head_dim), count = static_cast<Dim>(units.size());
   const bool alone = work_bytes < part_bytes;
-  ScratchSlots scratch(alone ? 1 : std::max<Dim>(1, std::min<Dim>(ExecContext::current().threads(), count)), kernels::attention_scratch_bytes(layout));
+  ScratchSlots scratch(alone ? 1 : std::max<Dim>(1, std::min<Dim>(ExecContext::current().threads(), count)),
+                       kernels::attention_scratch_bytes(layout));
   Tensor part_sums = Tensor::empty({parts, part_floats});
   float* sums = part_sums.write<float>();
   const auto run = [&](Rows r) {
@@ -200,18 +210,22 @@ Tensor attention(const Tensor& q, const KvView& kv, const Batch& batch, const At
     for (Dim i = r.begin; i < r.end; ++i) {
       const Unit& unit = units[static_cast<std::size_t>(i)];
       const AttentionSequence sequence = sequence_of(unit.sequence);
-      if (unit.part >= 0) kernels::attention_row(layout, sequence, unit.begin, unit.end, sums + unit.part * part_floats, lease.data());
+      if (unit.part >= 0)
+        kernels::attention_row(layout, sequence, unit.begin, unit.end, sums + unit.part * part_floats, lease.data());
       else kernels::attention_block(layout, sequence, unit.kv_head, unit.begin, unit.end - unit.begin, lease.data());
     }
   };
   if (alone) run({0, count});
   else parallel_rows(count, 1, run);
-  for (const RowParts& p : single) kernels::attention_combine(layout, sums + p.first * part_floats, p.count, out + batch.sequences[p.sequence].begin * row);
+  for (const RowParts& p : single)
+    kernels::attention_combine(layout, sums + p.first * part_floats, p.count,
+                               out + batch.sequences[p.sequence].begin * row);
 
   if (plain && tape::wants({&q, &kv.keys, &kv.values}))
-    tape::record(y, {&q, &kv.keys, &kv.values}, [q, k = kv.keys, v = kv.values, spans = batch.sequences, intervals = batch.intervals, layout](const Tensor& dy) {
-      return attention_grad(q, k, v, spans, intervals, layout.scale, layout.softcap, dy);
-    });
+    tape::record(
+        y, {&q, &kv.keys, &kv.values},
+        [q, k = kv.keys, v = kv.values, spans = batch.sequences, intervals = batch.intervals, layout](
+            const Tensor& dy) { return attention_grad(q, k, v, spans, intervals, layout.scale, layout.softcap, dy); });
   return y;
 }
 

@@ -19,7 +19,8 @@ std::vector<Tensor> attention_grad(const Tensor& q, const Tensor& k, const Tenso
   for (const Span& span : spans) longest = std::max(longest, span.rows());
   // A KV head of a sequence belongs to one thread, so dk and dv are summed in row order.
   const Dim units = static_cast<Dim>(spans.size()) * kv_heads;
-  ScratchSlots scratch(std::max<Dim>(1, std::min<Dim>(ExecContext::current().threads(), units)), static_cast<std::size_t>(3 * longest) * sizeof(float));
+  ScratchSlots scratch(std::max<Dim>(1, std::min<Dim>(ExecContext::current().threads(), units)),
+                       static_cast<std::size_t>(3 * longest) * sizeof(float));
   parallel_rows(units, 1, [&](Rows r) {
     const ScratchSlots::Lease lease(scratch);
     float *p = reinterpret_cast<float*>(lease.data()), *capped = p + longest, *ds = capped + longest;

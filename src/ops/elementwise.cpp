@@ -37,7 +37,9 @@ Tensor multiply(const Tensor& a, const Tensor& b) {
   float* out = y.write<float>();
   over(y.elements(), [&](Dim at, Dim n) { kernels::multiply(pa + at, pb + at, n, out + at); });
   if (tape::wants({&a, &b}))
-    tape::record(y, {&a, &b}, [a, b](const Tensor& dy) { return std::vector<Tensor>{multiply(dy, b), multiply(dy, a)}; });
+    tape::record(y, {&a, &b}, [a, b](const Tensor& dy) {
+      return std::vector<Tensor>{multiply(dy, b), multiply(dy, a)};
+    });
   return y;
 }
 
@@ -46,7 +48,8 @@ Tensor scale(const Tensor& x, float factor) {
   const float* in = x.data<float>();
   float* out = y.write<float>();
   over(y.elements(), [&](Dim at, Dim n) { kernels::scale(in + at, factor, n, out + at); });
-  if (tape::wants({&x})) tape::record(y, {&x}, [factor](const Tensor& dy) { return std::vector<Tensor>{scale(dy, factor)}; });
+  if (tape::wants({&x}))
+    tape::record(y, {&x}, [factor](const Tensor& dy) { return std::vector<Tensor>{scale(dy, factor)}; });
   return y;
 }
 
@@ -88,8 +91,9 @@ void softmax_rows(Tensor& x) {
   const Dim width = x.rank() ? x.width() : 0, rows = x.rank() ? x.row_count() : 0;
   if (!width) return;
   float* data = x.write<float>();
-  parallel_rows(rows, std::max<Dim>(1, grain / 4 / width),
-                [&](Rows r) { kernels::softmax_rows(data + r.begin * width, r.size(), width, data + r.begin * width); });
+  parallel_rows(rows, std::max<Dim>(1, grain / 4 / width), [&](Rows r) {
+    kernels::softmax_rows(data + r.begin * width, r.size(), width, data + r.begin * width);
+  });
 }
 
 }  // namespace tap::ops

@@ -19,7 +19,8 @@ void check(std::string_view op, const Tensor& x, const Tensor& gain) {
 // Sums of rows are made in chunks of fixed size and then in order: the same bits for any number of threads.
 Tensor sum_chunks(const Tensor& chunks, const Shape& shape) {
   Tensor sum = Tensor::zeros(shape);
-  for (Dim i = 0; i < chunks.dim(0); ++i) kernels::add(sum.data<float>(), chunks.row(i), shape.elements(), sum.write<float>());
+  for (Dim i = 0; i < chunks.dim(0); ++i)
+    kernels::add(sum.data<float>(), chunks.row(i), shape.elements(), sum.write<float>());
   return sum;
 }
 
@@ -31,8 +32,9 @@ Tensor rms_norm(const Tensor& x, const Tensor& gain, float eps, bool one_plus) {
   const Dim width = x.width(), rows = x.row_count();
   const float *in = x.data<float>(), *g = gain.data<float>();
   float* out = y.write<float>();
-  parallel_rows(rows, grain_of(width),
-                [&](Rows r) { kernels::rms_norm(in + r.begin * width, g, r.size(), width, eps, one_plus, out + r.begin * width); });
+  parallel_rows(rows, grain_of(width), [&](Rows r) {
+    kernels::rms_norm(in + r.begin * width, g, r.size(), width, eps, one_plus, out + r.begin * width);
+  });
   if (tape::wants({&x, &gain}))
     tape::record(y, {&x, &gain}, [x, gain, eps, one_plus](const Tensor& dy) {
       const Dim w = x.width(), count = x.row_count(), step = grain_of(w);
@@ -55,12 +57,14 @@ Tensor layer_norm(const Tensor& x, const Tensor& gain, const Tensor& bias, float
   const Dim width = x.width(), rows = x.row_count();
   const float *in = x.data<float>(), *g = gain.data<float>(), *b = bias.data<float>();
   float* out = y.write<float>();
-  parallel_rows(rows, grain_of(width),
-                [&](Rows r) { kernels::layer_norm(in + r.begin * width, g, b, r.size(), width, eps, out + r.begin * width); });
+  parallel_rows(rows, grain_of(width), [&](Rows r) {
+    kernels::layer_norm(in + r.begin * width, g, b, r.size(), width, eps, out + r.begin * width);
+  });
   if (tape::wants({&x, &gain, &bias}))
     tape::record(y, {&x, &gain, &bias}, [x, gain, eps](const Tensor& dy) {
       const Dim w = x.width(), count = x.row_count(), step = grain_of(w), chunks = ceil_div(count, step);
-      Tensor dx = Tensor::empty(x.shape()), gain_parts = Tensor::zeros({chunks, w}), bias_parts = Tensor::zeros({chunks, w});
+      Tensor dx = Tensor::empty(x.shape()), gain_parts = Tensor::zeros({chunks, w}),
+             bias_parts = Tensor::zeros({chunks, w});
       const float *px = x.data<float>(), *pg = gain.data<float>(), *pdy = dy.data<float>();
       float *pdx = dx.write<float>(), *dgain = gain_parts.write<float>(), *dbias = bias_parts.write<float>();
       parallel_rows(count, step, [&](Rows r) {

@@ -23,7 +23,8 @@ inline Values rms_norm(const Tensor& x, const Tensor& gain, double eps, bool one
     double square = 0;
     for (std::size_t i = 0; i < width; ++i) square += y[at + i] * y[at + i];
     const double inverse = 1 / std::sqrt(square / static_cast<double>(width) + eps);
-    for (std::size_t i = 0; i < width; ++i) y[at + i] *= inverse * (static_cast<double>(gain.data<float>()[i]) + (one_plus ? 1 : 0));
+    for (std::size_t i = 0; i < width; ++i)
+      y[at + i] *= inverse * (static_cast<double>(gain.data<float>()[i]) + (one_plus ? 1 : 0));
   }
   return y;
 }
@@ -37,7 +38,8 @@ inline Values layer_norm(const Tensor& x, const Tensor& gain, const Tensor& bias
     for (std::size_t i = 0; i < width; ++i) square += (y[at + i] - mean) * (y[at + i] - mean);
     const double inverse = 1 / std::sqrt(square / static_cast<double>(width) + eps);
     for (std::size_t i = 0; i < width; ++i)
-      y[at + i] = (y[at + i] - mean) * inverse * static_cast<double>(gain.data<float>()[i]) + static_cast<double>(bias.data<float>()[i]);
+      y[at + i] = (y[at + i] - mean) * inverse * static_cast<double>(gain.data<float>()[i]) +
+                  static_cast<double>(bias.data<float>()[i]);
   }
   return y;
 }
@@ -81,8 +83,8 @@ inline Values rope(const Tensor& x, const RopeTable& table, RopeLayout layout) {
 }
 
 // q: [t, heads, d]; k, v: [all keys of all sequences, kv_heads, d], those of sequence s beginning at key_begin[s], logical row base[s].
-inline Values attention(const Tensor& q, const Tensor& k, const Tensor& v, const Batch& batch, const std::vector<Dim>& key_begin,
-                        const std::vector<Dim>& base, double scale, double softcap) {
+inline Values attention(const Tensor& q, const Tensor& k, const Tensor& v, const Batch& batch,
+                        const std::vector<Dim>& key_begin, const std::vector<Dim>& base, double scale, double softcap) {
   const Values in = of(q), keys = of(k), values = of(v);
   const Dim heads = q.dim(1), d = q.dim(2), kv_heads = k.dim(1), group = heads / kv_heads;
   Values y(in.size());
@@ -90,7 +92,9 @@ inline Values attention(const Tensor& q, const Tensor& k, const Tensor& v, const
     for (Dim i = batch.sequences[s].begin; i < batch.sequences[s].end; ++i)
       for (Dim h = 0; h < heads; ++h) {
         const Interval seen = batch.intervals[static_cast<std::size_t>(i)];
-        const auto key = [&](Dim j, Dim c) { return static_cast<std::size_t>(((key_begin[s] + j - base[s]) * kv_heads + h / group) * d + c); };
+        const auto key = [&](Dim j, Dim c) {
+          return static_cast<std::size_t>(((key_begin[s] + j - base[s]) * kv_heads + h / group) * d + c);
+        };
         const auto query = [&](Dim c) { return static_cast<std::size_t>((i * heads + h) * d + c); };
         Values p;
         for (Dim j = seen.begin; j < seen.end; ++j) {
@@ -104,7 +108,8 @@ inline Values attention(const Tensor& q, const Tensor& k, const Tensor& v, const
         double sum = 0;
         for (double& x : p) sum += x = std::exp(x - top);
         for (Dim j = seen.begin; j < seen.end; ++j)
-          for (Dim c = 0; c < d; ++c) y[query(c)] += p[static_cast<std::size_t>(j - seen.begin)] / sum * values[key(j, c)];
+          for (Dim c = 0; c < d; ++c)
+            y[query(c)] += p[static_cast<std::size_t>(j - seen.begin)] / sum * values[key(j, c)];
       }
   return y;
 }

@@ -10,7 +10,9 @@ namespace tap::ops {
 
 namespace {
 
-void copy_row(const float* from, Dim width, float* to) { std::memcpy(to, from, static_cast<std::size_t>(width) * sizeof(float)); }
+void copy_row(const float* from, Dim width, float* to) {
+  std::memcpy(to, from, static_cast<std::size_t>(width) * sizeof(float));
+}
 
 void check_rows(std::string_view op, std::string_view what, const Tensor& x) {
   if (x.rank() != 2) fail(ErrorCode::bad_input, "{}: {} is {}, must be [rows, width]", op, what, x.shape().to_string());
@@ -47,7 +49,8 @@ Tensor rows(const Tensor& x, Dim begin, Dim end) {
   if (tape::wants({&x}))
     tape::record(y, {&x}, [shape = x.shape(), begin](const Tensor& dy) {
       Tensor dx = Tensor::zeros(shape);
-      if (dy.elements()) copy_row(dy.data<float>(), dy.elements(), dx.write<float>() + begin * (shape.elements() / shape.dim(0)));
+      if (dy.elements())
+        copy_row(dy.data<float>(), dy.elements(), dx.write<float>() + begin * (shape.elements() / shape.dim(0)));
       return std::vector<Tensor>{dx};
     });
   return y;
@@ -66,9 +69,10 @@ Tensor embedding(const Tensor& table, std::span<const TokenId> ids) {
     for (Dim i = 0; const TokenId id : ids) copy_row(table.row(id), width, y.row_write(i++));
   }
   if (tape::wants({&table}))
-    tape::record(y, {&table}, [slots = std::vector<Dim>(ids.begin(), ids.end()), shape = table.shape()](const Tensor& dy) {
-      return std::vector<Tensor>{scatter_add(dy, slots, shape)};
-    });
+    tape::record(y, {&table},
+                 [slots = std::vector<Dim>(ids.begin(), ids.end()), shape = table.shape()](const Tensor& dy) {
+                   return std::vector<Tensor>{scatter_add(dy, slots, shape)};
+                 });
   return y;
 }
 
@@ -117,9 +121,10 @@ Tensor concat_rows(std::span<const Tensor> parts) {
   bool recorded = false;
   for (const Tensor& part : parts) {
     const auto other = part.shape().dims();
-    if (other.size() != first.size() || !std::equal(first.begin() + 1, first.end(), other.begin() + 1) || part.dtype() != parts[0].dtype())
-      fail(ErrorCode::bad_input, "concat_rows: {} {} does not go below {} {}", part.shape().to_string(), name(part.dtype()),
-           parts[0].shape().to_string(), name(parts[0].dtype()));
+    if (other.size() != first.size() || !std::equal(first.begin() + 1, first.end(), other.begin() + 1) ||
+        part.dtype() != parts[0].dtype())
+      fail(ErrorCode::bad_input, "concat_rows: {} {} does not go below {} {}", part.shape().to_string(),
+           name(part.dtype()), parts[0].shape().to_string(), name(parts[0].dtype()));
     dims[0] += part.dim(0);
     recorded = recorded || tape::wants({&part});
   }
@@ -168,8 +173,10 @@ Tensor move_blocks(const Tensor& x, const Shape& shape, Dim height, Dim width, D
 
 Tensor space_to_depth(const Tensor& x, Dim height, Dim width, Dim factor) {
   if (x.rank() != 3 || x.dim(1) != height * width || factor < 1 || height % factor || width % factor)
-    fail(ErrorCode::bad_input, "space_to_depth: {} is no raster of {} x {} in blocks of {}", x.shape().to_string(), height, width, factor);
-  Tensor y = move_blocks(x, {x.dim(0), height / factor * (width / factor), factor * factor * x.dim(2)}, height, width, factor, false);
+    fail(ErrorCode::bad_input, "space_to_depth: {} is no raster of {} x {} in blocks of {}", x.shape().to_string(),
+         height, width, factor);
+  Tensor y = move_blocks(x, {x.dim(0), height / factor * (width / factor), factor * factor * x.dim(2)}, height, width,
+                         factor, false);
   if (tape::wants({&x}))
     tape::record(y, {&x}, [shape = x.shape(), height, width, factor](const Tensor& dy) {
       return std::vector<Tensor>{move_blocks(dy, shape, height, width, factor, true)};
@@ -180,7 +187,8 @@ Tensor space_to_depth(const Tensor& x, Dim height, Dim width, Dim factor) {
 namespace {
 
 Tensor move_patches(const Tensor& from, const Shape& pixels, Dim patch, bool back) {
-  const Dim channels = pixels.dim(1), height = pixels.dim(2), width = pixels.dim(3), down = height / patch, across = width / patch;
+  const Dim channels = pixels.dim(1), height = pixels.dim(2), width = pixels.dim(3), down = height / patch,
+            across = width / patch;
   Tensor y = Tensor::empty(back ? pixels : Shape{pixels.dim(0), down * across, channels * patch * patch});
   const float* in = from.data<float>();
   float* out = y.write<float>();
@@ -190,7 +198,8 @@ Tensor move_patches(const Tensor& from, const Shape& pixels, Dim patch, bool bac
         for (Dim row = 0; row < patch; ++row) {
           const Dim line = ((strip / down * channels + c) * height + strip % down * patch + row) * width;
           for (Dim column = 0; column < across; ++column) {
-            const Dim moved = ((strip * across + column) * channels + c) * patch * patch + row * patch, raster = line + column * patch;
+            const Dim moved = ((strip * across + column) * channels + c) * patch * patch + row * patch,
+                      raster = line + column * patch;
             copy_row(in + (back ? moved : raster), patch, out + (back ? raster : moved));
           }
         }

@@ -26,7 +26,8 @@ Tensor spiked(const Shape& shape, std::uint64_t seed) { return test::random(shap
 TEST_CASE("the checker notices a wrong gradient") {
   const auto wrong = [](Inputs in) {
     Tensor y = ops::scale(tape::detach(in[0]), 2);
-    if (tape::wants({&in[0]})) tape::record(y, {&in[0]}, [](const Tensor& dy) { return std::vector<Tensor>{ops::scale(dy, 2.1f)}; });
+    if (tape::wants({&in[0]}))
+      tape::record(y, {&in[0]}, [](const Tensor& dy) { return std::vector<Tensor>{ops::scale(dy, 2.1f)}; });
     return y;
   };
   CHECK(check_gradients(wrong, {test::random({5}, 1)}).worst > 0.01);
@@ -35,7 +36,8 @@ TEST_CASE("the checker notices a wrong gradient") {
 TEST_CASE("gradients of the norms equal finite differences") {
   check([](Inputs in) { return ops::rms_norm(in[0], in[1], 1e-5f); }, {spiked({5, 19}, 1), spiked({19}, 2)});
   check([](Inputs in) { return ops::rms_norm(in[0], in[1], 1e-6f, true); }, {spiked({2, 3, 8}, 1), spiked({8}, 2)});
-  check([](Inputs in) { return ops::layer_norm(in[0], in[1], in[2], 1e-5f); }, {spiked({5, 19}, 1), spiked({19}, 2), spiked({19}, 3)});
+  check([](Inputs in) { return ops::layer_norm(in[0], in[1], in[2], 1e-5f); },
+        {spiked({5, 19}, 1), spiked({19}, 2), spiked({19}, 3)});
 }
 
 TEST_CASE("gradients of norms over many rows are the same bits for any number of threads") {
@@ -80,7 +82,8 @@ TEST_CASE("gradients of attention equal finite differences for ragged batches an
     return [=](Inputs in) { return ops::attention(in[0], KvView{in[1], in[2]}, batch, options); };
   };
   const auto qkv = [](Dim t, Dim heads, Dim kv_heads, Dim d) {
-    return std::vector<Tensor>{test::random({t, heads, d}, 1, 1.5), test::random({t, kv_heads, d}, 2, 1.5), spiked({t, kv_heads, d}, 3)};
+    return std::vector<Tensor>{test::random({t, heads, d}, 1, 1.5), test::random({t, kv_heads, d}, 2, 1.5),
+                               spiked({t, kv_heads, d}, 3)};
   };
   check(attend(Batch::causal(6), {}), qkv(6, 4, 2, 5));
   const std::vector<Dim> lengths{1, 4, 2};

@@ -27,7 +27,8 @@ Batch batch_of(const Case& c) {
   batch.positions.resize(1);
   Dim at = 0;
   for (std::size_t s = 0; s < c.rows.size(); ++s) {
-    const auto past = static_cast<std::int32_t>(c.past[s]), rows = static_cast<std::int32_t>(c.rows[s]), total = past + rows;
+    const auto past = static_cast<std::int32_t>(c.past[s]), rows = static_cast<std::int32_t>(c.rows[s]),
+               total = past + rows;
     batch.sequences.push_back({at, at + rows, past});
     for (std::int32_t i = past; i < total; ++i) {
       batch.positions[0].push_back(i);
@@ -44,12 +45,15 @@ Batch batch_of(const Case& c) {
   return batch;
 }
 
-double scale_of(const Case& c) { return c.scale > 0 ? static_cast<double>(c.scale) : 1 / std::sqrt(static_cast<double>(c.head_dim)); }
+double scale_of(const Case& c) {
+  return c.scale > 0 ? static_cast<double>(c.scale) : 1 / std::sqrt(static_cast<double>(c.head_dim));
+}
 
 std::vector<Case> plain_cases() {
   std::vector<Case> cases;
   for (const Dim d : {1, 2, 7, 16, 33, 64, 72, 130})
-    for (const Dim t : {1, 2, 15, 16, 17, 35, 67, 150}) cases.push_back({2, 2, d, {t}, {0}, t % 2 ? Case::all : Case::causal});
+    for (const Dim t : {1, 2, 15, 16, 17, 35, 67, 150})
+      cases.push_back({2, 2, d, {t}, {0}, t % 2 ? Case::all : Case::causal});
   cases.push_back({6, 2, 64, {64, 1, 33, 0, 90}, {0, 0, 0, 0, 0}});
   cases.push_back({6, 3, 40, {70, 21}, {0, 0}, Case::window});
   cases.push_back({4, 1, 24, {70, 21}, {0, 0}, Case::blocks});
@@ -64,7 +68,8 @@ std::vector<Case> plain_cases() {
 void check_plain(const Case& c, DType arithmetic, double tolerance) {
   const Batch batch = batch_of(c);
   const Dim t = batch.rows();
-  const Tensor q = test::misaligned(test::random({t, c.heads, c.head_dim}, 1, c.size)), k = test::misaligned(test::random({t, c.kv_heads, c.head_dim}, 2, c.size)),
+  const Tensor q = test::misaligned(test::random({t, c.heads, c.head_dim}, 1, c.size)),
+               k = test::misaligned(test::random({t, c.kv_heads, c.head_dim}, 2, c.size)),
                v = test::misaligned(test::random({t, c.kv_heads, c.head_dim}, 3));
   std::vector<Dim> begins;
   for (const Span& span : batch.sequences) begins.push_back(span.begin);
@@ -72,8 +77,9 @@ void check_plain(const Case& c, DType arithmetic, double tolerance) {
   const bool rounds = arithmetic == DType::bf16 && active_isa() >= Isa::avx512_bf16 && c.head_dim % 2 == 0;
   if (!rounds) tolerance = f32_tolerance;
   const auto rounded = [&](const Tensor& x) { return rounds ? x.to(DType::bf16) : x; };
-  const auto wanted = ops::reference::attention(rounded(q), rounded(k), rounded(v), batch, begins, std::vector<Dim>(begins.size(), 0), scale_of(c),
-                                                static_cast<double>(c.softcap));
+  const auto wanted =
+      ops::reference::attention(rounded(q), rounded(k), rounded(v), batch, begins, std::vector<Dim>(begins.size(), 0),
+                                scale_of(c), static_cast<double>(c.softcap));
   const ops::AttentionOptions options{c.scale, c.softcap, arithmetic};
   const auto run = [&] { return ops::attention(q, KvView{k, v}, batch, options); };
   CAPTURE(c.head_dim);
@@ -124,8 +130,9 @@ void check_cache(const Case& c, DType type, Dim piece, Dim base, double toleranc
   const Batch batch = batch_of(c);
   const Tensor q = test::random({batch.rows(), c.heads, c.head_dim}, 4, c.size);
   const Cache cache = cache_of(c, type, piece, base);
-  const auto wanted = ops::reference::attention(type == DType::bf16 ? q.to(DType::bf16) : q, cache.keys, cache.values, batch, cache.begins, cache.bases,
-                                                scale_of(c), static_cast<double>(c.softcap));
+  const auto wanted =
+      ops::reference::attention(type == DType::bf16 ? q.to(DType::bf16) : q, cache.keys, cache.values, batch,
+                                cache.begins, cache.bases, scale_of(c), static_cast<double>(c.softcap));
   const auto run = [&] { return ops::attention(q, cache.view, batch, {c.scale, c.softcap}); };
   CAPTURE(c.head_dim);
   CAPTURE(batch.rows());
@@ -153,7 +160,8 @@ TEST_CASE("attention over a cache equals the oracle however its rows are cut int
     for (const DType type : {DType::f32, DType::bf16}) {
       const double tolerance = type == DType::f32 ? f32_tolerance : bf16_tolerance;
       for (const Dim d : {2, 5, 16, 33, 64, 72, 80, 128, 200})
-        for (const Dim past : {0, 1, 15, 63, 64, 65, 300}) check_cache({6, 2, d, {1}, {past}}, type, 1000, 0, tolerance);
+        for (const Dim past : {0, 1, 15, 63, 64, 65, 300})
+          check_cache({6, 2, d, {1}, {past}}, type, 1000, 0, tolerance);
       for (const Dim piece : {1, 7, 16, 64, 1000}) {
         check_cache({6, 2, 64, {20, 1, 1, 70}, {30, 200, 0, 5}}, type, piece, 0, tolerance);
         check_cache({5, 5, 18, {2, 3, 40}, {100, 0, 33}}, type, piece, 0, tolerance);
@@ -199,8 +207,10 @@ TEST_CASE("attention names what does not fit") {
   batch.intervals[1] = {2, 1};
   CHECK(message(q, KvView{k, k}, batch) == "attention: row 1 sees [2, 1): begins after its end");
   CHECK(message(q, KvView{k, k}, Batch::causal(2)) == "attention: 2 intervals for 3 rows");
-  CHECK(message(q, KvView{test::random({3, 3, 8}, 1), test::random({3, 3, 8}, 1)}, Batch::causal(3)) == "attention: 4 heads of 8 over 3 KV heads");
-  CHECK(message(q, KvView{k, test::random({3, 2, 9}, 1)}, Batch::causal(3)) == "attention: values is [3, 2, 9], must be [3, 2, 8]");
+  CHECK(message(q, KvView{test::random({3, 3, 8}, 1), test::random({3, 3, 8}, 1)}, Batch::causal(3)) ==
+        "attention: 4 heads of 8 over 3 KV heads");
+  CHECK(message(q, KvView{k, test::random({3, 2, 9}, 1)}, Batch::causal(3)) ==
+        "attention: values is [3, 2, 9], must be [3, 2, 8]");
   KvView cached;
   cached.kv_heads = 2;
   cached.head_dim = 8;
@@ -208,4 +218,19 @@ TEST_CASE("attention names what does not fit") {
   CHECK(message(q, cached, Batch::causal(3)) == "attention: row 0 sees [0, 1), but the keys are [10, 13)");
   cached.head_dim = 16;
   CHECK(message(q, cached, Batch::causal(3)) == "attention: keys have head_dim 16, must be 8");
+}
+
+TEST_CASE("attention takes no new memory from the system in steady state") {
+  ExecContext context(2);
+  const ExecContext::Scope scope(context);
+  const Tensor q = test::random({80, 6, 64}, 1), k = test::random({80, 2, 64}, 2);
+  const Batch batch = Batch::causal(80);
+  const auto run = [&] {
+    ops::attention(q, KvView{k, k}, batch);
+    ops::attention(q, KvView{k, k}, batch, {0, 0, DType::bf16});
+  };
+  run();
+  const auto before = context.arena()->stats().system_allocations;
+  for (int i = 0; i < 10; ++i) run();
+  CHECK(context.arena()->stats().system_allocations == before);
 }

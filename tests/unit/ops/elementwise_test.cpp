@@ -15,7 +15,8 @@ const std::vector<Dim> lengths{0, 1, 3, 4, 5, 7, 8, 9, 15, 16, 17, 19, 35, 70'00
 // Why: one rounding of a value below 8, or two.
 constexpr double exact = 1e-6;
 
-void check(Dim n, const std::function<Tensor(const Tensor&)>& op, const std::function<double(double)>& oracle, double tolerance, double size = 4) {
+void check(Dim n, const std::function<Tensor(const Tensor&)>& op, const std::function<double(double)>& oracle,
+           double tolerance, double size = 4) {
   const Tensor x = test::random({n}, 1, size, true);
   std::vector<double> wanted = ops::reference::of(x);
   for (double& v : wanted) v = oracle(v);
@@ -33,10 +34,13 @@ TEST_CASE("add and multiply and scale equal the oracle at every length and align
     for (const Dim n : lengths) {
       const Tensor b = test::misaligned(test::random({n}, 2));
       std::vector<double> sum = ops::reference::of(test::random({n}, 1)), product = sum;
-      for (std::size_t i = 0; i < sum.size(); ++i) sum[i] += static_cast<double>(b.data<float>()[i]), product[i] *= static_cast<double>(b.data<float>()[i]);
+      for (std::size_t i = 0; i < sum.size(); ++i)
+        sum[i] += static_cast<double>(b.data<float>()[i]), product[i] *= static_cast<double>(b.data<float>()[i]);
       CHECK(test::distance(ops::add(test::random({n}, 1), b), sum) <= exact);
       CHECK(test::distance(ops::multiply(test::random({n}, 1), b), product) <= exact);
-      check(n, [](const Tensor& x) { return ops::scale(x, -0.7f); }, [](double v) { return v * static_cast<double>(-0.7f); }, 4e-6);
+      check(
+          n, [](const Tensor& x) { return ops::scale(x, -0.7f); },
+          [](double v) { return v * static_cast<double>(-0.7f); }, 4e-6);
     }
   });
 }
@@ -47,7 +51,9 @@ TEST_CASE("activations and soft cap equal the oracle at every length and alignme
     for (const Dim n : lengths) {
       // Why 4e-6: about 2 ulp of values up to 32, and 1e-6 of the vector exp, tanh and erf.
       for (const ops::Activation a : {none, gelu_tanh, gelu_erf, quick_gelu, silu})
-        check(n, [a](const Tensor& x) { return ops::activate(x, a); }, [a](double v) { return ops::reference::activate(v, a); }, 4e-6);
+        check(
+            n, [a](const Tensor& x) { return ops::activate(x, a); },
+            [a](double v) { return ops::reference::activate(v, a); }, 4e-6);
       check(n, [](const Tensor& x) { return ops::softcap(x, 5); }, [](double v) { return 5 * std::tanh(v / 5); }, 6e-6);
     }
   });
@@ -68,7 +74,8 @@ TEST_CASE("conversion to bf16 rounds to nearest even and keeps infinity and NaN 
   test::on_every_isa([] {
     for (const Dim n : {1, 5, 8, 16, 19, 100}) {
       Tensor x = test::misaligned(test::random({n}, 4, 100));
-      const std::vector<float> special{0.0f, -0.0f, INFINITY, -INFINITY, NAN, 3.4e38f, 1.00390625f, 1.01171875f, 1e-40f};
+      const std::vector<float> special{0.0f,    -0.0f,       INFINITY,    -INFINITY, NAN,
+                                       3.4e38f, 1.00390625f, 1.01171875f, 1e-40f};
       for (Dim i = 0; i < n; i += 2) x.write<float>()[i] = special[static_cast<std::size_t>(i / 2) % special.size()];
       std::vector<std::uint16_t> bits(static_cast<std::size_t>(n));
       std::vector<float> back(bits.size());

@@ -18,8 +18,9 @@ double off(const Tensor& got, const Tensor& wanted) {
   REQUIRE(got.elements() == wanted.elements());
   double most = 0;
   for (Dim i = 0; i < got.elements(); ++i)
-    most = std::max(most, std::abs(static_cast<double>(got.data<float>()[i]) - static_cast<double>(wanted.data<float>()[i])) /
-                              std::max(1.0, std::abs(static_cast<double>(wanted.data<float>()[i]))));
+    most = std::max(most,
+                    std::abs(static_cast<double>(got.data<float>()[i]) - static_cast<double>(wanted.data<float>()[i])) /
+                        std::max(1.0, std::abs(static_cast<double>(wanted.data<float>()[i]))));
   return most;
 }
 
@@ -30,7 +31,8 @@ Tensor sequence(const Tensor& x, Dim b) {
   const Dim heads = x.dim(1), t = x.dim(2), d = x.dim(3);
   Tensor y = Tensor::empty({t, heads, d});
   for (Dim h = 0; h < heads; ++h)
-    for (Dim i = 0; i < t; ++i) std::copy_n(x.data<float>() + ((b * heads + h) * t + i) * d, d, y.write<float>() + (i * heads + h) * d);
+    for (Dim i = 0; i < t; ++i)
+      std::copy_n(x.data<float>() + ((b * heads + h) * t + i) * d, d, y.write<float>() + (i * heads + h) * d);
   return y;
 }
 

@@ -40,7 +40,8 @@ TEST_CASE("rows are put and taken by slot and the input stays as it was") {
 }
 
 TEST_CASE("parts are joined along the first axis and others refused") {
-  const std::vector<Tensor> parts{counting({1, 2}), Tensor::empty({0, 2}), counting({2, 2})}, odd{counting({1, 2}), counting({1, 3})};
+  const std::vector<Tensor> parts{counting({1, 2}), Tensor::empty({0, 2}), counting({2, 2})},
+      odd{counting({1, 2}), counting({1, 3})};
   CHECK(list(ops::concat_rows(parts)) == std::vector<float>{0, 1, 0, 1, 2, 3});
   CHECK_THROWS_WITH(ops::concat_rows(odd), "concat_rows: [1, 3] f32 does not go below [1, 2] f32");
 }
@@ -50,14 +51,17 @@ TEST_CASE("space to depth gathers a block's pixels row by row") {
   CHECK(list(ops::space_to_depth(counting({1, 8, 1}), 2, 4, 2)) == std::vector<float>{0, 1, 4, 5, 2, 3, 6, 7});
   // Two channels stay together.
   CHECK(list(ops::space_to_depth(counting({1, 4, 2}), 2, 2, 2)) == std::vector<float>{0, 1, 2, 3, 4, 5, 6, 7});
-  CHECK_THROWS_WITH(ops::space_to_depth(counting({1, 8, 1}), 2, 4, 3), "space_to_depth: [1, 8, 1] is no raster of 2 x 4 in blocks of 3");
+  CHECK_THROWS_WITH(ops::space_to_depth(counting({1, 8, 1}), 2, 4, 3),
+                    "space_to_depth: [1, 8, 1] is no raster of 2 x 4 in blocks of 3");
 }
 
 TEST_CASE("patches go channel by channel and row by row") {
   // One picture, two channels, 2 x 4 pixels: two patches.
-  CHECK(list(ops::patchify(counting({1, 2, 2, 4}), 2)) == std::vector<float>{0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15});
+  CHECK(list(ops::patchify(counting({1, 2, 2, 4}), 2)) ==
+        std::vector<float>{0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15});
   CHECK(ops::patchify(counting({2, 3, 4, 6}), 2).shape() == Shape{2, 6, 12});
-  CHECK_THROWS_WITH(ops::patchify(counting({1, 1, 3, 4}), 2), "patchify: [1, 1, 3, 4] does not divide into patches of 2");
+  CHECK_THROWS_WITH(ops::patchify(counting({1, 1, 3, 4}), 2),
+                    "patchify: [1, 1, 3, 4] does not divide into patches of 2");
 }
 
 TEST_CASE("heads split and merge as views") {
