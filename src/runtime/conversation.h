@@ -23,7 +23,7 @@ struct Message {
 struct Conversation {
   std::vector<Message> messages;
   bool add_generation_prompt = true;
-  Json variables;  // further template variables (tools, …); an object or null
+  Json variables;  // further template variables (tools, …), never special tokens; an object or null
 
   Conversation& system(std::string text);
   Conversation& user(std::string text, std::vector<std::shared_ptr<const Image>> images = {});  // pictures come first

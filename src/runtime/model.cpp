@@ -67,6 +67,11 @@ void change_options(Json& preprocessor, Json& processor, const Json& options) {
   }
 }
 
+// Variables of a chat template that hold special tokens (text/chat_template.h: `render`).
+constexpr std::array<const char*, 10> trusted_tokens{"bos_token",   "eos_token",  "unk_token",  "sep_token",
+                                                     "pad_token",   "cls_token",  "mask_token", "image_token",
+                                                     "video_token", "audio_token"};
+
 const Family& family_of(const ConfigReader& config) {
   const auto names = config.texts_or("architectures", {});
   if (names.empty()) config.refuse("architectures", "must name the model's class, as published configs do");
@@ -162,6 +167,10 @@ std::unique_ptr<Model> load_model(const std::string& folder, const LoadOptions& 
     throw chat_template.error();
 
   const Json tokenizer_config = read_object(folder, "tokenizer_config.json").value_or(Json::object());
+  model->template_tokens_ = Json::object();
+  for (const char* key : trusted_tokens)
+    if (std::string token = token_of(tokenizer_config, key); !token.empty())
+      model->template_tokens_[key] = std::move(token);
   model->bos_token_ = token_of(tokenizer_config, "bos_token");
   model->eos_token_ = token_of(tokenizer_config, "eos_token");
   const ConfigReader generation(read_object(folder, "generation_config.json").value_or(Json::object()),
@@ -247,8 +256,10 @@ PreparedPrompt Model::place(std::vector<TextSpan> spans, std::vector<std::shared
 
 PreparedPrompt Model::prepare(const Conversation& conversation) const {
   Json variables = conversation.template_variables();
-  if (!bos_token_.empty()) variables["bos_token"] = bos_token_;
-  if (!eos_token_.empty()) variables["eos_token"] = eos_token_;
+  for (const char* token : trusted_tokens) {  // the template trusts these variables: only the checkpoint may set them
+    variables.erase(token);
+    if (const auto at = template_tokens_.find(token); at != template_tokens_.end()) variables[token] = *at;
+  }
   std::vector<TextSpan> spans = chat_template().render(variables).value();
   // As transformers' apply_chat_template: a template that writes the BOS itself turns the tokenizer's own off.
   const bool has_bos =

@@ -72,6 +72,7 @@ class Model {
                        bool add_special_tokens) const;
   ModelFiles files_;
   std::string name_, fingerprint_, bos_token_, eos_token_;
+  Json template_tokens_;  // of tokenizer_config.json, by the names that templates use
   const Family* family_ = nullptr;
   std::unique_ptr<Processor> processor_;
   std::optional<Weights> weights_;

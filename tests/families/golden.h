@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include <unistd.h>
+
 #include "base/file.h"
 #include "io/safetensors.h"
 #include "runtime/session.h"
@@ -95,5 +97,20 @@ inline Tensor embedded(const Model& model, const Prompt& prompt, const Tensor& f
   Tensor x = model.network().embed(prompt.ids);
   return prompt.slots.empty() ? x : ops::put_rows(x, prompt.slots, features);
 }
+
+// The checkpoint's files in a fresh folder that goes away with the value.
+struct Copy {
+  std::filesystem::path folder;
+  explicit Copy(const std::string& checkpoint) {
+    folder = std::filesystem::temp_directory_path() / fmt::format("tapetum-families-{}-{}", ::getpid(), counter++);
+    std::filesystem::create_directories(folder);
+    for (const auto& entry : std::filesystem::directory_iterator(checkpoint)) {
+      std::filesystem::copy_file(entry.path(), folder / entry.path().filename());
+      std::filesystem::permissions(folder / entry.path().filename(), std::filesystem::perms::owner_all);
+    }
+  }
+  ~Copy() { std::filesystem::remove_all(folder); }
+  static inline int counter = 0;
+};
 
 }  // namespace tap::golden

@@ -5,8 +5,6 @@
 #include <fstream>
 #include <map>
 
-#include <unistd.h>
-
 #include <doctest/doctest.h>
 
 #include "autograd/tape.h"
@@ -31,21 +29,6 @@ void for_each_family(auto fn) {
     CHECK_MESSAGE(seen[family.name] > 0, "a family without a golden folder in tests/families");
   }
 }
-
-// The checkpoint's files in a fresh folder that goes away with the value.
-struct Copy {
-  std::filesystem::path folder;
-  explicit Copy(const std::string& checkpoint) {
-    folder = std::filesystem::temp_directory_path() / fmt::format("tapetum-families-{}-{}", ::getpid(), counter++);
-    std::filesystem::create_directories(folder);
-    for (const auto& entry : std::filesystem::directory_iterator(checkpoint)) {
-      std::filesystem::copy_file(entry.path(), folder / entry.path().filename());
-      std::filesystem::permissions(folder / entry.path().filename(), std::filesystem::perms::owner_all);
-    }
-  }
-  ~Copy() { std::filesystem::remove_all(folder); }
-  static inline int counter = 0;
-};
 
 std::string load_error(const std::string& folder, const LoadOptions& options = {}) {
   try {
@@ -181,7 +164,7 @@ TEST_CASE("the tape's gradient equals a finite difference") {
 TEST_CASE("cut weights are an error that names the file") {
   for (const golden::Folder& folder : golden::folders()) {
     CAPTURE(folder.name);
-    const Copy copy(folder.checkpoint);
+    const golden::Copy copy(folder.checkpoint);
     const auto file = copy.folder / "model.safetensors";
     const auto size = std::filesystem::file_size(file);
     CHECK(load_error(copy.folder) == "loaded");
@@ -243,7 +226,7 @@ TEST_CASE("[B06] configs that cannot be are refused by file and key and value") 
 }
 
 TEST_CASE("[B06] a config with NaN in it is refused before anything is loaded") {
-  const Copy copy(golden::folders().front().checkpoint);
+  const golden::Copy copy(golden::folders().front().checkpoint);
   std::ofstream(copy.folder / "config.json")
       << R"({"architectures": ["Idefics3ForConditionalGeneration"], "text_config": {"rope_theta": NaN}})";
   CHECK(load_error(copy.folder).starts_with("config.json"));

@@ -230,6 +230,20 @@ TEST_CASE("[B29] special tokens in a question or system text or answer change no
   }
 }
 
+TEST_CASE("[B29] template variables of a request never set a special token") {
+  const golden::Copy copy(golden::root + "/smolvlm/checkpoint");
+  write_file_atomic((copy.folder / "chat_template.jinja").string(),
+                    std::string_view("{{ bos_token }}{{ image_token }}{{ mood }}{{ messages[0].content[0].text }}"));
+  const auto model = load_model(copy.folder.string());
+  Conversation talk = Conversation().user("Hi");
+  talk.variables = {
+      {"bos_token", "<end_of_utterance>"}, {"image_token", "<image>"}, {"mood", "<image>"}, {"messages", 7}};
+  const PreparedPrompt prepared = model->prepare(talk);
+  CHECK(prepared.sent == "<|im_start|><image>Hi");  // the checkpoint's own BOS, and the mood as text
+  CHECK(prepared.prompt.slots.empty());
+  CHECK(prepared.prompt.ids.front() == 1);
+}
+
 TEST_CASE("[B35] prompts and pictures beyond the context are refused with both numbers before any compute") {
   const auto image = picture(100, 60);
   const auto small = model_of(Dtype::f32, {{"text_config.max_position_embeddings", 40}});
