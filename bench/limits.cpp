@@ -1,5 +1,5 @@
-// Prints this machine's limits as one JSON line: product peaks in 1e9 operations a second (registers only, and the best that oneDNN
-// reaches on a large product), read bandwidth in 1e9 bytes a second. Usage: limits [THREADS]
+// Prints this machine's limits as one JSON line: product peaks in 1e9 operations a second (registers only, and the best
+// that oneDNN reaches on a large product), read bandwidth in 1e9 bytes a second. Usage: limits [THREADS]
 #include <cstdlib>
 #include <vector>
 

@@ -29,20 +29,21 @@ std::atomic<std::int64_t> sink;  // keeps results alive
 constexpr Dim turns = 1 << 20;
 
 #if defined(__x86_64__)
-// 24 independent sums hide the latency of any of these instructions. In assembly: gcc 12 would copy the sums about. The operands are
-// zeros, which these units do not skip.
+// 24 independent sums hide the latency of any of these instructions. In assembly: gcc 12 would copy the sums about. The
+// operands are zeros, which these units do not skip.
 void turn_f32() {
   Dim left = turns;
   __asm__ volatile(
       "vzeroall\n\tvpxorq %%zmm24, %%zmm24, %%zmm24\n\tvpxorq %%zmm25, %%zmm25, %%zmm25\n\t"
       ".irp n,16,17,18,19,20,21,22,23\n\tvpxorq %%zmm\\n, %%zmm\\n, %%zmm\\n\n\t.endr\n"
       "1:\n\t"
-      ".irp n,0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23\n\tvfmadd231ps %%zmm24, %%zmm25, %%zmm\\n\n\t.endr\n\t"
+      ".irp n,0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23\n\tvfmadd231ps %%zmm24, %%zmm25, "
+      "%%zmm\\n\n\t.endr\n\t"
       "dec %0\n\tjnz 1b\n\tvzeroupper"
       : "+r"(left)
       :
-      : "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13",
-        "xmm14", "xmm15");
+      : "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12",
+        "xmm13", "xmm14", "xmm15");
 }
 
 void turn_bf16() {
@@ -51,12 +52,13 @@ void turn_bf16() {
       "vzeroall\n\tvpxorq %%zmm24, %%zmm24, %%zmm24\n\tvpxorq %%zmm25, %%zmm25, %%zmm25\n\t"
       ".irp n,16,17,18,19,20,21,22,23\n\tvpxorq %%zmm\\n, %%zmm\\n, %%zmm\\n\n\t.endr\n"
       "1:\n\t"
-      ".irp n,0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23\n\tvdpbf16ps %%zmm24, %%zmm25, %%zmm\\n\n\t.endr\n\t"
+      ".irp n,0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23\n\tvdpbf16ps %%zmm24, %%zmm25, "
+      "%%zmm\\n\n\t.endr\n\t"
       "dec %0\n\tjnz 1b\n\tvzeroupper"
       : "+r"(left)
       :
-      : "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13",
-        "xmm14", "xmm15");
+      : "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12",
+        "xmm13", "xmm14", "xmm15");
 }
 
 void turn_int8() {
@@ -65,12 +67,13 @@ void turn_int8() {
       "vzeroall\n\tvpxorq %%zmm24, %%zmm24, %%zmm24\n\tvpxorq %%zmm25, %%zmm25, %%zmm25\n\t"
       ".irp n,16,17,18,19,20,21,22,23\n\tvpxorq %%zmm\\n, %%zmm\\n, %%zmm\\n\n\t.endr\n"
       "1:\n\t"
-      ".irp n,0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23\n\tvpdpbusd %%zmm24, %%zmm25, %%zmm\\n\n\t.endr\n\t"
+      ".irp n,0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23\n\tvpdpbusd %%zmm24, %%zmm25, "
+      "%%zmm\\n\n\t.endr\n\t"
       "dec %0\n\tjnz 1b\n\tvzeroupper"
       : "+r"(left)
       :
-      : "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13",
-        "xmm14", "xmm15");
+      : "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12",
+        "xmm13", "xmm14", "xmm15");
 }
 
 __attribute__((target("avx512f"))) std::uint64_t sum_avx512(const std::byte* data, Dim bytes) {
@@ -79,7 +82,7 @@ __attribute__((target("avx512f"))) std::uint64_t sum_avx512(const std::byte* dat
   for (Dim i = 0; i < bytes; i += 512) {
 #pragma GCC unroll 8
     for (int j = 0; j < 8; ++j) {
-      _mm_prefetch(reinterpret_cast<const char*>(data + i + j * 64) + 4096, _MM_HINT_T0);
+      _mm_prefetch(reinterpret_cast<const char*>(data + i + j * 64) + 8192, _MM_HINT_T0);
       sums[j] = _mm512_add_epi64(sums[j], _mm512_load_si512(data + i + j * 64));
     }
   }
@@ -124,6 +127,16 @@ double product_peak_gops(kernels::Pack type, int threads) {
   return threads * operations / s / 1e9;
 }
 
+void read_block(const std::byte* block, Dim bytes, int threads) {
+  auto sum = sum_portable;
+#if defined(__x86_64__)
+  if (active_isa() >= Isa::avx512) sum = sum_avx512;
+#endif
+  const Dim part = bytes / threads / 512 * 512;
+  parallel_rows(threads, 1,
+                [&](Rows r) { sink += static_cast<std::int64_t>(sum(block + r.begin * part, r.size() * part)); });
+}
+
 double read_bandwidth_gbs(int threads, bool huge_pages, std::size_t block_bytes) {
   ExecContext context(threads);
   const ExecContext::Scope scope(context);
@@ -132,17 +145,7 @@ double read_bandwidth_gbs(int threads, bool huge_pages, std::size_t block_bytes)
   ::madvise(block, block_bytes, huge_pages ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
   auto* bytes = static_cast<std::byte*>(block);
   for (std::size_t i = 0; i < block_bytes; i += 4096) bytes[i] = std::byte{1};
-  auto sum = sum_portable;
-#if defined(__x86_64__)
-  if (active_isa() >= Isa::avx512) sum = sum_avx512;
-#endif
-  const Dim piece = Dim{1} << 20;
-  const double s = fastest_s(
-      [&] {
-        parallel_rows(static_cast<Dim>(block_bytes) / piece, 1,
-                      [&](Rows r) { sink += static_cast<std::int64_t>(sum(bytes + r.begin * piece, r.size() * piece)); });
-      },
-      6, 0.5);
+  const double s = fastest_s([&] { read_block(bytes, static_cast<Dim>(block_bytes), threads); }, 6, 0.5);
   ::munmap(block, block_bytes);
   return static_cast<double>(block_bytes) / s / 1e9;
 }
@@ -164,8 +167,8 @@ std::string to_json(const Limits& l) {
   return fmt::format(
       R"({{"isa":"{}","threads":{},"f32_gops":{:.1f},"bf16_gops":{:.1f},"int8_gops":{:.1f},"read_gbs":{:.2f},)"
       R"("read_one_thread_gbs":{:.2f},"read_small_pages_gbs":{:.2f},"read_one_thread_small_pages_gbs":{:.2f}}})",
-      name(active_isa()), l.threads, l.f32_gops, l.bf16_gops, l.int8_gops, l.read_gbs, l.read_one_thread_gbs, l.read_small_pages_gbs,
-      l.read_one_thread_small_pages_gbs);
+      name(active_isa()), l.threads, l.f32_gops, l.bf16_gops, l.int8_gops, l.read_gbs, l.read_one_thread_gbs,
+      l.read_small_pages_gbs, l.read_one_thread_small_pages_gbs);
 }
 
 }  // namespace tap::bench

@@ -1,5 +1,5 @@
-// What this machine can do at best: the figures that other benchmarks are fractions of. Each is the best of several short runs, since
-// anything else that runs on the machine only ever makes a run slower.
+// What this machine can do at best: the figures that other benchmarks are fractions of. Each is the best of several
+// short runs, since anything else that runs on the machine only ever makes a run slower.
 #pragma once
 
 #include <string>
@@ -8,12 +8,16 @@
 
 namespace tap::bench {
 
-// Multiplications and additions (2 per step) a second in 1e9, operands in registers: the product peak of a weight type's arithmetic
-// (f32 FMA, bf16 dot products, int8 dot products for q8 and q4). Where the CPU lacks the instructions it is f32's.
+// Multiplications and additions (2 per step) a second in 1e9, operands in registers: the product peak of a weight
+// type's arithmetic (f32 FMA, bf16 dot products, int8 dot products for q8 and q4). Where the CPU lacks the instructions
+// it is f32's.
 double product_peak_gops(kernels::Pack type, int threads);
 
 // Bytes a second in 1e9, reading one block over and over; with or without huge pages.
 double read_bandwidth_gbs(int threads, bool huge_pages, std::size_t block_bytes = std::size_t{1} << 30);
+
+// Reads a block once, a contiguous part for each of `threads` threads (at most the current ExecContext's).
+void read_block(const std::byte* block, Dim bytes, int threads);
 
 struct Limits {
   int threads;

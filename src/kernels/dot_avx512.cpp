@@ -21,11 +21,12 @@ namespace {
 
 // A chunk of a panel stays in the first-level cache (32 KB) while the rows pass over it.
 constexpr Dim chunk_bytes = 32 * 1024;
-// One group of rows asks for its weights this far ahead: past a page's end the hardware does not look. More groups share the asking
-// for the next chunk, a few lines each step, so that memory never waits for arithmetic.
+// One group of rows asks for its weights this far ahead: past a page's end the hardware does not look. More groups
+// share the asking for the next chunk, a few lines each step, so that memory never waits for arithmetic.
 constexpr int ahead_bytes = 8192;
 
-// `Lines` of 64 bytes of the weights to come: near for the sole group of rows, to the second-level cache for the next chunk.
+// `Lines` of 64 bytes of the weights to come: near for the sole group of rows, to the second-level cache for the next
+// chunk.
 template <int Lines, bool Near>
 inline void fetch_lines(const char* at) {
 #pragma GCC unroll 32
@@ -47,7 +48,8 @@ TAP_F32 void micro_f32(const float* a, Dim lda, const float* b, Dim k, float* c,
   for (Dim i = 0; i < k; ++i, b += 64) {
     fetch_lines<Lines, Lines == 4>(fetch);
     fetch += Lines * 64;
-    const __m512 b0 = _mm512_loadu_ps(b), b1 = _mm512_loadu_ps(b + 16), b2 = _mm512_loadu_ps(b + 32), b3 = _mm512_loadu_ps(b + 48);
+    const __m512 b0 = _mm512_loadu_ps(b), b1 = _mm512_loadu_ps(b + 16), b2 = _mm512_loadu_ps(b + 32),
+                 b3 = _mm512_loadu_ps(b + 48);
 #pragma GCC unroll 8
     for (int r = 0; r < MR; ++r) {
       const __m512 x = _mm512_set1_ps(a[r * lda + i]);
@@ -65,7 +67,8 @@ TAP_F32 void micro_f32(const float* a, Dim lda, const float* b, Dim k, float* c,
 }
 
 template <int MR, int Lines>
-TAP_BF16 void micro_bf16(const std::uint16_t* a, Dim lda, const std::uint16_t* b, Dim pairs, float* c, bool first, const char* fetch) {
+TAP_BF16 void micro_bf16(const std::uint16_t* a, Dim lda, const std::uint16_t* b, Dim pairs, float* c, bool first,
+                         const char* fetch) {
   __m512 acc[MR][4];
 #pragma GCC unroll 8
   for (int r = 0; r < MR; ++r) {
@@ -96,7 +99,8 @@ TAP_BF16 void micro_bf16(const std::uint16_t* a, Dim lda, const std::uint16_t* b
 }
 
 template <int MR, int Lines>
-TAP_VNNI void micro_q8(const std::uint8_t* a, Dim lda, const std::int8_t* b, Dim quads, std::int32_t* c, bool first, const char* fetch) {
+TAP_VNNI void micro_q8(const std::uint8_t* a, Dim lda, const std::int8_t* b, Dim quads, std::int32_t* c, bool first,
+                       const char* fetch) {
   __m512i acc[MR][4];
 #pragma GCC unroll 8
   for (int r = 0; r < MR; ++r) {
@@ -126,15 +130,17 @@ TAP_VNNI void micro_q8(const std::uint8_t* a, Dim lda, const std::int8_t* b, Dim
   }
 }
 
-// Columns [16 * from, 16 * (from + NR)) of a q4 panel. Whole sums of a group are exact integers; groups add up in order.
+// Columns [16 * from, 16 * (from + NR)) of a q4 panel. Whole sums of a group are exact integers; groups add up in
+// order.
 template <int MR, int NR, int Lines>
-TAP_VNNI void micro_q4(const std::int8_t* a, Dim lda, const float* scale, const float* sum, Dim scale_stride, const std::uint8_t* b,
-                       Dim groups, int from, float* c, bool first, const char* fetch) {
+TAP_VNNI void micro_q4(const std::int8_t* a, Dim lda, const float* scale, const float* sum, Dim scale_stride,
+                       const std::uint8_t* b, Dim groups, int from, float* c, bool first, const char* fetch) {
   __m512 total[MR][NR];
 #pragma GCC unroll 8
   for (int r = 0; r < MR; ++r) {
 #pragma GCC unroll 4
-    for (int j = 0; j < NR; ++j) total[r][j] = first ? _mm512_setzero_ps() : _mm512_loadu_ps(c + r * 64 + (from + j) * 16);
+    for (int j = 0; j < NR; ++j)
+      total[r][j] = first ? _mm512_setzero_ps() : _mm512_loadu_ps(c + r * 64 + (from + j) * 16);
   }
   const __m512i low_nibbles = _mm512_set1_epi8(15), high_half = _mm512_set1_epi32(static_cast<int>(0xffff0000u));
   for (Dim g = 0; g < groups; ++g, b += q4_group_bytes) {
@@ -218,7 +224,12 @@ template <class A, class B, class C, class Function>
 void tile(const Function (&table)[4][6], const A* a, Dim lda, Dim rows, const B* panel, Dim steps, Dim step, C* c) {
   constexpr Dim chunk_steps = chunk_bytes / 256;
   const Dim height = group_height(rows, 6), row_groups = ceil_div(rows, height);
-  const Dim choice = row_groups == 1 ? 3 : row_groups <= 3 ? 2 : 1, askers = row_groups == 1 ? 1 : row_groups <= 3 ? 2 : 4;
+  const Dim choice = row_groups == 1   ? 3
+                     : row_groups <= 3 ? 2
+                                       : 1,
+            askers = row_groups == 1   ? 1
+                     : row_groups <= 3 ? 2
+                                       : 4;
   for (Dim s = 0; s < steps; s += chunk_steps) {
     const Dim n = std::min(chunk_steps, steps - s);
     const B* b = panel + s * step * 64;
@@ -245,8 +256,8 @@ void tile_q8_avx512(const std::uint8_t* a, Dim lda, Dim rows, const std::int8_t*
   tile(table_q8, a, lda, rows, panel, k / 4, 4, c);
 }
 
-void tile_q4_avx512(const std::int8_t* a, Dim lda, const float* scale, const float* sum, Dim rows, const std::uint8_t* panel,
-                    Dim groups, float* c) {
+void tile_q4_avx512(const std::int8_t* a, Dim lda, const float* scale, const float* sum, Dim rows,
+                    const std::uint8_t* panel, Dim groups, float* c) {
   constexpr Dim chunk_groups = chunk_bytes / q4_group_bytes;
   const Dim height = group_height(rows, 4), row_groups = ceil_div(rows, height);
   const bool narrow = height <= 2;  // one pass over all 64 outputs; else two passes of 32

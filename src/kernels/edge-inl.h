@@ -1,4 +1,5 @@
-// Vectors of f32 at the edges of rows: loads and stores of fewer than a whole vector, in any instruction set, touching nothing beyond.
+// Vectors of f32 at the edges of rows: loads and stores of fewer than a whole vector, in any instruction set, touching
+// nothing beyond.
 #if defined(TAP_KERNELS_EDGE_INL_H) == defined(HWY_TARGET_TOGGLE)
 #ifdef TAP_KERNELS_EDGE_INL_H
 #undef TAP_KERNELS_EDGE_INL_H

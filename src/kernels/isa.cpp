@@ -42,8 +42,9 @@ bool cpu_has(Isa isa) {
       return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") &&
              __builtin_cpu_supports("bmi2");
     case Isa::avx512:
-      return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-             __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512cd");
+      return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+             __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+             __builtin_cpu_supports("avx512cd");
     case Isa::avx512_vnni: return __builtin_cpu_supports("avx512vnni");
     case Isa::avx512_bf16: return __builtin_cpu_supports("avx512bf16");
     case Isa::amx: return cpu_has_amx();
@@ -122,7 +123,8 @@ Isa choose_isa(const char* wanted) {
   std::string list;
   for (const Isa isa : present) list += fmt::format("{}{}", list.empty() ? "" : ", ", name(isa));
   throw Error(ErrorCode::usage,
-              fmt::format("TAPETUM_ISA={}: {}; this CPU has {}", wanted, named ? "not on this CPU" : "no such instruction set", list),
+              fmt::format("TAPETUM_ISA={}: {}; this CPU has {}", wanted,
+                          named ? "not on this CPU" : "no such instruction set", list),
               "TAPETUM_ISA");
 }
 

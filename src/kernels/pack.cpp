@@ -62,7 +62,8 @@ void pack_q4(const RowsView& rows, Dim count, Dim in, std::byte* panel) {
 
 }  // namespace
 
-void pack_panel(Pack type, const RowsView& rows, Dim count, Dim in, std::byte* panel, float* scale, std::int32_t* column_sum) {
+void pack_panel(Pack type, const RowsView& rows, Dim count, Dim in, std::byte* panel, float* scale,
+                std::int32_t* column_sum) {
   active_isa();  // caps Highway before its first use
   if (type == Pack::q4) return pack_q4(rows, count, in, panel);
   const Dim inputs = padded_inputs(type, in);

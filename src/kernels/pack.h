@@ -1,9 +1,12 @@
-// The layouts of packed weights, and packing by panels of 64 outputs. A panel holds all inputs of its outputs and is contiguous:
+// The layouts of packed weights, and packing by panels of 64 outputs. A panel holds all inputs of its outputs and is
+// contiguous:
 //   f32   [in up to 16][64]          oneDNN's BA16a64b
 //   bf16  [in up to 32, / 2][64][2]                BA16a64b2a
 //   q8    [in up to 64, / 4][64][4]  int8          BA16a64b4a; one scale a output: w = scale * q
-//   q4    [in up to 32, / 32] groups of 64 outputs x 32 inputs: 1024 bytes of nibbles, then 64 pairs (step, least) of bf16:
-//         w = least + step * q, q = 0..15. Byte 256 i + 4 n + j holds inputs 4 i + j (low nibble) and 16 + 4 i + j (high).
+//   q4    [in up to 32, / 32] groups of 64 outputs x 32 inputs: 1024 bytes of nibbles, then 64 pairs (step, least) of
+//   bf16:
+//         w = least + step * q, q = 0..15. Byte 256 i + 4 n + j holds inputs 4 i + j (low nibble) and 16 + 4 i + j
+//         (high).
 // Padding is zero (q4: step and least are zero too).
 #pragma once
 
@@ -18,7 +21,7 @@ namespace tap::kernels {
 enum class Pack : std::uint8_t { f32, bf16, q8, q4 };
 
 constexpr Dim panel_outputs = 64;
-constexpr Dim q4_group = 32;                                   // inputs that share a step and a least value
+constexpr Dim q4_group = 32;  // inputs that share a step and a least value
 constexpr int q4_nibble_bytes = 64 * 32 / 2, q4_group_bytes = q4_nibble_bytes + 64 * 4;
 
 inline Dim padded_inputs(Pack type, Dim in) {
@@ -46,9 +49,9 @@ inline Dim panel_bytes(Pack type, Dim in) {
 struct PackView {
   Pack type = Pack::f32;
   Dim in = 0, out = 0;
-  const std::byte* panels = nullptr;          // [ceil(out / 64)] panels
-  const float* scale = nullptr;               // [out up to 64], q8
-  const std::int32_t* column_sum = nullptr;   // [out up to 64], q8: sum of an output's int8 weights
+  const std::byte* panels = nullptr;         // [ceil(out / 64)] panels
+  const float* scale = nullptr;              // [out up to 64], q8
+  const std::int32_t* column_sum = nullptr;  // [out up to 64], q8: sum of an output's int8 weights
   Dim panel_count() const { return ceil_div(out, panel_outputs); }
   const std::byte* panel(Dim index) const { return panels + index * panel_bytes(type, in); }
 };
@@ -60,8 +63,10 @@ struct RowsView {
   bool is_bf16 = false;  // else f32
 };
 
-// Packs `count` (at most 64) rows of `in` numbers as one panel; scale and column_sum ([64], q8 only) are of these outputs.
-void pack_panel(Pack type, const RowsView& rows, Dim count, Dim in, std::byte* panel, float* scale, std::int32_t* column_sum);
+// Packs `count` (at most 64) rows of `in` numbers as one panel; scale and column_sum ([64], q8 only) are of these
+// outputs.
+void pack_panel(Pack type, const RowsView& rows, Dim count, Dim in, std::byte* panel, float* scale,
+                std::int32_t* column_sum);
 
 // One output row of a panel as f32: the numbers that products compute with.
 void unpack_row(const PackView& w, Dim row, float* out);

@@ -33,13 +33,13 @@ void tile(const Operand& a, Dim row, Dim rows, const PackView& w, Dim panel, Isa
     }
     case Pack::bf16: {
       const auto run = isa >= Isa::avx512_bf16 ? tile_bf16_avx512 : tile_bf16_portable;
-      return run(at_row<std::uint16_t>(a, row), a.stride, rows, reinterpret_cast<const std::uint16_t*>(weights), round_up(w.in, 2),
-                 sums.f32);
+      return run(at_row<std::uint16_t>(a, row), a.stride, rows, reinterpret_cast<const std::uint16_t*>(weights),
+                 round_up(w.in, 2), sums.f32);
     }
     case Pack::q8: {
       const auto run = isa >= Isa::avx512_vnni ? tile_q8_avx512 : tile_q8_portable;
-      return run(at_row<std::uint8_t>(a, row), a.stride, rows, reinterpret_cast<const std::int8_t*>(weights), round_up(w.in, 4),
-                 sums.s32);
+      return run(at_row<std::uint8_t>(a, row), a.stride, rows, reinterpret_cast<const std::int8_t*>(weights),
+                 round_up(w.in, 4), sums.s32);
     }
     case Pack::q4: {
       const Dim groups = ceil_div(w.in, q4_group);
@@ -51,15 +51,16 @@ void tile(const Operand& a, Dim row, Dim rows, const PackView& w, Dim panel, Isa
 }
 
 // finish: at the tile's first row and output.
-void finish_tile(const TileSums& sums, const Operand& a, const PackView& w, Dim row, Dim rows, Dim panel, const Finish& finish) {
+void finish_tile(const TileSums& sums, const Operand& a, const PackView& w, Dim row, Dim rows, Dim panel,
+                 const Finish& finish) {
   const Dim column = panel * panel_outputs, columns = std::min(panel_outputs, w.out - column);
   if (w.type == Pack::q8)
     finish_q8(sums.s32, panel_outputs, rows, columns, a.scale + row, w.scale + column, w.column_sum + column, finish);
-  else
-    finish_f32(sums.f32, panel_outputs, rows, columns, finish);
+  else finish_f32(sums.f32, panel_outputs, rows, columns, finish);
 }
 
-// How a product is cut: blocks of rows whose activations stay in the second-level cache, and runs of panels a task takes in a row.
+// How a product is cut: blocks of rows whose activations stay in the second-level cache, and runs of panels a task
+// takes in a row.
 struct Cut {
   Dim block_rows, blocks, panels, grain = 1;
   static Cut of(const Operand& a, const PackView& w) {
@@ -71,8 +72,9 @@ struct Cut {
     cut.blocks = ceil_div(a.rows, most);
     cut.block_rows = round_up(ceil_div(a.rows, cut.blocks), 12);  // whole groups of 6 and of 4 rows
     cut.blocks = ceil_div(a.rows, cut.block_rows);
-    // Few rows read the weights at the speed of memory: one long run for each thread suits the prefetchers best; large weights are
-    // cut finer, so that a thread that is held up costs little. Under 48 KB a second thread is not worth waking.
+    // Few rows read the weights at the speed of memory: one long run for each thread suits the prefetchers best; large
+    // weights are cut finer, so that a thread that is held up costs little. Under 48 KB a second thread is not worth
+    // waking.
     if (a.rows <= 8) {
       const Dim bytes = panel_bytes(w.type, w.in) * cut.panels, threads = ExecContext::current().threads();
       const Dim runs = bytes < (Dim{48} << 10) ? 1 : bytes > (Dim{8} << 20) * threads ? 4 * threads : threads;
@@ -82,14 +84,18 @@ struct Cut {
   }
 };
 
-// body(first row, rows, panel) for every tile.
+// body(first row, rows, first panel, panels) for runs of tiles: panels one after the other in memory, at most as many
+// as a TileSums holds of such rows.
 template <class Body>
-void for_tiles(const Operand& a, const PackView& w, const Body& body) {
+void for_runs(const Operand& a, const PackView& w, const Body& body) {
   const Cut cut = Cut::of(a, w);
   parallel_rows(cut.blocks * cut.panels, cut.grain, [&](Rows tasks) {
-    for (Dim t = tasks.begin; t < tasks.end; ++t) {
-      const Dim row = t / cut.panels * cut.block_rows;
-      body(row, std::min(cut.block_rows, a.rows - row), t % cut.panels);
+    for (Dim t = tasks.begin; t < tasks.end;) {
+      const Dim row = t / cut.panels * cut.block_rows, rows = std::min(cut.block_rows, a.rows - row),
+                panel = t % cut.panels;
+      const Dim run = std::min({tasks.end - t, cut.panels - panel, std::max<Dim>(1, most_tile_rows / rows)});
+      body(row, rows, panel, run);
+      t += run;
     }
   });
 }
@@ -123,11 +129,15 @@ Operand prepare(Pack type, const float* x, Dim stride, Dim rows, Dim in) {
     const float* from = x + r.begin * stride;
     switch (type) {
       case Pack::f32: break;
-      case Pack::bf16: rows_to_bf16(from, stride, r.size(), in, a.kept.as<std::uint16_t>() + r.begin * padded, padded); break;
-      case Pack::q8: rows_to_u8(from, stride, r.size(), in, a.kept.as<std::uint8_t>() + r.begin * padded, padded, scale + r.begin); break;
+      case Pack::bf16:
+        rows_to_bf16(from, stride, r.size(), in, a.kept.as<std::uint16_t>() + r.begin * padded, padded);
+        break;
+      case Pack::q8:
+        rows_to_u8(from, stride, r.size(), in, a.kept.as<std::uint8_t>() + r.begin * padded, padded, scale + r.begin);
+        break;
       case Pack::q4:
-        rows_to_s8_groups(from, stride, r.size(), in, a.kept.as<std::int8_t>() + r.begin * padded, padded, scale + r.begin * groups,
-                          scale + rows * groups + r.begin * groups);
+        rows_to_s8_groups(from, stride, r.size(), in, a.kept.as<std::int8_t>() + r.begin * padded, padded,
+                          scale + r.begin * groups, scale + rows * groups + r.begin * groups);
         break;
     }
   });
@@ -137,31 +147,63 @@ Operand prepare(Pack type, const float* x, Dim stride, Dim rows, Dim in) {
 void product(const Operand& a, const PackView& w, const Finish& finish, ProductPath path) {
   if (a.rows == 0 || w.out == 0) return;
   const Isa isa = active_isa();
-  if (path == ProductPath::automatic) path = onednn_wins(w.type, a.rows, isa) ? ProductPath::onednn : ProductPath::tiles;
+  if (path == ProductPath::automatic)
+    path = onednn_wins(w.type, a.rows, isa) ? ProductPath::onednn : ProductPath::tiles;
   if (path == ProductPath::onednn && product_onednn(a, w, finish)) return;
-  for_tiles(a, w, [&](Dim row, Dim rows, Dim panel) {
+  for_runs(a, w, [&](Dim row, Dim rows, Dim panel, Dim run) {
     alignas(64) TileSums sums;
-    tile(a, row, rows, w, panel, isa, sums);
-    finish_tile(sums, a, w, row, rows, panel, finish.from(row, panel * panel_outputs));
+    for (const Dim end = panel + run; panel < end; ++panel) {
+      tile(a, row, rows, w, panel, isa, sums);
+      finish_tile(sums, a, w, row, rows, panel, finish.from(row, panel * panel_outputs));
+    }
   });
 }
 
-void product_gated(const Operand& a, const PackView& gate, const float* gate_bias, const PackView& up, const float* up_bias,
-                   const Finish& finish) {
+void product_each(const Operand& a, std::span<const ProductJob> jobs) {
+  if (a.rows > 8) {
+    for (const ProductJob& job : jobs) product(a, job.w, job.finish);
+    return;
+  }
+  if (a.rows == 0) return;
+  const Isa isa = active_isa();
+  Dim panels = 0;
+  for (const ProductJob& job : jobs) panels += job.w.panel_count();
+  parallel_rows(panels, ceil_div(panels, ExecContext::current().threads()), [&](Rows tasks) {
+    alignas(64) TileSums sums;
+    Dim first = 0;  // number of the job's first panel
+    for (const ProductJob& job : jobs) {
+      const Dim end = first + job.w.panel_count();
+      for (Dim t = std::max(tasks.begin, first); t < std::min(tasks.end, end); ++t) {
+        tile(a, 0, a.rows, job.w, t - first, isa, sums);
+        finish_tile(sums, a, job.w, 0, a.rows, t - first, job.finish.from(0, (t - first) * panel_outputs));
+      }
+      first = end;
+    }
+  });
+}
+
+void product_gated(const Operand& a, const PackView& gate, const float* gate_bias, const PackView& up,
+                   const float* up_bias, const Finish& finish) {
   if (a.rows == 0 || gate.out == 0) return;
   const Isa isa = active_isa();
-  for_tiles(a, gate, [&](Dim row, Dim rows, Dim panel) {
+  for_runs(a, gate, [&](Dim row, Dim rows, Dim panel, Dim run) {
     alignas(64) TileSums sums;
-    alignas(64) float other[most_tile_rows * 64];
-    tile(a, row, rows, up, panel, isa, sums);
-    const Finish plain{.bias = up_bias ? up_bias + panel * panel_outputs : nullptr, .out = other, .out_stride = panel_outputs};
-    finish_tile(sums, a, up, row, rows, panel, plain);
-    tile(a, row, rows, gate, panel, isa, sums);
-    Finish gated = finish.from(row, panel * panel_outputs);
-    gated.bias = gate_bias ? gate_bias + panel * panel_outputs : nullptr;
-    gated.multiply = other;
-    gated.multiply_stride = panel_outputs;
-    finish_tile(sums, a, gate, row, rows, panel, gated);
+    alignas(64) float other[most_tile_rows * panel_outputs];  // the run's part of x · upᵀ, tile by tile
+    for (Dim i = 0; i < run; ++i) {
+      tile(a, row, rows, up, panel + i, isa, sums);
+      finish_tile(sums, a, up, row, rows, panel + i,
+                  {.bias = up_bias ? up_bias + (panel + i) * panel_outputs : nullptr,
+                   .out = other + i * rows * panel_outputs,
+                   .out_stride = panel_outputs});
+    }
+    for (Dim i = 0; i < run; ++i) {
+      tile(a, row, rows, gate, panel + i, isa, sums);
+      Finish gated = finish.from(row, (panel + i) * panel_outputs);
+      gated.bias = gate_bias ? gate_bias + (panel + i) * panel_outputs : nullptr;
+      gated.multiply = other + i * rows * panel_outputs;
+      gated.multiply_stride = panel_outputs;
+      finish_tile(sums, a, gate, row, rows, panel + i, gated);
+    }
   });
 }
 

@@ -16,7 +16,8 @@ namespace tap::kernels {
 
 namespace {
 
-constexpr std::array<Dim, 6> buckets{16, 32, 64, 128, 256, 512};  // each new row count would cost a millisecond of code generation
+constexpr std::array<Dim, 6> buckets{16,  32,  64,
+                                     128, 256, 512};  // each new row count would cost a millisecond of code generation
 
 Dim bucket_of(Dim rows) {
   for (const Dim b : buckets)
@@ -81,8 +82,8 @@ class Products {
       primitive->result = dnnl::memory::desc({bucket, out}, result, Tag::ab);
       dnnl::primitive_attr attributes;
       attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
-      const dnnl::matmul::primitive_desc description(dnnl::matmul::desc(primitive->source, primitive->weights, primitive->result),
-                                                     attributes, engine_);
+      const dnnl::matmul::primitive_desc description(
+          dnnl::matmul::desc(primitive->source, primitive->weights, primitive->result), attributes, engine_);
       primitive->name = description.impl_info_str();
       if (primitive->name.find("ref") != std::string::npos) return nullptr;
       primitive->scratchpad = description.scratchpad_desc();
@@ -111,8 +112,8 @@ bool onednn_can(Pack type, Isa isa) {
 }
 
 bool onednn_wins(Pack type, Dim rows, Isa isa) {
-  // On AVX-512 our tiles are as fast (bench/linear: both 90-95 % of the peak on Zen 5), need no code generated for each shape, and
-  // give a row the same bits in any batch. Tile registers only oneDNN can use.
+  // On AVX-512 our tiles are as fast (bench/linear: both 90-95 % of the peak on Zen 5), need no code generated for each
+  // shape, and give a row the same bits in any batch. Tile registers only oneDNN can use.
   return isa >= Isa::amx && type != Pack::f32 && rows >= 16 && onednn_can(type, isa);
 }
 
@@ -133,7 +134,8 @@ bool product_onednn(const Operand& a, const PackView& w, const Finish& finish) {
     if (!primitive) return TAP_ASSERT(row == 0), false;
     const std::byte* source = static_cast<const std::byte*>(a.data) + row * a.stride * element;
     Scratch rounded;
-    if (rows < bucket || (w.type == Pack::f32 && a.stride != a.in)) {  // the bucket's missing rows are zeros, their sums unused
+    if (rows < bucket ||
+        (w.type == Pack::f32 && a.stride != a.in)) {  // the bucket's missing rows are zeros, their sums unused
       const Dim stride = w.type == Pack::f32 ? a.in : a.stride;
       rounded = Scratch(bucket * stride * element);
       auto* to = rounded.as<std::byte>();
@@ -155,9 +157,9 @@ bool product_onednn(const Operand& a, const PackView& w, const Finish& finish) {
     parallel_rows(rows, std::max<Dim>(1, 8192 / w.out), [&](Rows r) {
       const Finish part = finish.from(row + r.begin, 0);
       if (w.type == Pack::q8)
-        finish_q8(sums.as<std::int32_t>() + r.begin * w.out, w.out, r.size(), w.out, a.scale + row + r.begin, w.scale, w.column_sum, part);
-      else
-        finish_f32(sums.as<float>() + r.begin * w.out, w.out, r.size(), w.out, part);
+        finish_q8(sums.as<std::int32_t>() + r.begin * w.out, w.out, r.size(), w.out, a.scale + row + r.begin, w.scale,
+                  w.column_sum, part);
+      else finish_f32(sums.as<float>() + r.begin * w.out, w.out, r.size(), w.out, part);
     });
   }
   return true;

@@ -1,5 +1,5 @@
-// oneDNN 2.6 products over our packed weights, with fixed layouts: the door to AMX, and a second opinion in tests and benchmarks.
-// Nothing of oneDNN is touched before the first call that needs it.
+// oneDNN 2.6 products over our packed weights, with fixed layouts: the door to AMX, and a second opinion in tests and
+// benchmarks. Nothing of oneDNN is touched before the first call that needs it.
 #pragma once
 
 #include <string>
@@ -9,7 +9,8 @@
 
 namespace tap::kernels {
 
-// Does oneDNN have a fast kernel for these weights at this level? (AVX-512 and up; bf16 and q8 need their instructions; q4 never.)
+// Does oneDNN have a fast kernel for these weights at this level? (AVX-512 and up; bf16 and q8 need their instructions;
+// q4 never.)
 bool onednn_can(Pack type, Isa isa);
 // Is it the faster choice for so many rows?
 bool onednn_wins(Pack type, Dim rows, Isa isa);

@@ -75,7 +75,8 @@ struct LoadQ4 {
   }
 };
 
-// acc += a[MR, k] · weights of outputs [n, n + 2 vectors). Accumulators live in named arrays that unroll into registers.
+// acc += a[MR, k] · weights of outputs [n, n + 2 vectors). Accumulators live in named arrays that unroll into
+// registers.
 template <int MR, class Load>
 HWY_INLINE void micro(const float* a, Dim lda, const Load& weights, Dim k, Dim n, VF (&low)[MR], VF (&high)[MR]) {
   const F32 d;
@@ -128,15 +129,16 @@ void sums_q8(const float* a, Dim lda, const LoadQ8& weights, Dim k, std::int32_t
     for (int r = 0; r < MR; ++r) {
       std::int32_t *at = c + r * 64 + n, *then = at + lanes;
       hn::StoreU(first ? hn::ConvertTo(di, low[r]) : hn::Add(hn::LoadU(di, at), hn::ConvertTo(di, low[r])), di, at);
-      hn::StoreU(first ? hn::ConvertTo(di, high[r]) : hn::Add(hn::LoadU(di, then), hn::ConvertTo(di, high[r])), di, then);
+      hn::StoreU(first ? hn::ConvertTo(di, high[r]) : hn::Add(hn::LoadU(di, then), hn::ConvertTo(di, high[r])), di,
+                 then);
     }
   }
 }
 
 // One group: total += step * (scale * sum of q * x) + least * (scale * sum of x), in the order of dot_avx512.cpp.
 template <int MR>
-void sums_q4(const float* a, Dim lda, const std::uint8_t* group, const float* scale, const float* sum, Dim stride, float* c,
-             bool first) {
+void sums_q4(const float* a, Dim lda, const std::uint8_t* group, const float* scale, const float* sum, Dim stride,
+             float* c, bool first) {
   const F32 d;
   const U32 du;
   const Dim lanes = static_cast<Dim>(hn::Lanes(d));
@@ -148,7 +150,8 @@ void sums_q4(const float* a, Dim lda, const std::uint8_t* group, const float* sc
     micro<MR>(a, lda, LoadQ4{group}, q4_group, n, part[0], part[1]);
     for (int half = 0; half < 2; ++half) {
       const auto pair = hn::LoadU(du, pairs + n + half * lanes);
-      const auto step = hn::BitCast(d, hn::ShiftLeft<16>(pair)), least = hn::BitCast(d, hn::And(pair, hn::Set(du, 0xffff0000u)));
+      const auto step = hn::BitCast(d, hn::ShiftLeft<16>(pair)),
+                 least = hn::BitCast(d, hn::And(pair, hn::Set(du, 0xffff0000u)));
 #pragma GCC unroll 6
       for (int r = 0; r < MR; ++r) {
         float* at = c + r * 64 + n + half * lanes;
@@ -213,16 +216,17 @@ void TileQ8(const std::uint8_t* a, Dim lda, Dim rows, const std::int8_t* panel, 
   }
 }
 
-void TileQ4(const std::int8_t* a, Dim lda, const float* scale, const float* sum, Dim rows, const std::uint8_t* panel, Dim groups,
-            float* c) {
+void TileQ4(const std::int8_t* a, Dim lda, const float* scale, const float* sum, Dim rows, const std::uint8_t* panel,
+            Dim groups, float* c) {
   HWY_ALIGN float staged[most_rows * q4_group];
   for (Dim g = 0; g < groups; ++g) {
     for (Dim r = 0; r < rows; r += most_rows) {
       for (Dim s = 0; s < std::min(most_rows, rows - r); ++s)
-        for (Dim j = 0; j < q4_group; ++j) staged[s * q4_group + j] = static_cast<float>(a[(r + s) * lda + g * q4_group + j]);
+        for (Dim j = 0; j < q4_group; ++j)
+          staged[s * q4_group + j] = static_cast<float>(a[(r + s) * lda + g * q4_group + j]);
       with_rows(rows - r, [&](auto count) {
-        sums_q4<count()>(staged, q4_group, panel + g * q4_group_bytes, scale + r * groups + g, sum + r * groups + g, groups,
-                         c + r * 64, g == 0);
+        sums_q4<count()>(staged, q4_group, panel + g * q4_group_bytes, scale + r * groups + g, sum + r * groups + g,
+                         groups, c + r * 64, g == 0);
       });
     }
   }
@@ -290,8 +294,8 @@ void FinishF32(const float* sums, Dim stride, Dim rows, Dim columns, const Finis
   finish_any(sums, stride, rows, columns, nullptr, f);
 }
 
-void FinishQ8(const std::int32_t* sums, Dim stride, Dim rows, Dim columns, const float* row_scale, const float* column_scale,
-              const std::int32_t* column_sum, const Finish& f) {
+void FinishQ8(const std::int32_t* sums, Dim stride, Dim rows, Dim columns, const float* row_scale,
+              const float* column_scale, const std::int32_t* column_sum, const Finish& f) {
   const Integers q{row_scale, column_scale, column_sum};
   finish_any(sums, stride, rows, columns, &q, f);
 }
@@ -319,15 +323,15 @@ void tile_bf16_portable(const std::uint16_t* a, Dim lda, Dim rows, const std::ui
 void tile_q8_portable(const std::uint8_t* a, Dim lda, Dim rows, const std::int8_t* panel, Dim k, std::int32_t* c) {
   HWY_DYNAMIC_DISPATCH(TileQ8)(a, lda, rows, panel, k, c);
 }
-void tile_q4_portable(const std::int8_t* a, Dim lda, const float* scale, const float* sum, Dim rows, const std::uint8_t* panel,
-                      Dim groups, float* c) {
+void tile_q4_portable(const std::int8_t* a, Dim lda, const float* scale, const float* sum, Dim rows,
+                      const std::uint8_t* panel, Dim groups, float* c) {
   HWY_DYNAMIC_DISPATCH(TileQ4)(a, lda, scale, sum, rows, panel, groups, c);
 }
 void finish_f32(const float* sums, Dim stride, Dim rows, Dim columns, const Finish& finish) {
   HWY_DYNAMIC_DISPATCH(FinishF32)(sums, stride, rows, columns, finish);
 }
-void finish_q8(const std::int32_t* sums, Dim stride, Dim rows, Dim columns, const float* row_scale, const float* column_scale,
-               const std::int32_t* column_sum, const Finish& finish) {
+void finish_q8(const std::int32_t* sums, Dim stride, Dim rows, Dim columns, const float* row_scale,
+               const float* column_scale, const std::int32_t* column_sum, const Finish& finish) {
   HWY_DYNAMIC_DISPATCH(FinishQ8)(sums, stride, rows, columns, row_scale, column_scale, column_sum, finish);
 }
 

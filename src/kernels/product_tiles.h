@@ -13,8 +13,8 @@ namespace tap::kernels {
 void tile_f32_portable(const float* a, Dim lda, Dim rows, const float* panel, Dim k, float* c);
 void tile_bf16_portable(const std::uint16_t* a, Dim lda, Dim rows, const std::uint16_t* panel, Dim k, float* c);
 void tile_q8_portable(const std::uint8_t* a, Dim lda, Dim rows, const std::int8_t* panel, Dim k, std::int32_t* c);
-void tile_q4_portable(const std::int8_t* a, Dim lda, const float* scale, const float* sum, Dim rows, const std::uint8_t* panel,
-                      Dim groups, float* c);
+void tile_q4_portable(const std::int8_t* a, Dim lda, const float* scale, const float* sum, Dim rows,
+                      const std::uint8_t* panel, Dim groups, float* c);
 
 // What becomes of a sum: out = act(sum + bias) (* multiply) (+ residual).
 struct Finish {
@@ -38,8 +38,9 @@ struct Finish {
 
 // sums: [rows, columns] at `stride` a row.
 void finish_f32(const float* sums, Dim stride, Dim rows, Dim columns, const Finish& finish);
-// q8: (sum - 128 * column_sum) * (row_scale * column_scale) goes the same way. column_* are padded to whole panels of 64.
-void finish_q8(const std::int32_t* sums, Dim stride, Dim rows, Dim columns, const float* row_scale, const float* column_scale,
-               const std::int32_t* column_sum, const Finish& finish);
+// q8: (sum - 128 * column_sum) * (row_scale * column_scale) goes the same way. column_* are padded to whole panels
+// of 64.
+void finish_q8(const std::int32_t* sums, Dim stride, Dim rows, Dim columns, const float* row_scale,
+               const float* column_scale, const std::int32_t* column_sum, const Finish& finish);
 
 }  // namespace tap::kernels

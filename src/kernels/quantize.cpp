@@ -65,7 +65,8 @@ void RowsToU8(const float* x, Dim stride, Dim rows, Dim in, std::uint8_t* out, D
   }
 }
 
-void RowsToS8Groups(const float* x, Dim stride, Dim rows, Dim in, std::int8_t* out, Dim padded, float* scale, float* sum) {
+void RowsToS8Groups(const float* x, Dim stride, Dim rows, Dim in, std::int8_t* out, Dim padded, float* scale,
+                    float* sum) {
   const F32 d;
   const I32 di;
   const hn::Rebind<std::int8_t, F32> d8;
@@ -172,7 +173,8 @@ void rows_to_bf16(const float* x, Dim stride, Dim rows, Dim in, std::uint16_t* o
 void rows_to_u8(const float* x, Dim stride, Dim rows, Dim in, std::uint8_t* out, Dim padded, float* scale) {
   HWY_DYNAMIC_DISPATCH(RowsToU8)(x, stride, rows, in, out, padded, scale);
 }
-void rows_to_s8_groups(const float* x, Dim stride, Dim rows, Dim in, std::int8_t* out, Dim padded, float* scale, float* sum) {
+void rows_to_s8_groups(const float* x, Dim stride, Dim rows, Dim in, std::int8_t* out, Dim padded, float* scale,
+                       float* sum) {
   HWY_DYNAMIC_DISPATCH(RowsToS8Groups)(x, stride, rows, in, out, padded, scale, sum);
 }
 void quantize_q8_row(const float* row, Dim in, std::int8_t* out, float& scale, std::int32_t& sum) {

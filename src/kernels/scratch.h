@@ -21,7 +21,9 @@ class Scratch {
     if (data_) arena_->release(data_, bytes_);
   }
   template <class T>
-  T* as() const { return static_cast<T*>(data_); }
+  T* as() const {
+    return static_cast<T*>(data_);
+  }
 
  private:
   void swap(Scratch& other) noexcept {

@@ -1,5 +1,5 @@
-// Vector functions for the Highway kernels: included after hwy/highway.h inside each target's pass. About 2 ulp of the value for exp,
-// under 1e-6 absolute for the others. NaN in gives NaN out.
+// Vector functions for the Highway kernels: included after hwy/highway.h inside each target's pass. About 2 ulp of the
+// value for exp, under 1e-6 absolute for the others. NaN in gives NaN out.
 #if defined(TAP_KERNELS_VEC_MATH_INL_H) == defined(HWY_TARGET_TOGGLE)
 #ifdef TAP_KERNELS_VEC_MATH_INL_H
 #undef TAP_KERNELS_VEC_MATH_INL_H
@@ -16,8 +16,8 @@ namespace vec {
 
 namespace hn = hwy::HWY_NAMESPACE;
 
-// e^x: Cody-Waite reduction by ln 2 and the degree-5 polynomial of Cephes expf. Under -87.33 gives 0 (so e^-inf is 0), over 88.37
-// saturates near the largest float.
+// e^x: Cody-Waite reduction by ln 2 and the degree-5 polynomial of Cephes expf. Under -87.33 gives 0 (so e^-inf is 0),
+// over 88.37 saturates near the largest float.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V exp(D d, V x) {
   const hn::RebindToSigned<D> di;

@@ -35,8 +35,8 @@ struct TransposedPack {
       for (Dim p = r.begin; p < r.end; ++p) {
         const Dim n = std::min(panel, width - p * panel);
         transpose(from, height, width, p * panel, n, rows.as<float>());
-        kernels::pack_panel(kernels::Pack::f32, {rows.as<std::byte>(), height * 4}, n, height, panels.as<std::byte>() + p * bytes, nullptr,
-                            nullptr);
+        kernels::pack_panel(kernels::Pack::f32, {rows.as<std::byte>(), height * 4}, n, height,
+                            panels.as<std::byte>() + p * bytes, nullptr, nullptr);
       }
     });
     view = {kernels::Pack::f32, height, width, panels.as<std::byte>(), nullptr, nullptr};
@@ -75,7 +75,9 @@ Tensor linear_grad_weight(const Tensor& dy, const Tensor& x) {
   if (rows == 0) return dw;
   const TransposedPack pack(x.data<float>(), rows, in);  // in outputs, rows inputs
   const kernels::Scratch columns(out * rows * 4);        // dyᵀ
-  parallel_rows(out, 64, [&](Rows r) { transpose(dy.data<float>(), rows, out, r.begin, r.size(), columns.as<float>() + r.begin * rows); });
+  parallel_rows(out, 64, [&](Rows r) {
+    transpose(dy.data<float>(), rows, out, r.begin, r.size(), columns.as<float>() + r.begin * rows);
+  });
   multiply(columns.as<float>(), rows, out, pack.view, nullptr, dw.write<float>());
   return dw;
 }

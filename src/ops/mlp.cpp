@@ -20,15 +20,17 @@ const float* values_of(const Tensor& t) { return t.defined() ? t.data<float>() :
 
 void require_match(const Tensor& x, const PackedMatrix& first, const PackedMatrix& second, const Tensor& residual) {
   if (x.rank() < 1 || x.width() != first.in() || second.in() != first.out())
-    fail(ErrorCode::bad_input, "mlp: x is {}, weights are {} x {} and {} x {}", x.shape().to_string(), first.out(), first.in(), second.out(),
-         second.in());
+    fail(ErrorCode::bad_input, "mlp: x is {}, weights are {} x {} and {} x {}", x.shape().to_string(), first.out(),
+         first.in(), second.out(), second.in());
   if (residual.defined() && (residual.width() != second.out() || residual.row_count() != x.row_count()))
-    fail(ErrorCode::bad_input, "mlp: residual is {}, must be [{}, {}]", residual.shape().to_string(), x.row_count(), second.out());
+    fail(ErrorCode::bad_input, "mlp: residual is {}, must be [{}, {}]", residual.shape().to_string(), x.row_count(),
+         second.out());
 }
 
 // Runs inner(first row, rows, intermediate) and the product with `down` for each panel of rows.
 template <class Inner>
-Tensor by_panels(const Tensor& x, Dim inner_width, const PackedMatrix& down, const Tensor& residual, const Tensor& bias, const Inner& inner) {
+Tensor by_panels(const Tensor& x, Dim inner_width, const PackedMatrix& down, const Tensor& residual, const Tensor& bias,
+                 const Inner& inner) {
   const Dim rows = x.row_count(), out = down.out();
   std::vector<Dim> dims(x.shape().dims().begin(), x.shape().dims().end());
   dims.back() = out;
@@ -37,7 +39,11 @@ Tensor by_panels(const Tensor& x, Dim inner_width, const PackedMatrix& down, con
   const Dim panel = panel_rows(rows, inner_width);
   const kernels::Scratch wide(panel * inner_width * 4);
   const kernels::PackView view = down.data().view();
-  const kernels::Finish finish{.bias = values_of(bias), .residual = values_of(residual), .residual_stride = out, .out = y.write<float>(), .out_stride = out};
+  const kernels::Finish finish{.bias = values_of(bias),
+                               .residual = values_of(residual),
+                               .residual_stride = out,
+                               .out = y.write<float>(),
+                               .out_stride = out};
   for (Dim row = 0; row < rows; row += panel) {
     const Dim count = std::min(panel, rows - row);
     inner(row, count, wide.as<float>());
@@ -49,26 +55,27 @@ Tensor by_panels(const Tensor& x, Dim inner_width, const PackedMatrix& down, con
 
 }  // namespace
 
-Tensor gated_mlp(const Tensor& x, const PackedMatrix& gate, const PackedMatrix& up, const PackedMatrix& down, Activation activation,
-                 const Tensor& residual, const MlpBiases& biases) {
+Tensor gated_mlp(const Tensor& x, const PackedMatrix& gate, const PackedMatrix& up, const PackedMatrix& down,
+                 Activation activation, const Tensor& residual, const MlpBiases& biases) {
   require_match(x, gate, down, residual);
   require_match(x, up, down, residual);
   const kernels::PackView gate_view = gate.data().view(), up_view = up.data().view();
-  if (gate_view.type != up_view.type ||
-      tape::wants({&x, &residual, &gate.data().master, &up.data().master, &down.data().master, &biases.gate, &biases.up, &biases.down})) {
+  if (gate_view.type != up_view.type || tape::wants({&x, &residual, &gate.data().master, &up.data().master,
+                                                     &down.data().master, &biases.gate, &biases.up, &biases.down})) {
     const Tensor wide = linear(x, up, {.bias = biases.up});
     const Tensor h = linear(x, gate, {.bias = biases.gate, .activation = activation, .multiply = wide});
     return linear(h, down, {.bias = biases.down, .residual = residual});
   }
   return by_panels(x, gate.out(), down, residual, biases.down, [&](Dim row, Dim count, float* wide) {
-    const kernels::Operand a = kernels::prepare(gate_view.type, x.data<float>() + row * x.width(), x.width(), count, x.width());
+    const kernels::Operand a =
+        kernels::prepare(gate_view.type, x.data<float>() + row * x.width(), x.width(), count, x.width());
     product_gated(a, gate_view, values_of(biases.gate), up_view, values_of(biases.up),
                   {.activation = activation, .out = wide, .out_stride = gate.out()});
   });
 }
 
-Tensor mlp(const Tensor& x, const PackedMatrix& fc1, const PackedMatrix& fc2, Activation activation, const Tensor& residual,
-           const MlpBiases& biases) {
+Tensor mlp(const Tensor& x, const PackedMatrix& fc1, const PackedMatrix& fc2, Activation activation,
+           const Tensor& residual, const MlpBiases& biases) {
   require_match(x, fc1, fc2, residual);
   if (tape::wants({&x, &residual, &fc1.data().master, &fc2.data().master, &biases.up, &biases.down})) {
     const Tensor h = linear(x, fc1, {.bias = biases.up, .activation = activation});
@@ -76,7 +83,8 @@ Tensor mlp(const Tensor& x, const PackedMatrix& fc1, const PackedMatrix& fc2, Ac
   }
   const kernels::PackView view = fc1.data().view();
   return by_panels(x, fc1.out(), fc2, residual, biases.down, [&](Dim row, Dim count, float* wide) {
-    const kernels::Operand a = kernels::prepare(view.type, x.data<float>() + row * x.width(), x.width(), count, x.width());
+    const kernels::Operand a =
+        kernels::prepare(view.type, x.data<float>() + row * x.width(), x.width(), count, x.width());
     product(a, view, {.bias = values_of(biases.up), .activation = activation, .out = wide, .out_stride = fc1.out()});
   });
 }

@@ -32,11 +32,12 @@ void pack_into(PackedMatrix::Data& data, Dim panel, const kernels::RowsView& row
   std::int32_t* sums = nullptr;
   if (data.scales) {
     scale = reinterpret_cast<float*>(data.scales->data());
-    sums = reinterpret_cast<std::int32_t*>(scale + round_up(data.out, kernels::panel_outputs)) + panel * kernels::panel_outputs;
+    sums = reinterpret_cast<std::int32_t*>(scale + round_up(data.out, kernels::panel_outputs)) +
+           panel * kernels::panel_outputs;
     scale += panel * kernels::panel_outputs;
   }
-  kernels::pack_panel(data.pack, rows, count, data.in, data.panels->data() + panel * kernels::panel_bytes(data.pack, data.in), scale,
-                      sums);
+  kernels::pack_panel(data.pack, rows, count, data.in,
+                      data.panels->data() + panel * kernels::panel_bytes(data.pack, data.in), scale, sums);
 }
 
 }  // namespace
@@ -55,7 +56,7 @@ std::string_view name(WeightType type) {
 struct PackedMatrix::Builder::State {
   std::shared_ptr<Data> data;
   Dim added = 0;
-  Tensor waiting;      // rows of a panel that is not full yet, [64, in] of the type last seen
+  Tensor waiting;  // rows of a panel that is not full yet, [64, in] of the type last seen
   Dim waiting_rows = 0;
   // Packs `count` rows as the panel that ends at row `added`.
   void flush() {
@@ -68,14 +69,16 @@ struct PackedMatrix::Builder::State {
 };
 
 PackedMatrix::Builder::Builder(WeightType type, Dim in, Dim out) : state_(std::make_unique<State>()) {
-  if (in < 1 || out < 1) fail(ErrorCode::bad_input, "a packed matrix of {} x {}: both sizes must be at least 1", out, in);
+  if (in < 1 || out < 1)
+    fail(ErrorCode::bad_input, "a packed matrix of {} x {}: both sizes must be at least 1", out, in);
   auto data = std::make_shared<Data>();
   data->type = type;
   data->in = in;
   data->out = out;
   data->pack = layout_of(type);
   data->panels = panels_for(data->pack, in, out);
-  if (type == WeightType::q8) data->scales = Storage::allocate(static_cast<std::size_t>(round_up(out, kernels::panel_outputs) * 8));
+  if (type == WeightType::q8)
+    data->scales = Storage::allocate(static_cast<std::size_t>(round_up(out, kernels::panel_outputs) * 8));
   if (type == WeightType::dense) data->master = Tensor::empty({out, in});
   state_->data = std::move(data);
 }
@@ -86,9 +89,11 @@ void PackedMatrix::Builder::add_rows(const Tensor& rows) {
   State& s = *state_;
   Data& data = *s.data;
   if (rows.rank() < 1 || rows.width() != data.in || (rows.dtype() != DType::f32 && rows.dtype() != DType::bf16))
-    fail(ErrorCode::bad_input, "pack: rows are {} {}, must be [n, {}] f32 or bf16", rows.shape().to_string(), name(rows.dtype()), data.in);
+    fail(ErrorCode::bad_input, "pack: rows are {} {}, must be [n, {}] f32 or bf16", rows.shape().to_string(),
+         name(rows.dtype()), data.in);
   const Dim count = rows.row_count(), row_bytes = data.in * bytes_of(rows.dtype());
-  if (count > data.out - s.added) fail(ErrorCode::bad_input, "pack: {} rows added, the matrix has {}", s.added + count, data.out);
+  if (count > data.out - s.added)
+    fail(ErrorCode::bad_input, "pack: {} rows added, the matrix has {}", s.added + count, data.out);
   if (data.type == WeightType::dense) {
     const Tensor values = rows.to(DType::f32);
     std::copy_n(values.data<float>(), values.elements(), data.master.row_write(s.added));
@@ -102,7 +107,8 @@ void PackedMatrix::Builder::add_rows(const Tensor& rows) {
     if (s.waiting_rows == 0 && count - at >= panel) {  // whole panels straight from the source
       const Dim panels = (count - at) / panel, first = s.added / panel;
       parallel_rows(panels, 1, [&](Rows r) {
-        for (Dim p = r.begin; p < r.end; ++p) pack_into(data, first + p, {rows.raw() + (at + p * panel) * row_bytes, row_bytes, is_bf16}, panel);
+        for (Dim p = r.begin; p < r.end; ++p)
+          pack_into(data, first + p, {rows.raw() + (at + p * panel) * row_bytes, row_bytes, is_bf16}, panel);
       });
       at += panels * panel;
       s.added += panels * panel;
@@ -111,9 +117,11 @@ void PackedMatrix::Builder::add_rows(const Tensor& rows) {
     if (s.waiting_rows == 0 && (!s.waiting.defined() || s.waiting.dtype() != rows.dtype()))
       s.waiting = Tensor::empty({panel, data.in}, rows.dtype());
     if (s.waiting.dtype() != rows.dtype())
-      fail(ErrorCode::bad_input, "pack: rows change from {} to {} in the middle of a panel", name(s.waiting.dtype()), name(rows.dtype()));
+      fail(ErrorCode::bad_input, "pack: rows change from {} to {} in the middle of a panel", name(s.waiting.dtype()),
+           name(rows.dtype()));
     const Dim n = std::min(panel - s.waiting_rows, count - at);
-    std::memcpy(s.waiting.raw_write() + s.waiting_rows * row_bytes, rows.raw() + at * row_bytes, static_cast<std::size_t>(n * row_bytes));
+    std::memcpy(s.waiting.raw_write() + s.waiting_rows * row_bytes, rows.raw() + at * row_bytes,
+                static_cast<std::size_t>(n * row_bytes));
     s.waiting_rows += n;
     s.added += n;
     at += n;
@@ -123,7 +131,8 @@ void PackedMatrix::Builder::add_rows(const Tensor& rows) {
 
 PackedMatrix PackedMatrix::Builder::finish() {
   State& s = *state_;
-  if (s.added != s.data->out) fail(ErrorCode::bad_input, "pack: {} rows added, the matrix has {}", s.added, s.data->out);
+  if (s.added != s.data->out)
+    fail(ErrorCode::bad_input, "pack: {} rows added, the matrix has {}", s.added, s.data->out);
   if (s.data->type == WeightType::dense) refresh_dense(*s.data);
   else s.flush();
   PackedMatrix matrix;
@@ -132,7 +141,8 @@ PackedMatrix PackedMatrix::Builder::finish() {
 }
 
 PackedMatrix PackedMatrix::pack(const Tensor& weight, WeightType type) {
-  if (weight.rank() != 2) fail(ErrorCode::bad_input, "pack: weight is {}, must be [out, in]", weight.shape().to_string());
+  if (weight.rank() != 2)
+    fail(ErrorCode::bad_input, "pack: weight is {}, must be [out, in]", weight.shape().to_string());
   Builder builder(type, weight.dim(1), weight.dim(0));
   builder.add_rows(weight);
   return builder.finish();
@@ -140,7 +150,8 @@ PackedMatrix PackedMatrix::pack(const Tensor& weight, WeightType type) {
 
 void refresh_dense(PackedMatrix::Data& data) {
   TAP_ASSERT(data.type == WeightType::dense);
-  if (kernels::panel_bytes(data.pack, data.in) * ceil_div(data.out, kernels::panel_outputs) > static_cast<Dim>(data.panels->bytes()))
+  if (kernels::panel_bytes(data.pack, data.in) * ceil_div(data.out, kernels::panel_outputs) >
+      static_cast<Dim>(data.panels->bytes()))
     data.panels = panels_for(data.pack, data.in, data.out);
   const Dim transposed_bytes = kernels::panel_bytes(data.pack, data.out) * ceil_div(data.in, kernels::panel_outputs);
   if (!data.transposed || transposed_bytes > static_cast<Dim>(data.transposed->bytes()))
@@ -170,8 +181,11 @@ Dim PackedMatrix::in() const { return data_->in; }
 Dim PackedMatrix::out() const { return data_->out; }
 
 Dim PackedMatrix::bytes() const {
-  const auto of = [](const std::shared_ptr<Storage>& storage) { return storage ? static_cast<Dim>(storage->bytes()) : 0; };
-  return of(data_->panels) + of(data_->scales) + of(data_->transposed) + (data_->master.defined() ? data_->master.bytes() : 0);
+  const auto of = [](const std::shared_ptr<Storage>& storage) {
+    return storage ? static_cast<Dim>(storage->bytes()) : 0;
+  };
+  return of(data_->panels) + of(data_->scales) + of(data_->transposed) +
+         (data_->master.defined() ? data_->master.bytes() : 0);
 }
 
 Tensor PackedMatrix::unpack() const {
@@ -184,7 +198,8 @@ Tensor PackedMatrix::unpack() const {
 }
 
 void PackedMatrix::unpack_row(Dim row, float* out) const {
-  if (row < 0 || row >= data_->out) fail(ErrorCode::bad_input, "row {} of a packed matrix with {} rows", row, data_->out);
+  if (row < 0 || row >= data_->out)
+    fail(ErrorCode::bad_input, "row {} of a packed matrix with {} rows", row, data_->out);
   kernels::unpack_row(data_->view(), row, out);
 }
 

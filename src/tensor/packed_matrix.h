@@ -8,14 +8,16 @@
 
 namespace tap {
 
-// How a weight is kept. f32, bf16: as named. q8: int8, one scale per output row, activations quantized per row to u8 with zero point
-// 128. q4: 4-bit groups of 32 inputs with scale and minimum. dense: a row-major f32 master that training updates.
+// How a weight is kept. f32, bf16: as named. q8: int8, one scale per output row, activations quantized per row to u8
+// with zero point 128. q4: 4-bit groups of 32 inputs with scale and minimum. dense: a row-major f32 master that
+// training updates.
 enum class WeightType : std::uint8_t { f32, bf16, q8, q4, dense };
 std::string_view name(WeightType type);
 
 // W of a product y = x · Wᵀ: `out` rows of `in` numbers, as checkpoints store it.
-// Layouts (design §3): f32 BA16a64b, bf16 BA16a64b2a, q8 BA16a64b4a in oneDNN's names, a = in (K), b = out (N); rows and columns are
-// padded with zeros to whole blocks. q4: blocks of 64 outputs x 32 inputs with their scales and minima beside them.
+// Layouts (design §3): f32 BA16a64b, bf16 BA16a64b2a, q8 BA16a64b4a in oneDNN's names, a = in (K), b = out (N); rows
+// and columns are padded with zeros to whole blocks. q4: blocks of 64 outputs x 32 inputs with their scales and minima
+// beside them.
 class PackedMatrix {
  public:
   PackedMatrix() = default;
@@ -38,11 +40,11 @@ class PackedMatrix {
   WeightType type() const;
   Dim in() const;
   Dim out() const;
-  Dim bytes() const;                     // as held in memory, padding and scales included
-  Tensor unpack() const;                 // [out, in] f32: what the products compute with
+  Dim bytes() const;                           // as held in memory, padding and scales included
+  Tensor unpack() const;                       // [out, in] f32: what the products compute with
   void unpack_row(Dim row, float* out) const;  // one row of W: an embedding look-up in a tied head
 
-  struct Data;                           // tensor/packed_data.h: for kernels and ops only
+  struct Data;  // tensor/packed_data.h: for kernels and ops only
   const Data& data() const { return *data_; }
   std::shared_ptr<Data> shared() const { return data_; }
 

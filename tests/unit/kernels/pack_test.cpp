@@ -27,8 +27,9 @@ struct Packed {
     scale.resize(static_cast<std::size_t>(count * 64));
     sums.resize(scale.size());
     for (Dim p = 0; p < count; ++p)
-      kernels::pack_panel(type, {reinterpret_cast<const std::byte*>(source.data() + p * 64 * in), in * 4}, std::min<Dim>(64, out - p * 64), in,
-                          panels.data() + p * bytes, scale.data() + p * 64, sums.data() + p * 64);
+      kernels::pack_panel(type, {reinterpret_cast<const std::byte*>(source.data() + p * 64 * in), in * 4},
+                          std::min<Dim>(64, out - p * 64), in, panels.data() + p * bytes, scale.data() + p * 64,
+                          sums.data() + p * 64);
     view = {type, in, out, panels.data(), scale.data(), sums.data()};
   }
 };
@@ -48,7 +49,10 @@ TEST_CASE("a packed row comes back within half a step of its type") {
           for (Dim i = 0; i < in; ++i) {
             const float wanted = w.source[static_cast<std::size_t>(r * in + i)];
             // f32 exact; bf16 8 bits; q8 half of max / 127; q4 half of a step of range / 15 and bf16 ends
-            const float limit = type == Pack::f32 ? 0.0f : type == Pack::bf16 ? 0.004f * std::fabs(wanted) : type == Pack::q8 ? 0.5f / 127 : 0.5f / 15 + 0.005f;
+            const float limit = type == Pack::f32    ? 0.0f
+                                : type == Pack::bf16 ? 0.004f * std::fabs(wanted)
+                                : type == Pack::q8   ? 0.5f / 127
+                                                     : 0.5f / 15 + 0.005f;
             REQUIRE(std::fabs(row[static_cast<std::size_t>(i)] - wanted) <= limit);
           }
         }

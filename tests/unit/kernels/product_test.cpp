@@ -41,8 +41,9 @@ struct Weight {
     scale.resize(static_cast<std::size_t>(count * 64));
     sums.resize(scale.size());
     for (Dim p = 0; p < count; ++p)
-      kernels::pack_panel(type, {reinterpret_cast<const std::byte*>(source.data() + p * 64 * in), in * 4}, std::min<Dim>(64, out - p * 64), in,
-                          panels.data() + p * bytes, scale.data() + p * 64, sums.data() + p * 64);
+      kernels::pack_panel(type, {reinterpret_cast<const std::byte*>(source.data() + p * 64 * in), in * 4},
+                          std::min<Dim>(64, out - p * 64), in, panels.data() + p * bytes, scale.data() + p * 64,
+                          sums.data() + p * 64);
     view = {type, in, out, panels.data(), scale.data(), sums.data()};
     unpacked.resize(source.size());
     for (Dim r = 0; r < out; ++r) kernels::unpack_row(view, r, unpacked.data() + r * in);
@@ -56,7 +57,8 @@ std::vector<float> rounded_row(Pack type, const float* x, Dim in) {
     float largest = 0;
     for (Dim i = begin; i < end; ++i) largest = std::max(largest, std::fabs(x[i]));
     for (Dim i = begin; i < end; ++i)
-      r[static_cast<std::size_t>(i)] = largest > 0 ? std::nearbyintf(x[i] * (127.0f / largest)) * (largest / 127.0f) : 0.0f;
+      r[static_cast<std::size_t>(i)] =
+          largest > 0 ? std::nearbyintf(x[i] * (127.0f / largest)) * (largest / 127.0f) : 0.0f;
   };
   if (type == Pack::bf16)
     for (float& v : r) {
@@ -81,7 +83,8 @@ double activated(Activation activation, double v) {
   return 0;
 }
 
-std::vector<float> run(const Weight& w, const std::vector<float>& x, Dim rows, ProductPath path = ProductPath::tiles, kernels::Finish finish = {}) {
+std::vector<float> run(const Weight& w, const std::vector<float>& x, Dim rows, ProductPath path = ProductPath::tiles,
+                       kernels::Finish finish = {}) {
   std::vector<float> y(static_cast<std::size_t>(rows * w.view.out), -777.0f);
   const kernels::Operand a = kernels::prepare(w.view.type, x.data(), w.view.in, rows, w.view.in);
   finish.out = y.data();
@@ -99,10 +102,12 @@ double error_of(const Weight& w, const std::vector<float>& x, Dim rows, const st
     for (Dim n = 0; n < out; ++n) {
       double sum = 0, size = 0;
       for (Dim i = 0; i < in; ++i) {
-        const double p = static_cast<double>(a[static_cast<std::size_t>(i)]) * static_cast<double>(w.unpacked[static_cast<std::size_t>(n * in + i)]);
+        const double p = static_cast<double>(a[static_cast<std::size_t>(i)]) *
+                         static_cast<double>(w.unpacked[static_cast<std::size_t>(n * in + i)]);
         sum += p, size += std::fabs(p);
       }
-      worst = std::max(worst, std::fabs(static_cast<double>(y[static_cast<std::size_t>(r * out + n)]) - sum) / (size + 1e-9));
+      worst = std::max(worst,
+                       std::fabs(static_cast<double>(y[static_cast<std::size_t>(r * out + n)]) - sum) / (size + 1e-9));
     }
   }
   return worst;
@@ -196,17 +201,28 @@ TEST_CASE("oneDNN never falls to its reference kernel where the CPU has the inst
 
 TEST_CASE("the epilogue adds bias then activates then multiplies then adds the residual") {
   const Dim rows = 9, in = 70, out = 77;
-  const auto x = random_values(rows * in, 1), bias = random_values(out, 2), factor = random_values(rows * out, 3), rest = random_values(rows * out, 4);
+  const auto x = random_values(rows * in, 1), bias = random_values(out, 2), factor = random_values(rows * out, 3),
+             rest = random_values(rows * out, 4);
   for (const Isa isa : usable_isas()) {
     const IsaScope scope(isa);
     for (const Pack type : all_types) {
       const Weight w(type, in, out);
       const auto plain = run(w, x, rows);
-      for (const Activation activation : {Activation::none, Activation::gelu_tanh, Activation::gelu_erf, Activation::quick_gelu, Activation::silu}) {
+      for (const Activation activation :
+           {Activation::none, Activation::gelu_tanh, Activation::gelu_erf, Activation::quick_gelu, Activation::silu}) {
         const auto y = run(w, x, rows, ProductPath::tiles,
-                           {.bias = bias.data(), .activation = activation, .multiply = factor.data(), .multiply_stride = out, .residual = rest.data(), .residual_stride = out});
+                           {.bias = bias.data(),
+                            .activation = activation,
+                            .multiply = factor.data(),
+                            .multiply_stride = out,
+                            .residual = rest.data(),
+                            .residual_stride = out});
         for (std::size_t i = 0; i < y.size(); ++i) {
-          const double wanted = activated(activation, static_cast<double>(plain[i]) + static_cast<double>(bias[i % static_cast<std::size_t>(out)])) * static_cast<double>(factor[i]) + static_cast<double>(rest[i]);
+          const double wanted =
+              activated(activation,
+                        static_cast<double>(plain[i]) + static_cast<double>(bias[i % static_cast<std::size_t>(out)])) *
+                  static_cast<double>(factor[i]) +
+              static_cast<double>(rest[i]);
           REQUIRE(std::fabs(static_cast<double>(y[i]) - wanted) < 3e-6);
         }
       }
@@ -220,7 +236,8 @@ TEST_CASE("activations are within a millionth over their whole range") {
   for (Dim i = 0; i < n; ++i) x.push_back(static_cast<float>(i - 2000) * 0.01f);
   for (const Isa isa : usable_isas()) {
     const IsaScope scope(isa);
-    for (const Activation activation : {Activation::gelu_tanh, Activation::gelu_erf, Activation::quick_gelu, Activation::silu}) {
+    for (const Activation activation :
+         {Activation::gelu_tanh, Activation::gelu_erf, Activation::quick_gelu, Activation::silu}) {
       kernels::finish_f32(x.data(), n, 1, n, {.activation = activation, .out = y.data(), .out_stride = n});
       for (std::size_t i = 0; i < x.size(); ++i) {
         const double wanted = activated(activation, static_cast<double>(x[i]));
@@ -236,10 +253,13 @@ TEST_CASE("a gated product equals its parts to the bit") {
   for (const Pack type : all_types) {
     const Weight gate(type, in, out, 1), up(type, in, out, 2);
     const auto other = run(up, x, rows, ProductPath::tiles, {.bias = up_bias.data()});
-    const auto wanted = run(gate, x, rows, ProductPath::tiles, {.bias = gate_bias.data(), .activation = Activation::silu, .multiply = other.data(), .multiply_stride = out});
+    const auto wanted = run(
+        gate, x, rows, ProductPath::tiles,
+        {.bias = gate_bias.data(), .activation = Activation::silu, .multiply = other.data(), .multiply_stride = out});
     std::vector<float> y(wanted.size());
     const kernels::Operand a = kernels::prepare(type, x.data(), in, rows, in);
-    kernels::product_gated(a, gate.view, gate_bias.data(), up.view, up_bias.data(), {.activation = Activation::silu, .out = y.data(), .out_stride = out});
+    kernels::product_gated(a, gate.view, gate_bias.data(), up.view, up_bias.data(),
+                           {.activation = Activation::silu, .out = y.data(), .out_stride = out});
     CHECK(std::memcmp(y.data(), wanted.data(), y.size() * 4) == 0);
   }
 }

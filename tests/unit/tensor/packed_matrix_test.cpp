@@ -20,7 +20,8 @@ Tensor random_tensor(Dim rows, Dim width, std::uint64_t seed = 1) {
   return t;
 }
 
-constexpr WeightType all_types[] = {WeightType::f32, WeightType::bf16, WeightType::q8, WeightType::q4, WeightType::dense};
+constexpr WeightType all_types[] = {WeightType::f32, WeightType::bf16, WeightType::q8, WeightType::q4,
+                                    WeightType::dense};
 
 }  // namespace
 
@@ -42,7 +43,8 @@ TEST_CASE("rows added in any pieces pack to the same bytes") {
 TEST_CASE("bf16 rows pack as their f32 values do") {
   const Tensor narrow = random_tensor(70, 33).to(DType::bf16), wide = narrow.to(DType::f32);
   for (const WeightType type : all_types)
-    CHECK(std::memcmp(PackedMatrix::pack(narrow, type).unpack().raw(), PackedMatrix::pack(wide, type).unpack().raw(), 70 * 33 * 4) == 0);
+    CHECK(std::memcmp(PackedMatrix::pack(narrow, type).unpack().raw(), PackedMatrix::pack(wide, type).unpack().raw(),
+                      70 * 33 * 4) == 0);
   CHECK(std::memcmp(PackedMatrix::pack(narrow, WeightType::bf16).unpack().raw(), wide.raw(), 70 * 33 * 4) == 0);
 }
 
@@ -64,7 +66,9 @@ TEST_CASE("an unpacked row is the row of the unpacked matrix") {
 TEST_CASE("a weight is held once: bytes are those of its type") {
   const Tensor weight = random_tensor(640, 1024);
   const double values = 640 * 1024;
-  const auto held = [&](WeightType type) { return static_cast<double>(PackedMatrix::pack(weight, type).bytes()) / values; };
+  const auto held = [&](WeightType type) {
+    return static_cast<double>(PackedMatrix::pack(weight, type).bytes()) / values;
+  };
   CHECK(held(WeightType::f32) == doctest::Approx(4.0));
   CHECK(held(WeightType::bf16) == doctest::Approx(2.0));
   CHECK(held(WeightType::q8) < 1.01);
@@ -73,7 +77,8 @@ TEST_CASE("a weight is held once: bytes are those of its type") {
 
 TEST_CASE("a builder refuses rows of the wrong width and number") {
   PackedMatrix::Builder builder(WeightType::q8, 32, 10);
-  CHECK_THROWS_WITH_AS(builder.add_rows(random_tensor(2, 31)), "pack: rows are [2, 31] f32, must be [n, 32] f32 or bf16", Error);
+  CHECK_THROWS_WITH_AS(builder.add_rows(random_tensor(2, 31)),
+                       "pack: rows are [2, 31] f32, must be [n, 32] f32 or bf16", Error);
   builder.add_rows(random_tensor(6, 32));
   CHECK_THROWS_WITH_AS(builder.finish(), "pack: 6 rows added, the matrix has 10", Error);
   CHECK_THROWS_WITH_AS(builder.add_rows(random_tensor(5, 32)), "pack: 11 rows added, the matrix has 10", Error);
