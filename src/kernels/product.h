@@ -31,7 +31,8 @@ enum class ProductPath : std::uint8_t { automatic, tiles, onednn };
 // a must be prepared for w.type. Threads: the current ExecContext's.
 void product(const Operand& a, const PackView& w, const Finish& finish, ProductPath path = ProductPath::automatic);
 
-// Several weights of one type that multiply the same rows (query, key, value): one start of the threads for all when rows are few.
+// Several weights of one type that multiply the same rows (query, key, value): one start of the threads for all when
+// rows are few.
 struct ProductJob {
   PackView w;
   Finish finish;

@@ -23,6 +23,13 @@ namespace hn = hwy::HWY_NAMESPACE;
 constexpr Dim chunk_inputs = 512;  // of q8: 512 * 255 * 127 < 2^24, so its f32 sums are exact integers
 constexpr Dim most_rows = 6;
 
+// The first columns of a chunk ask for the weights of all columns to come: 256 bytes a step, in every layout.
+HWY_INLINE void fetch_step(const void* weights, Dim step) {
+  const char* at = static_cast<const char*>(weights) + step * 256 + 4096;
+#pragma GCC unroll 4
+  for (int line = 0; line < 4; ++line) __builtin_prefetch(at + line * 64);
+}
+
 // Weights of 2 vectors of outputs for inputs [i, i + Step) of a chunk, and the micro-kernel that multiplies them.
 struct LoadF32 {
   static constexpr int step = 1;
@@ -58,12 +65,12 @@ struct LoadQ8 {
 // One group of q4: 8 steps of 4 inputs, the first half in low nibbles.
 struct LoadQ4 {
   static constexpr int step = 4;
-  const std::uint8_t* group;
+  const std::uint8_t* panel;  // the group's part
   HWY_INLINE VF get(F32 d, Dim i, int j, Dim n) const {
     const U32 du;
     const I32 di;
     const bool high = i >= 16;
-    const auto both = hn::LoadU(du, reinterpret_cast<const std::uint32_t*>(group + (high ? i - 16 : i) * 64) + n);
+    const auto both = hn::LoadU(du, reinterpret_cast<const std::uint32_t*>(panel + (high ? i - 16 : i) * 64) + n);
     const auto nibbles = high ? hn::ShiftRight<4>(both) : both;
     const auto mask = hn::Set(du, 15);
     switch (j) {
@@ -82,6 +89,7 @@ HWY_INLINE void micro(const float* a, Dim lda, const Load& weights, Dim k, Dim n
   const F32 d;
   const Dim lanes = static_cast<Dim>(hn::Lanes(d));
   for (Dim i = 0; i < k; i += Load::step) {
+    if (n == 0) fetch_step(weights.panel, i / Load::step);
 #pragma GCC unroll 4
     for (int j = 0; j < Load::step; ++j) {
       const auto w0 = weights.get(d, i, j, n), w1 = weights.get(d, i, j, n + lanes);
@@ -135,33 +143,137 @@ void sums_q8(const float* a, Dim lda, const LoadQ8& weights, Dim k, std::int32_t
   }
 }
 
-// One group: total += step * (scale * sum of q * x) + least * (scale * sum of x), in the order of dot_avx512.cpp.
+// One group's exact sums of two vectors of outputs: total += step * (scale * sum of q * x) + least * (scale * sum of
+// x), in the order of dot_avx512.cpp.
 template <int MR>
-void sums_q4(const float* a, Dim lda, const std::uint8_t* group, const float* scale, const float* sum, Dim stride,
-             float* c, bool first) {
+HWY_INLINE void add_group(const VF (&low)[MR], const VF (&high)[MR], const std::uint8_t* group, Dim n,
+                          const float* scale, const float* sum, Dim stride, float* c, bool first) {
   const F32 d;
   const U32 du;
   const Dim lanes = static_cast<Dim>(hn::Lanes(d));
   const auto* pairs = reinterpret_cast<const std::uint32_t*>(group + q4_nibble_bytes);
-  for (Dim n = 0; n < 64; n += 2 * lanes) {
-    VF part[2][MR];
+  for (int half = 0; half < 2; ++half) {
+    const auto pair = hn::LoadU(du, pairs + n + half * lanes);
+    const auto step = hn::BitCast(d, hn::ShiftLeft<16>(pair));
+    const auto least = hn::BitCast(d, hn::And(pair, hn::Set(du, 0xffff0000u)));
 #pragma GCC unroll 6
-    for (int r = 0; r < MR; ++r) part[0][r] = part[1][r] = hn::Zero(d);
-    micro<MR>(a, lda, LoadQ4{group}, q4_group, n, part[0], part[1]);
-    for (int half = 0; half < 2; ++half) {
-      const auto pair = hn::LoadU(du, pairs + n + half * lanes);
-      const auto step = hn::BitCast(d, hn::ShiftLeft<16>(pair)),
-                 least = hn::BitCast(d, hn::And(pair, hn::Set(du, 0xffff0000u)));
-#pragma GCC unroll 6
-      for (int r = 0; r < MR; ++r) {
-        float* at = c + r * 64 + n + half * lanes;
-        auto total = first ? hn::Zero(d) : hn::LoadU(d, at);
-        total = hn::MulAdd(hn::Mul(part[half][r], hn::Set(d, scale[r * stride])), step, total);
-        hn::StoreU(hn::MulAdd(least, hn::Set(d, sum[r * stride]), total), d, at);
-      }
+    for (int r = 0; r < MR; ++r) {
+      float* at = c + r * 64 + n + half * lanes;
+      const auto part = half == 0 ? low[r] : high[r];
+      auto total = first ? hn::Zero(d) : hn::LoadU(d, at);
+      total = hn::MulAdd(hn::Mul(part, hn::Set(d, scale[r * stride])), step, total);
+      hn::StoreU(hn::MulAdd(least, hn::Set(d, sum[r * stride]), total), d, at);
     }
   }
 }
+
+template <int MR>
+void sums_q4(const float* a, Dim lda, const std::uint8_t* group, const float* scale, const float* sum, Dim stride,
+             float* c, bool first) {
+  const F32 d;
+  for (Dim n = 0; n < 64; n += 2 * static_cast<Dim>(hn::Lanes(d))) {
+    VF low[MR], high[MR];
+#pragma GCC unroll 6
+    for (int r = 0; r < MR; ++r) low[r] = high[r] = hn::Zero(d);
+    micro<MR>(a, lda, LoadQ4{group}, q4_group, n, low, high);
+    add_group<MR>(low, high, group, n, scale, sum, stride, c, first);
+  }
+}
+
+#if HWY_ARCH_X86 && HWY_TARGET != HWY_SCALAR && HWY_TARGET != HWY_EMU128
+// x86 multiplies pairs of int16 and adds each pair in place (pmaddwd): half the work of going through floats.
+#define TAP_PAIRS 1
+using VI = hn::Vec<I32>;
+constexpr Dim most_pair_rows = 4;
+
+// Activations of one quad of inputs as two words of int16: (x0, x2) and (x1, x3).
+template <class T>
+HWY_INLINE void stage_pairs(const T* a, Dim quads, std::int32_t* words) {
+  for (Dim i = 0; i < 4 * quads; i += 4) {
+    *words++ = static_cast<std::int32_t>((static_cast<std::uint32_t>(a[i]) & 0xffffu) |
+                                         static_cast<std::uint32_t>(a[i + 2]) << 16);
+    *words++ = static_cast<std::int32_t>((static_cast<std::uint32_t>(a[i + 1]) & 0xffffu) |
+                                         static_cast<std::uint32_t>(a[i + 3]) << 16);
+  }
+}
+
+// sums[r] += pairs of weights · word of row r
+template <int MR, class V16>
+HWY_INLINE void multiply_pairs(V16 low_weights, V16 high_weights, const std::int32_t* words, Dim stride, VI (&low)[MR],
+                               VI (&high)[MR]) {
+  const I32 di;
+  const hn::Repartition<std::int16_t, I32> d16;
+  auto unused = hn::Zero(di);
+#pragma GCC unroll 4
+  for (int r = 0; r < MR; ++r) {
+    const auto x = hn::BitCast(d16, hn::Set(di, words[r * stride]));
+    low[r] = hn::ReorderWidenMulAccumulate(di, low_weights, x, low[r], unused);
+    high[r] = hn::ReorderWidenMulAccumulate(di, high_weights, x, high[r], unused);
+  }
+}
+
+template <int MR>
+void sums_q8_pairs(const std::int32_t* words, Dim stride, const std::int8_t* panel, Dim quads, std::int32_t* c,
+                   bool first) {
+  const I32 di;
+  const hn::Repartition<std::int16_t, I32> d16;
+  const Dim lanes = static_cast<Dim>(hn::Lanes(di));
+  for (Dim n = 0; n < 64; n += 2 * lanes) {
+    VI low[MR], high[MR];
+#pragma GCC unroll 4
+    for (int r = 0; r < MR; ++r) {
+      low[r] = first ? hn::Zero(di) : hn::LoadU(di, c + r * 64 + n);
+      high[r] = first ? hn::Zero(di) : hn::LoadU(di, c + r * 64 + n + lanes);
+    }
+    for (Dim q = 0; q < quads; ++q) {
+      if (n == 0) fetch_step(panel, q);
+      const auto* at = reinterpret_cast<const std::int32_t*>(panel + q * 256) + n;
+      const auto w0 = hn::BitCast(d16, hn::LoadU(di, at)), w1 = hn::BitCast(d16, hn::LoadU(di, at + lanes));
+      const std::int32_t* x = words + 2 * q;
+      multiply_pairs<MR>(hn::ShiftRight<8>(hn::ShiftLeft<8>(w0)), hn::ShiftRight<8>(hn::ShiftLeft<8>(w1)), x, stride,
+                         low, high);
+      multiply_pairs<MR>(hn::ShiftRight<8>(w0), hn::ShiftRight<8>(w1), x + 1, stride, low, high);
+    }
+#pragma GCC unroll 4
+    for (int r = 0; r < MR; ++r) {
+      hn::StoreU(low[r], di, c + r * 64 + n);
+      hn::StoreU(high[r], di, c + r * 64 + n + lanes);
+    }
+  }
+}
+
+template <int MR>
+void sums_q4_pairs(const std::int32_t* words, Dim stride, const std::uint8_t* group, const float* scale,
+                   const float* sum, Dim groups, float* c, bool first) {
+  const F32 d;
+  const I32 di;
+  const hn::Repartition<std::int16_t, I32> d16;
+  const hn::Repartition<std::uint16_t, I32> du16;
+  const Dim lanes = static_cast<Dim>(hn::Lanes(di));
+  const auto mask = hn::Set(du16, 15);
+  const auto get = [&](auto bits) { return hn::BitCast(d16, hn::And(bits, mask)); };
+  for (Dim n = 0; n < 64; n += 2 * lanes) {
+    VI low[MR], high[MR];
+#pragma GCC unroll 4
+    for (int r = 0; r < MR; ++r) low[r] = high[r] = hn::Zero(di);
+    for (Dim q = 0; q < 4; ++q) {  // low nibbles are quad q, high ones quad 4 + q
+      const auto* at = reinterpret_cast<const std::int32_t*>(group + q * 256) + n;
+      const auto w0 = hn::BitCast(du16, hn::LoadU(di, at)), w1 = hn::BitCast(du16, hn::LoadU(di, at + lanes));
+      const std::int32_t* x = words + 2 * q;
+      multiply_pairs<MR>(get(w0), get(w1), x, stride, low, high);
+      multiply_pairs<MR>(get(hn::ShiftRight<8>(w0)), get(hn::ShiftRight<8>(w1)), x + 1, stride, low, high);
+      multiply_pairs<MR>(get(hn::ShiftRight<4>(w0)), get(hn::ShiftRight<4>(w1)), x + 8, stride, low, high);
+      multiply_pairs<MR>(get(hn::ShiftRight<12>(w0)), get(hn::ShiftRight<12>(w1)), x + 9, stride, low, high);
+    }
+    VF low_f[MR], high_f[MR];
+#pragma GCC unroll 4
+    for (int r = 0; r < MR; ++r) low_f[r] = hn::ConvertTo(d, low[r]), high_f[r] = hn::ConvertTo(d, high[r]);
+    add_group<MR>(low_f, high_f, group, n, scale, sum, groups, c, first);
+  }
+}
+#else
+#define TAP_PAIRS 0
+#endif
 
 // Calls fn(count of rows as a constant) for 1..6 rows.
 template <class Fn>
@@ -202,6 +314,41 @@ void TileBf16(const std::uint16_t* a, Dim lda, Dim rows, const std::uint16_t* pa
   }
 }
 
+#if TAP_PAIRS
+
+void TileQ8(const std::uint8_t* a, Dim lda, Dim rows, const std::int8_t* panel, Dim k, std::int32_t* c) {
+  HWY_ALIGN std::int32_t words[most_pair_rows * chunk_inputs / 2];
+  for (Dim i = 0; i < k; i += chunk_inputs) {
+    const Dim quads = std::min(chunk_inputs, k - i) / 4;
+    for (Dim r = 0; r < rows; r += most_pair_rows) {
+      const Dim n = std::min(most_pair_rows, rows - r);
+      for (Dim s = 0; s < n; ++s) stage_pairs(a + (r + s) * lda + i, quads, words + s * chunk_inputs / 2);
+      with_rows(n, [&](auto count) {
+        if constexpr (count() <= most_pair_rows)
+          sums_q8_pairs<count()>(words, chunk_inputs / 2, panel + i * 64, quads, c + r * 64, i == 0);
+      });
+    }
+  }
+}
+
+void TileQ4(const std::int8_t* a, Dim lda, const float* scale, const float* sum, Dim rows, const std::uint8_t* panel,
+            Dim groups, float* c) {
+  HWY_ALIGN std::int32_t words[most_pair_rows * q4_group / 2];
+  for (Dim g = 0; g < groups; ++g) {
+    for (Dim r = 0; r < rows; r += most_pair_rows) {
+      const Dim n = std::min(most_pair_rows, rows - r);
+      for (Dim s = 0; s < n; ++s) stage_pairs(a + (r + s) * lda + g * q4_group, q4_group / 4, words + s * q4_group / 2);
+      with_rows(n, [&](auto count) {
+        if constexpr (count() <= most_pair_rows)
+          sums_q4_pairs<count()>(words, q4_group / 2, panel + g * q4_group_bytes, scale + r * groups + g,
+                                 sum + r * groups + g, groups, c + r * 64, g == 0);
+      });
+    }
+  }
+}
+
+#else
+
 void TileQ8(const std::uint8_t* a, Dim lda, Dim rows, const std::int8_t* panel, Dim k, std::int32_t* c) {
   HWY_ALIGN float staged[most_rows * chunk_inputs];
   for (Dim i = 0; i < k; i += chunk_inputs) {
@@ -231,6 +378,9 @@ void TileQ4(const std::int8_t* a, Dim lda, const float* scale, const float* sum,
     }
   }
 }
+
+#endif
+#undef TAP_PAIRS
 
 // ---- finishing
 

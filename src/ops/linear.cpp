@@ -78,7 +78,8 @@ std::vector<Tensor> linear_each(const Tensor& x, std::span<const PackedMatrix* c
   for (std::size_t i = 0; i < weights.size(); ++i) {
     const Tensor b = bias(i);
     check(x, *weights[i], {.bias = b});
-    together &= weights[i]->data().pack == weights[0]->data().pack && !tape::wants({&x, &weights[i]->data().master, &b});
+    together &=
+        weights[i]->data().pack == weights[0]->data().pack && !tape::wants({&x, &weights[i]->data().master, &b});
   }
   std::vector<Tensor> results;
   if (!together) {

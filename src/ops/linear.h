@@ -25,9 +25,11 @@ struct Epilogue {
 // (and to bias, multiply, residual). Rows of q8 give the same bits in any batch; f32 and bf16 agree within tolerance.
 Tensor linear(const Tensor& x, const PackedMatrix& w, const Epilogue& epilogue = {});
 
-// The same rows through several weights, as an attention's query, key and value: y_i = x · W_iᵀ + bias_i. `biases` is empty or has one
-// entry a weight, each may be undefined. Equal to as many calls of linear, with less overhead for few rows.
-std::vector<Tensor> linear_each(const Tensor& x, std::span<const PackedMatrix* const> weights, std::span<const Tensor> biases = {});
+// The same rows through several weights, as an attention's query, key and value: y_i = x · W_iᵀ + bias_i. `biases` is
+// empty or has one entry a weight, each may be undefined. Equal to as many calls of linear, with less overhead for few
+// rows.
+std::vector<Tensor> linear_each(const Tensor& x, std::span<const PackedMatrix* const> weights,
+                                std::span<const Tensor> biases = {});
 
 // A trainable weight: a row-major f32 master [out, in] that a tape watches and an optimizer updates, and packs of it
 // (and of its transpose, for the gradient of x) that products read. Products in bf16; f32 where exact gradients are
