@@ -79,6 +79,11 @@ struct Cut {
       const Dim bytes = panel_bytes(w.type, w.in) * cut.panels, threads = ExecContext::current().threads();
       const Dim runs = bytes < (Dim{48} << 10) ? 1 : bytes > (Dim{8} << 20) * threads ? 4 * threads : threads;
       cut.grain = ceil_div(cut.panels * cut.blocks, runs);
+    } else {
+      // Many rows: long runs too, so that a thread keeps its rows in its own caches. Tile by tile, threads of different
+      // core complexes would pass weights and rows back and forth (80 instead of 91 % of the peak); two runs a thread
+      // still even out.
+      cut.grain = ceil_div(cut.panels * cut.blocks, 2 * ExecContext::current().threads());
     }
     return cut;
   }
