@@ -66,6 +66,9 @@ void log_timings(const Timings& t, double total_ms) {
   stage("decode", t.decode);
   log::info("prompt: {} tokens, {} of them from pictures, {} cached; answer: {} tokens; first token after {:.1f} ms; {:.1f} ms in all",
             t.prompt_tokens, t.image_tokens, t.cached_tokens, t.output_tokens, t.first_token_ms, total_ms);
+  const Arena::Stats stats = ExecContext::current().arena()->stats();
+  const auto mb = [](std::size_t bytes) { return static_cast<double>(bytes) / 1048576; };
+  log::info("memory: {:.0f} MB in use, {:.0f} MB kept for reuse, {:.0f} MB at most", mb(stats.in_use_bytes), mb(stats.kept_bytes), mb(stats.peak_bytes));
 }
 
 int for_each_picture(const std::vector<std::string>& pictures, const Options& options, const std::function<Json(const std::string&)>& one) {

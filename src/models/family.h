@@ -72,7 +72,13 @@ class Processor {
   // Throws Error(bad_input) for a picture without pixels, Error(limit) when its tiles go past what any context could
   // hold.
   virtual ImagePlan plan(Dim width, Dim height) const = 0;
-  virtual Tensor pixels(const Image& image, const ImagePlan& plan) const = 0;  // [tiles, 3, height, width]
+  // The picture after all resizes of its plan, still 8-bit; then tiles [begin, end) of it ([end - begin, 3, height, width]), so that a
+  // large picture need never be in memory as floats whole.
+  virtual Image prepare(const Image& image, const ImagePlan& plan) const = 0;
+  virtual Tensor tiles(const Image& prepared, const ImagePlan& plan, Dim begin, Dim end) const = 0;
+  Tensor pixels(const Image& image, const ImagePlan& plan) const {
+    return tiles(prepare(image, plan), plan, 0, plan.tiles());
+  }
   // The rendered template with one mark per picture ("<image>", in trusted text only) to a prompt. Throws
   // Error(bad_input) unless there are as many marks as plans. `add_special_tokens`: the tokenizer's own BOS and EOS, if
   // its file asks for them.

@@ -133,27 +133,32 @@ class SmolProcessor final : public Processor {
     return plan;
   }
 
-  Tensor pixels(const Image& image, const ImagePlan& plan) const override {
+  Image prepare(const Image& image, const ImagePlan& plan) const override {
     if (image.width != plan.source.width || image.height != plan.source.height)
       fail(ErrorCode::bad_input, "a picture of {}x{} with the plan of one of {}x{}", image.width, image.height,
            plan.source.width, plan.source.height);
-    const Image* whole = &image;
-    Image resized;
-    for (const SizePx size : plan.resizes) {
-      resized = resize(*whole, size.width, size.height, settings_.filter);
-      whole = &resized;
-    }
-    Tensor out = Tensor::empty({plan.tiles(), 3, plan.tile.height, plan.tile.width});
-    const Dim tile_elements = 3 * plan.tile.height * plan.tile.width;
+    if (plan.resizes.empty()) return image;
+    Image resized = resize(image, plan.resizes.front().width, plan.resizes.front().height, settings_.filter);
+    for (std::size_t i = 1; i < plan.resizes.size(); ++i)
+      resized = resize(resized, plan.resizes[i].width, plan.resizes[i].height, settings_.filter);
+    return resized;
+  }
+
+  Tensor tiles(const Image& prepared, const ImagePlan& plan, Dim begin, Dim end) const override {
+    if (begin < 0 || end < begin || end > plan.tiles())
+      fail(ErrorCode::bad_input, "tiles {} to {} of a picture with {}", begin, end, plan.tiles());
+    const Dim width = plan.tile.width, height = plan.tile.height, grid = plan.rows * plan.columns;
+    Tensor out = Tensor::empty({end - begin, 3, height, width});
     float* to = out.write<float>();
-    for (Dim row = 0; row < plan.rows; ++row)
-      for (Dim column = 0; column < plan.columns; ++column, to += tile_elements)
-        to_planar(crop(*whole, column * plan.tile.width, row * plan.tile.height, plan.tile.width, plan.tile.height),
+    for (Dim tile = begin; tile < end; ++tile, to += 3 * width * height) {
+      if (grid == 0)
+        to_planar(prepared, settings_.scaling, to);
+      else if (tile < grid)
+        to_planar(crop(prepared, tile % plan.columns * width, tile / plan.columns * height, width, height),
                   settings_.scaling, to);
-    if (plan.overview)
-      to_planar(resize(*whole, plan.tile.width, plan.tile.height, settings_.filter), settings_.scaling, to);
-    else if (plan.rows == 0)
-      to_planar(*whole, settings_.scaling, to);
+      else
+        to_planar(resize(prepared, width, height, settings_.filter), settings_.scaling, to);  // the overview
+    }
     return out;
   }
 

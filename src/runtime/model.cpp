@@ -192,6 +192,7 @@ std::unique_ptr<Model> load_model(const std::string& folder, const LoadOptions& 
     model->network_ = family.network(model->files_, *model->weights_);
     model->weights_->finish();
     model->context_ = model->network_->context();
+    ExecContext::current().arena()->trim();  // what reading and packing left behind; no later step has blocks of these sizes
   }
   model->fingerprint_ =
       fmt::format("{} {} {}", folder, name(model->weight_type_), to_json_line(model->files_.config.json()));

@@ -6,6 +6,7 @@ namespace tap {
 
 namespace {
 
+constexpr Dim pixel_elements = Dim{1} << 20;  // of tiles in memory as floats at a time, at least one tile
 constexpr Dim prefill_rows = 512;  // per forward: enough to keep the products busy, few enough to be interrupted
 
 std::string trimmed(std::string_view text) {
@@ -78,16 +79,26 @@ Tensor Session::features_of(const Image& image, const ImagePlan& plan, Timings* 
 Tensor Session::features_of(const PictureKey& key, const Image& image, const ImagePlan& plan, Timings* timings) {
   if (const Tensor* rows = features_->find(key)) return *rows;
   Stopwatch watch;
-  const Tensor pixels = model_->processor().pixels(image, plan);
-  const double preprocess_ms = watch.lap_ms();
-  Tensor rows = model_->network().see(pixels);
-  if (rows.dim(0) != plan.tokens)
-    fail(ErrorCode::internal, "a picture gave {} rows for {} slots", rows.dim(0), plan.tokens);
+  const Processor& processor = model_->processor();
+  const Image prepared = processor.prepare(image, plan);
+  const Dim at_once = std::max<Dim>(1, pixel_elements / (3 * plan.tile.width * plan.tile.height));
+  double preprocess_ms = watch.lap_ms(), encode_ms = 0;
+  std::vector<Tensor> parts;
+  Dim count = 0;
+  for (Dim tile = 0; tile < plan.tiles(); tile += at_once) {
+    const Tensor pixels = processor.tiles(prepared, plan, tile, std::min(tile + at_once, plan.tiles()));
+    preprocess_ms += watch.lap_ms();
+    parts.push_back(model_->network().see(pixels));
+    count += parts.back().dim(0);
+    encode_ms += watch.lap_ms();
+  }
+  if (count != plan.tokens) fail(ErrorCode::internal, "a picture gave {} rows for {} slots", count, plan.tokens);
+  Tensor rows = parts.size() == 1 ? parts.front() : ops::concat_rows(parts);
   ++pictures_encoded_;
   if (timings) {
     timings->preprocess.ms += preprocess_ms;
     timings->preprocess.tokens += plan.tokens;
-    timings->encode.ms += watch.lap_ms();
+    timings->encode.ms += encode_ms;
     timings->encode.tokens += plan.tokens;
   }
   features_->put(key, rows);
@@ -113,7 +124,7 @@ std::vector<Session::RowKey> Session::keys_of(const PreparedPrompt& prepared, st
   return rows;
 }
 
-Tensor Session::prefill(const PreparedPrompt& prepared, Timings& timings) {
+Tensor Session::prefill(const PreparedPrompt& prepared, Dim more_rows, Timings& timings) {
   const Prompt& prompt = prepared.prompt;
   const Network& network = model_->network();
   std::vector<PictureKey> keys;
@@ -126,7 +137,7 @@ Tensor Session::prefill(const PreparedPrompt& prepared, Timings& timings) {
     if (span.begin < reused && reused < span.end) reused = span.begin;
   cache_.truncate(reused);
   cached_.resize(static_cast<std::size_t>(reused));
-  cache_.reserve(prompt.rows());
+  cache_.reserve(std::min(context_, prompt.rows() + more_rows));
   timings.cached_tokens = reused;
 
   std::vector<Tensor> features(prepared.images.size());  // of pictures with slots yet to fill
@@ -217,7 +228,7 @@ std::optional<TokenEvent> Generation::next() {
 std::optional<TokenEvent> Generation::step() {
   ExecContext::current().checkpoint();
   if (output_.empty()) {
-    logits_ = session_->prefill(prepared_, timings_);
+    logits_ = session_->prefill(prepared_, options_.max_tokens, timings_);
     timings_.first_token_ms = since_ask_.ms();
   } else {
     const Stopwatch watch;

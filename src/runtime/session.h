@@ -108,7 +108,8 @@ class Session {
   };
   std::vector<RowKey> keys_of(const PreparedPrompt& prepared, std::vector<PictureKey>& keys);
   Tensor features_of(const PictureKey& key, const Image& image, const ImagePlan& plan, Timings* timings);
-  Tensor prefill(const PreparedPrompt& prepared, Timings& timings);  // logits of the last row [1, vocab]
+  // Logits of the last row [1, vocab]; room for `more_rows` of answer is reserved, so that no later step allocates.
+  Tensor prefill(const PreparedPrompt& prepared, Dim more_rows, Timings& timings);
   Tensor decode(TokenId id, std::int32_t position, std::size_t axes);
   void recover();  // drops what an interrupted forward left behind
   const Model* model_;
