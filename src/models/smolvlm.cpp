@@ -138,8 +138,8 @@ struct VisionLayer {
 
   Tensor operator()(const Tensor& x, const VisionPass& pass) const {  // [n * p, v] to [n * p, v]
     const Tensor y = norm1(x);
-    const Tensor q = ops::split_heads(query(y), heads), k = ops::split_heads(key(y), heads),
-                 v = ops::split_heads(value(y), heads);
+    auto [q, k, v] = nn::each(y, query, key, value);
+    for (Tensor* part : {&q, &k, &v}) *part = ops::split_heads(*part, heads);
     const Tensor h = out.plus(ops::merge_heads(ops::attention(q, KvView{k, v}, pass.batch, pass.attention)), x);
     return mlp.plus(norm2(h), h);
   }
@@ -249,9 +249,10 @@ struct Attention {
 
   Tensor plus(const Tensor& x, const Tensor& residual, const Pass& pass,
               const LayerOf& cache) const {                                       // [t, d] to [t, d]
-    const Tensor q = ops::rope(ops::split_heads(query(x), heads), pass.angles);   // [t, heads, head_dim]
-    const Tensor k = ops::rope(ops::split_heads(key(x), kv_heads), pass.angles);  // [t, kv_heads, head_dim]
-    const Tensor v = ops::split_heads(value(x), kv_heads);                        // [t, kv_heads, head_dim]
+    const auto [qs, ks, vs] = nn::each(x, query, key, value);
+    const Tensor q = ops::rope(ops::split_heads(qs, heads), pass.angles);         // [t, heads, head_dim]
+    const Tensor k = ops::rope(ops::split_heads(ks, kv_heads), pass.angles);      // [t, kv_heads, head_dim]
+    const Tensor v = ops::split_heads(vs, kv_heads);                              // [t, kv_heads, head_dim]
     const KvView seen = cache(k, v, pass.batch);                                  // training: these tokens only
     return out.plus(ops::merge_heads(ops::attention(q, seen, pass.batch, pass.attention)), residual);
   }

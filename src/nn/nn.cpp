@@ -1,6 +1,7 @@
 #include "nn/nn.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <vector>
 
@@ -49,6 +50,13 @@ Tensor Linear::operator()(const Tensor& x, ops::Activation activation) const {
 Tensor Linear::plus(const Tensor& x, const Tensor& residual) const {
   return ops::linear(x, weight_,
                      {.bias = bias_, .activation = ops::Activation::none, .multiply = {}, .residual = residual});
+}
+
+std::array<Tensor, 3> each(const Tensor& x, const Linear& a, const Linear& b, const Linear& c) {
+  const std::array weights{&a.weight(), &b.weight(), &c.weight()};
+  const std::array biases{a.bias(), b.bias(), c.bias()};
+  auto y = ops::linear_each(x, weights, biases);
+  return {std::move(y[0]), std::move(y[1]), std::move(y[2])};
 }
 
 Embedding::Embedding(const Weights& w, Dim count, Dim width, Head head) {

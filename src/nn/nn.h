@@ -1,6 +1,7 @@
 // Layers: weights with the operation that uses them. They know no model's name.
 #pragma once
 
+#include <array>
 #include <span>
 #include <vector>
 
@@ -37,6 +38,9 @@ class Linear {
   PackedMatrix weight_;
   Tensor bias_;  // [out] or undefined
 };
+
+// The same rows through three layers at once, as an attention's query, key and value: less overhead for few rows.
+std::array<Tensor, 3> each(const Tensor& x, const Linear& a, const Linear& b, const Linear& c);
 
 // A table of rows by id. Name: weight. A table that is also the output head is packed once and read row by row.
 class Embedding {

@@ -6,7 +6,7 @@ import struct
 
 from PIL import Image
 
-from support import FAMILIES, SAMPLES, Case, write_safetensors
+from support import FAMILIES, SAMPLES, Case, environment, write_safetensors
 
 REFERENCE = json.loads((SAMPLES / "reference.json").read_text())["answers"]
 
@@ -126,6 +126,18 @@ class Verify(Case):
         self.assertEqual({row["case"] for row in rows}, {"split", "two_images", "no_split", "upscaled_small"})
         self.assertTrue({"ids", "pixels", "vision_hidden", "features", "logits", "greedy"} <= {row["stage"] for row in rows})
         self.assertEqual({row["from"] for row in rows}, {"golden", "end"})
+
+    def test_smolvlm_passes_at_every_level_of_this_cpu(self):
+        levels = ("scalar", "sse4", "avx2", "avx512", "avx512_vnni", "avx512_bf16", "amx")
+        ran = []
+        for level in levels:
+            done = self.run_program("verify", FAMILIES / "smolvlm", env=environment(TAPETUM_ISA=level))
+            if done.returncode == 2:  # not on this CPU: said so, with the ones that are
+                self.assertIn(b"TAPETUM_ISA", done.stderr)
+                continue
+            self.assertEqual(done.returncode, 0, level)
+            ran.append(level)
+        self.assertGreaterEqual(len(ran), 2)
 
     def test_video_passes_only_with_its_unchecked_stages_named(self):
         done = self.run_program("verify", FAMILIES / "smolvlm2")
