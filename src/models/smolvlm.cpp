@@ -145,6 +145,19 @@ struct VisionLayer {
   }
 };
 
+// [n, 3, h, w] without the rows and columns that fill no patch: the reference's convolution leaves them out (384 pixels
+// in patches of 14).
+Tensor whole_patches(const Tensor& pixels, Dim patch) {
+  const Dim height = pixels.dim(2) / patch * patch, width = pixels.dim(3) / patch * patch;
+  if (height == pixels.dim(2) && width == pixels.dim(3)) return pixels;
+  Tensor out = Tensor::empty({pixels.dim(0), pixels.dim(1), height, width});
+  float* to = out.write<float>();
+  for (Dim plane = 0; plane < pixels.dim(0) * pixels.dim(1); ++plane)
+    for (Dim y = 0; y < height; ++y, to += width)
+      std::copy_n(pixels.data<float>() + (plane * pixels.dim(2) + y) * pixels.dim(3), width, to);
+  return out;
+}
+
 // Which patches of each tile hold any valid pixel: [n * p], empty = all.
 struct PatchMask {
   std::vector<std::uint8_t> valid;
@@ -182,7 +195,8 @@ struct Tower {
     for (Dim tile = 0; tile < tiles; ++tile) place_tile(mask, tile, ids, order, batch);
     for (std::size_t i = 0; i < order.size(); ++i) back[static_cast<std::size_t>(order[i])] = static_cast<Dim>(i);
     const Tensor flat =
-        ops::patchify(pixels, config.patch).reshape({tiles * patches, -1});  // [n * p, 3 * patch * patch]
+        ops::patchify(whole_patches(pixels, config.patch), config.patch)
+            .reshape({tiles * patches, -1});  // [n * p, 3 * patch * patch]
     Tensor x = patch.plus(flat, ops::take_rows(positions, ids));
     if (!mask.valid.empty()) x = ops::take_rows(x, order);
     for (const VisionLayer& layer : layers) {
