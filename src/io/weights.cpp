@@ -172,7 +172,8 @@ struct Weights::Shared {
   std::vector<std::string> problems;         // missing and misshapen, in the order asked for
   std::string first_problem;                 // its tensor
   Dim placeholder_elements = 0;
-  Dim packed_bytes = 0;
+  // Every matrix handed out, with its bytes: one that its owner gave up (packed again in another type) no longer counts.
+  std::vector<std::pair<std::weak_ptr<const void>, Dim>> packed;
 
   Place* find(const std::string& name) {
     if (const auto at = places.find(name); at != places.end()) return &at->second;
@@ -240,8 +241,7 @@ namespace {
 void read_widened(const Safetensors& file, const SafetensorEntry& entry, DType type, Dim first, float* out,
                   Dim elements) {
   constexpr Dim step = slice_bytes / 2;
-  const Tensor slice_owner = Tensor::empty({std::min(elements, step)}, type);
-  Tensor slice = slice_owner;
+  Tensor slice = Tensor::empty({std::min(elements, step)}, type);
   for (Dim done = 0; done < elements; done += step) {
     const Dim count = std::min(step, elements - done);
     const std::span<std::byte> bytes(slice.raw_write(), static_cast<std::size_t>(count) * 2);
@@ -341,7 +341,7 @@ PackedMatrix Weights::matrix(std::string_view name, Dim in, Dim out, WeightType 
     builder.add_rows(slice.rows(0, rows));
   }
   PackedMatrix packed = builder.finish();
-  s.packed_bytes += packed.bytes();
+  s.packed.emplace_back(packed.shared(), packed.bytes());
   return packed;
 }
 
@@ -366,7 +366,12 @@ std::vector<Weights::Entry> Weights::entries() const {
   return all;
 }
 
-Dim Weights::packed_bytes() const { return shared_->packed_bytes; }
+Dim Weights::packed_bytes() const {
+  Dim sum = 0;
+  for (const auto& [matrix, bytes] : shared_->packed)
+    if (!matrix.expired()) sum += bytes;
+  return sum;
+}
 WeightType Weights::type() const { return shared_->options.type; }
 
 }  // namespace tap

@@ -52,11 +52,11 @@ class Weights {
     std::uint64_t bytes = 0;
   };
   std::vector<Entry> entries() const;  // all tensors, in file order: for `tapetum show`
-  Dim packed_bytes() const;            // packed so far
+  Dim packed_bytes() const;            // of the packed matrices that are still held
   WeightType type() const;
+  std::string full_name(std::string_view name) const;  // `name` behind the scopes, as the model asks for it
 
  private:
-  std::string full_name(std::string_view name) const;
   Tensor tensor_as(std::string_view name, const Shape& shape, bool optional) const;
   struct Shared;
   std::shared_ptr<Shared> shared_;

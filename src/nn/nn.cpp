@@ -31,8 +31,8 @@ Linear::Linear(const Weights& w, Dim in, Dim out, Bias bias)
     : weight_(w.matrix("weight", in, out)), bias_(bias == Bias::yes ? w.tensor("bias", {out}) : Tensor()) {
   if (weight_.type() != WeightType::q8) return;
   if (const double error = q8_error(weight_); error > q8_error_limit) {
-    log::info("a matrix [{}, {}] stays in bf16: q8 would be off by {:.1f} %, the limit is {:.1f} %", out, in,
-              error * 100, q8_error_limit * 100);
+    log::info("{} stays in bf16: q8 would be off by {:.1f} %, the limit is {:.1f} %", w.full_name("weight"), error * 100,
+              q8_error_limit * 100);
     weight_ = w.matrix("weight", in, out, WeightType::bf16);
   }
 }
@@ -63,7 +63,10 @@ Embedding::Embedding(const Weights& w, Dim count, Dim width, Head head) {
   const bool exact =
       w.type() == WeightType::f32 || w.type() == WeightType::bf16;  // a packed row gives the table's own numbers
   if (head == Head::tied) packed_ = w.matrix("weight", width, count);
-  if (head == Head::separate || !exact) table_ = w.raw("weight", {count, width});
+  if (head == Head::tied && exact) return;
+  table_ = w.raw("weight", {count, width});
+  if (table_.dtype() != DType::f32 && table_.dtype() != DType::bf16)  // f16 is widened, integers are refused by name
+    table_ = w.tensor("weight", {count, width});
 }
 
 Tensor Embedding::operator()(std::span<const TokenId> ids) const {

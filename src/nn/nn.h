@@ -50,10 +50,9 @@ class Embedding {
   Embedding(const Weights& w, Dim count, Dim width, Head head = Head::separate);
   Tensor operator()(std::span<const TokenId> ids) const;  // [t] to [t, width]; an id outside the table throws
   Linear as_linear() const { return {packed_, {}}; }      // of a tied table
-  const Tensor& table() const { return table_; }
 
  private:
-  Tensor table_;         // [count, width] in the file's own type; undefined when `packed_` serves look-ups
+  Tensor table_;         // [count, width] f32 or bf16; undefined when `packed_` serves look-ups
   PackedMatrix packed_;  // of a tied table
 };
 

@@ -1,4 +1,4 @@
-// Which matrices a q8 model keeps in bf16.
+// Which matrices a q8 model keeps in bf16, and tables of a type that look-ups do not read.
 #include <cstring>
 #include <filesystem>
 
@@ -14,29 +14,31 @@ using namespace tap;
 
 namespace {
 
-// model.safetensors with one f32 matrix `name`.weight [64, 256] in a fresh folder.
+// model.safetensors with one matrix w.weight [64, 256] in a fresh folder.
 struct OneMatrix {
   std::filesystem::path folder = std::filesystem::temp_directory_path() / fmt::format("tapetum-linear-{}", ::getpid());
-  explicit OneMatrix(std::span<const float> values) {
+  explicit OneMatrix(std::span<const std::byte> values, const char* dtype = "F32") {
     std::filesystem::create_directories(folder);
     std::string header =
-        fmt::format(R"({{"w.weight":{{"dtype":"F32","shape":[64,256],"data_offsets":[0,{}]}}}})", values.size_bytes());
+        fmt::format(R"({{"w.weight":{{"dtype":"{}","shape":[64,256],"data_offsets":[0,{}]}}}})", dtype, values.size());
     while (header.size() % 8) header += ' ';
     const std::uint64_t length = header.size();
     std::string bytes(reinterpret_cast<const char*>(&length), sizeof length);
     bytes += header;
-    bytes.append(reinterpret_cast<const char*>(values.data()), values.size_bytes());
+    bytes.append(reinterpret_cast<const char*>(values.data()), values.size());
     write_file_atomic((folder / "model.safetensors").string(), bytes);
   }
   ~OneMatrix() { std::filesystem::remove_all(folder); }
 };
 
 WeightType kept_as(std::span<const float> values, WeightType wanted) {
-  const OneMatrix file(values);
+  const OneMatrix file(std::as_bytes(values));
   WeightOptions options;
   options.type = wanted;
   const Weights weights = Weights::open(file.folder.string(), options);
-  return nn::Linear(weights / "w", 256, 64).weight().type();
+  const nn::Linear linear(weights / "w", 256, 64);
+  CHECK(weights.packed_bytes() == linear.weight().bytes());  // the pack that was given up is not counted
+  return linear.weight().type();
 }
 
 }  // namespace
@@ -51,4 +53,24 @@ TEST_CASE("even weights become q8 and a matrix with outliers stays in bf16") {
   CHECK(kept_as(values, WeightType::q4) == WeightType::q4);
   CHECK(kept_as(values, WeightType::f32) == WeightType::f32);
   CHECK(kept_as(std::vector<float>(64 * 256, 0.0f), WeightType::q8) == WeightType::q8);
+}
+
+TEST_CASE("a table stored in f16 is looked up as f32 and one of integers is refused by name") {
+  const Tensor values = Tensor::full({64, 256}, 0.5f);
+  const std::vector<TokenId> ids{63};
+  for (const WeightType type : {WeightType::bf16, WeightType::q8})
+    for (const auto head : {nn::Embedding::Head::separate, nn::Embedding::Head::tied}) {
+      const Tensor half = values.to(DType::f16);
+      const OneMatrix file({half.raw(), static_cast<std::size_t>(half.bytes())}, "F16");
+      WeightOptions options;
+      options.type = type;
+      const Weights weights = Weights::open(file.folder.string(), options);
+      CHECK(nn::Embedding(weights / "w", 64, 256, head)(ids).row(0)[255] == 0.5f);
+      weights.finish();
+    }
+  const Tensor integers = Tensor::zeros({64, 256}, DType::i64);
+  const OneMatrix file({integers.raw(), static_cast<std::size_t>(integers.bytes())}, "I64");
+  const Weights weights = Weights::open(file.folder.string());
+  nn::Embedding(weights / "w", 64, 256);
+  CHECK_THROWS_WITH_AS(weights.finish(), "model.safetensors: w.weight: dtype I64, want F32, BF16 or F16", Error);
 }
