@@ -55,15 +55,18 @@ void change_options(Json& preprocessor, Json& processor, const Json& options) {
   if (options.is_null()) return;
   if (!options.is_object()) fail(ErrorCode::usage, "processor options: must be an object");
   for (const auto& [key, value] : options.items()) {
-    if (key.ends_with("_kwargs"))
+    if (key.ends_with("_kwargs")) {
       change_options(preprocessor, processor, value);
-    else if (key == "image_seq_len")
+      continue;
+    }
+    if (key == "image_seq_len") {
       processor[key] = value;
-    else
-      preprocessor[key] = value;
-    if (!preprocessor.contains(key) && !processor.contains(key) &&
+      continue;
+    }
+    if (!preprocessor.contains(key) &&
         std::find(preprocessor_keys.begin(), preprocessor_keys.end(), key) == preprocessor_keys.end())
       log::warn("processor option {} is not known here", key);
+    preprocessor[key] = value;
   }
 }
 

@@ -62,6 +62,7 @@ Sampler::Sampler(const SamplingOptions& options, std::span<const TokenId> prompt
 }
 
 void Sampler::penalise(std::vector<Candidate>& candidates) const {
+  constexpr float limit = std::numeric_limits<float>::max();
   const float repeat = options_.repetition_penalty;
   for (Candidate& c : candidates) {
     const std::uint32_t in_output = count_of(output_count_, c.id);
@@ -69,6 +70,7 @@ void Sampler::penalise(std::vector<Candidate>& candidates) const {
     if (repeat != 1) c.logit = c.logit > 0 ? c.logit / repeat : c.logit * repeat;
     if (in_output > 0)
       c.logit -= options_.presence_penalty + options_.frequency_penalty * static_cast<float>(in_output);
+    c.logit = std::clamp(c.logit, -limit, limit);  // a penalty of 1e-38 reaches infinity, and inf - inf sorts as nothing
   }
 }
 

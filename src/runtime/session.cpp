@@ -61,8 +61,9 @@ Generation Session::ask(PreparedPrompt prepared, const GenerateOptions& options)
   if (prompt.pictures.size() != prepared.images.size() || prepared.plans.size() != prepared.images.size())
     fail(ErrorCode::bad_input, "the prompt has slots for {} pictures, {} are given", prompt.pictures.size(),
          prepared.images.size());
-  ++turn_;
-  return Generation(*this, std::move(prepared), options);
+  Generation generation(*this, std::move(prepared), options);  // options that cannot be end no other answer
+  generation.turn_ = ++turn_;
+  return generation;
 }
 
 void Session::clear() {

@@ -292,6 +292,22 @@ TEST_CASE("[B13] pictures of one pixel and of one row or column are looked at") 
                        "a picture of 0x0 has no pixels", Error);
 }
 
+TEST_CASE("pixels past the last whole patch of a tile are left out as the reference's convolution does") {
+  const auto model = model_of(Dtype::f32, {}, {{"max_image_size", {{"longest_edge", 36}}}});  // patches of 8
+  const auto image = picture(100, 60);
+  const ImagePlan plan = model->processor().plan(image->width, image->height);
+  const Tensor pixels = model->processor().pixels(*image, plan);
+  REQUIRE(pixels.dim(2) == 36);
+  Tensor whole = Tensor::empty({pixels.dim(0), 3, 32, 32});
+  float* to = whole.write<float>();
+  for (Dim plane = 0; plane < pixels.dim(0) * 3; ++plane)
+    for (Dim y = 0; y < 32; ++y, to += 32) std::copy_n(pixels.data<float>() + (plane * 36 + y) * 36, 32, to);
+  CHECK(golden::max_abs(model->network().see(pixels), model->network().see(whole)) == 0);
+  CHECK(golden::max_abs(model->network().tower(pixels, {}), model->network().tower(whole, {})) == 0);
+  Session session(*model);
+  CHECK(run(session, Conversation().user("What is it?", {image}), tokens(2)).ids.size() == 2);
+}
+
 TEST_CASE("steady decoding asks the system for no memory") {
   const auto model = model_of(Dtype::bf16);
   Session session(*model);
@@ -313,6 +329,10 @@ TEST_CASE("options that cannot be are refused before the prompt is laid out") {
   options = tokens(1);
   options.stop = {""};
   CHECK_THROWS_AS(session.ask(Conversation().user("Hi"), options), Error);
+  Generation running = session.ask(Conversation().user("Hi"), tokens(2));
+  CHECK(running.next());
+  CHECK_THROWS_AS(session.ask(Conversation().user("Hi"), options), Error);
+  CHECK(running.next());  // a refused question ends no answer
 }
 
 TEST_CASE("a checkpoint without weights still renders and counts") {

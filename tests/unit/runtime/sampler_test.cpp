@@ -135,6 +135,27 @@ TEST_CASE("huge and infinite logits are taken in stride and none at all is an er
   CHECK_THROWS_WITH_AS(Sampler({}, {})(std::array{nan, -infinity}, rng), doctest::Contains("no finite logit"), Error);
 }
 
+TEST_CASE("a penalty that takes logits past the largest float still draws among the best") {
+  SamplingOptions options;
+  options.temperature = 1;
+  options.repetition_penalty = 1e-38f;
+  std::vector<float> logits(64);
+  std::vector<TokenId> prompt;
+  for (std::size_t i = 0; i < logits.size(); ++i) {
+    logits[i] = static_cast<float>(i) - 20;
+    if (i % 2) prompt.push_back(static_cast<TokenId>(i));  // of these, the positive ones become the largest float
+  }
+  for (const float top_p : {1.0f, 0.9f}) {
+    options.top_p = top_p;
+    Rng rng(3);
+    Sampler sampler(options, prompt);
+    std::map<TokenId, int> counts;
+    for (int i = 0; i < 100; ++i) ++counts[sampler(logits, rng).id];
+    for (const auto& [id, count] : counts) CHECK((id > 20 && id % 2 == 1));
+    CHECK(counts.size() > 5);  // 22 are equal: not the same one every time
+  }
+}
+
 TEST_CASE("options out of range are refused by name with their limits") {
   CHECK(refusal([](auto& o) { o.temperature = -1; }) == "temperature is -1, must be from 0 to 100");
   CHECK(refusal([](auto& o) { o.temperature = std::nanf(""); }) == "temperature is nan, must be from 0 to 100");
