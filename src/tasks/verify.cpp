@@ -256,6 +256,9 @@ class CaseRun {
     const Tensor wanted = golden_.has("greedy_logits") ? golden_.read("greedy_logits") : Tensor();
     Tensor row = network_.logits(hidden.rows(prompt.rows() - 1, prompt.rows()));
     const Dim vocab = row.width();
+    if (margins.elements() < steps || (wanted.defined() && wanted.elements() != steps * vocab))
+      fail(ErrorCode::bad_file, "{}: {} greedy_tokens, but greedy_margin is {} and greedy_logits {}", golden_.name, steps,
+           margins.shape().to_string(), wanted.shape().to_string());
     std::int32_t position = 0;
     for (const auto& axis : prompt.positions) position = std::max(position, *std::max_element(axis.begin(), axis.end()));
     double worst = 0;
@@ -332,10 +335,12 @@ bool VerifyReport::passed() const {
 
 VerifyReport verify(const std::string& folder, const VerifyOptions& options) {
   const Json manifest = read_manifest(folder);
-  const double tolerance = manifest.at("max_abs_tolerance").get<double>();
-  const std::string checkpoint = folder + "/" + manifest.at("checkpoint").get<std::string>();
+  double tolerance = 0;
+  std::string checkpoint;
   std::vector<Case> cases;
   try {
+    tolerance = manifest.at("max_abs_tolerance").get<double>();
+    checkpoint = folder + "/" + manifest.at("checkpoint").get<std::string>();
     cases = read_cases(folder, manifest);
   } catch (const Json::exception& error) {
     throw Error(ErrorCode::bad_file, fmt::format("{}/manifest.json: {}", folder, error.what()), folder);

@@ -162,7 +162,7 @@ Tensor Tensor::reshape(const Shape& shape) const {
     else if (open < 0) open = i;
     else fail(ErrorCode::bad_input, "reshape to {}: two open axes", shape.to_string());
   }
-  if (open >= 0 && known > 0) dims[static_cast<std::size_t>(open)] = elements() / known;
+  if (open >= 0) dims[static_cast<std::size_t>(open)] = known > 0 ? elements() / known : 0;
   const Shape full(std::span<const Dim>(dims.data(), static_cast<std::size_t>(shape.rank())));
   if (full.elements() != elements())
     fail(ErrorCode::bad_input, "reshape: {} cannot become {}", shape_.to_string(), shape.to_string());
