@@ -46,9 +46,9 @@ std::optional<Error> over_limits(const codec::Header& header, std::size_t file_b
   const ImageInfo& info = header.info;
   if (info.width <= 0 || info.height <= 0)
     return error(ErrorCode::bad_file, fmt::format("a picture of {}x{} has no pixels", info.width, info.height));
-  const Dim pixels = info.width * info.height;  // each edge is below 2^32 by its format
   if (info.width > limits.max_edge_px || info.height > limits.max_edge_px)
     return error(ErrorCode::limit, fmt::format("{}x{} pixels; the limit is {} for each edge", info.width, info.height, limits.max_edge_px));
+  const Dim pixels = info.width * info.height;  // only now: two edges of nearly 2^32 would wrap
   if (pixels > limits.max_pixels)
     return error(ErrorCode::limit, fmt::format("{}x{} is {} pixels; the limit is {}", info.width, info.height, pixels, limits.max_pixels));
   if (static_cast<double>(file_bytes) < header.least_bytes)

@@ -31,6 +31,7 @@ struct JpegJob {
   int max_scans;
   bool limit_hit, damaged;
   std::uint32_t width, height;
+  int channels;
   std::uint8_t* pixels;   // RGB, the result
   std::uint8_t* scratch;  // one row of up to four channels
   char message[JMSG_LENGTH_MAX];
@@ -87,7 +88,8 @@ void to_rgb(const JpegJob& job, int channels, std::uint8_t* rgb) {
 void read_rows(j_decompress_ptr info, JpegJob* job) {
   jpeg_mem_src(info, job->data, static_cast<unsigned long>(job->size));
   jpeg_read_header(info, TRUE);
-  if (info->image_width != job->width || info->image_height != job->height) give_up(job, "two headers disagree");
+  if (info->image_width != job->width || info->image_height != job->height || info->num_components != job->channels)
+    give_up(job, "two headers disagree");
   info->out_color_space = info->num_components == 1 ? JCS_GRAYSCALE : info->num_components == 4 ? JCS_CMYK : JCS_RGB;
   jpeg_start_decompress(info);
   const std::size_t row_bytes = std::size_t{job->width} * 3;
@@ -177,6 +179,7 @@ Result<Image> decode_jpeg(std::span<const std::byte> bytes, std::string_view wha
   job.max_scans = allowed_scans(image.width * image.height, options.limits);
   job.width = static_cast<std::uint32_t>(image.width);
   job.height = static_cast<std::uint32_t>(image.height);
+  job.channels = header.channels;
   job.pixels = image.pixels.data();
   job.scratch = scratch.data();
   if (!run(&job))

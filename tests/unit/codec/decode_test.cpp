@@ -100,6 +100,10 @@ TEST_CASE("[B11] a PNG of 60 bytes declaring 65535x65535 pixels is refused by it
   const Error error = error_of(png, "bomb.png");
   CHECK(error.code() == ErrorCode::limit);
   CHECK(says(error, "65535x65535 is 4294836225 pixels; the limit is 100000000"));
+  // Edges whose product does not fit 63 bits.
+  const Error widest = error_of(test::png_start(0xFFFFFFFF, 0xFFFFFFFF, 8, 2) + test::png_chunk("IDAT", "\x78\xda\x03"), "wide.png");
+  CHECK(widest.code() == ErrorCode::limit);
+  CHECK(says(widest, "4294967295x4294967295 pixels; the limit is 65535"));
   // Within the limit of pixels, 60 bytes still cannot hold them.
   const Error too_short = error_of(test::png_start(9000, 9000, 8, 2) + test::png_chunk("IDAT", "\x78\xda\x03"), "short.png");
   CHECK(too_short.code() == ErrorCode::bad_file);
