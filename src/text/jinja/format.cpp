@@ -58,7 +58,7 @@ Digits format_real(double value, const Spec& spec, Interpreter& in) {
   if (std::signbit(value) && !std::isnan(value)) out.sign = "-";
   else if (spec.sign != '-') out.sign = std::string(1, spec.sign);
   const double size = std::fabs(value);
-  check_width(in, std::max<std::int64_t>(spec.precision, 0) + 400);
+  check_width(in, std::clamp<std::int64_t>(spec.precision, 0, INT32_MAX) + 400);  // a precision of "*" has 64 bits
   if (spec.type == '\0' && spec.precision < 0) out.digits = real_repr(size);
   else if (spec.type == '%')
     out.digits = real_digits(size * 100, 'f', spec.precision < 0 ? 6 : spec.precision, spec.alternate) + "%";

@@ -381,7 +381,8 @@ Value filesizeformat(Interpreter& in, const Value& input, Call& call) {
   const bool binary = bound.truth_or(0, false);
   const double bytes = as_real.as_real(), base = binary ? 1024 : 1000;
   if (bytes == 1) return in.text("1 Byte", true);
-  if (bytes < base) return in.text(fmt::format("{} Bytes", static_cast<std::int64_t>(bytes)), true);
+  if (std::isinf(bytes)) raise("cannot convert float infinity to integer");
+  if (bytes < base) return in.text(fmt::format("{:.0f} Bytes", std::trunc(bytes) + 0.0), true);  // + 0.0: no "-0"
   static constexpr std::string_view prefixes = "kMGTPEZY";
   double unit = base;
   for (std::size_t i = 0; i < prefixes.size(); ++i) {

@@ -122,6 +122,7 @@ TEST_CASE("[B09] endless loops and recursion and huge values end in an error wit
   limit_error("{{ '%999999999d' % 1 }}");
   limit_error("{{ '{:999999999}'.format(1) }}");
   limit_error("{{ '%.999999999f' % 1.5 }}");
+  limit_error("{{ '%.*f' % (9223372036854775807, 1.5) }}");
   limit_error("{{ 'a'.center(10**9) }}");
   limit_error("{{ 'a'|indent(10**9, true) }}");
   limit_error("{{ [1]|tojson(indent=10**9) }}");
