@@ -98,6 +98,7 @@ TextMask TextPainter::paint_letters(const std::vector<char32_t>& text) const {
   for (const char32_t letter : text) {
     if (!face_->load(letter, true)) continue;
     const FT_GlyphSlot glyph = face_->face->glyph;
+    if (glyph->bitmap.rows > 0 && glyph->bitmap.pixel_mode != FT_PIXEL_MODE_GRAY) continue;  // a strike of bits or colours
     const Dim left = at_64ths / 64 + glyph->bitmap_left, top = face_->ascent() - glyph->bitmap_top;
     for (Dim y = 0; y < glyph->bitmap.rows; ++y)
       for (Dim x = 0; x < glyph->bitmap.width; ++x) {
