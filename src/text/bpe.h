@@ -46,8 +46,7 @@ class Bpe {
       false;  // tiktoken: entries are raw bytes, and two parts merge when their joined bytes are an entry (rank = id)
   std::vector<bool> blocked;  // by id: entries that user text must not become; empty: none
 
-  // The later of two equal merges counts. False: `merged` is not a known id pair (never, when ids come from the
-  // vocabulary).
+  // The later of two equal merges counts.
   void add_merge(TokenId left, TokenId right, std::uint32_t rank, TokenId merged);
   void reserve_merges(std::size_t merges) { merges_.reserve(merges); }
   // After vocab and flags are set: single bytes and characters by table.
@@ -65,7 +64,6 @@ class Bpe {
     TokenId id;
     std::uint32_t begin, end;  // bytes of the word (by_rank)
   };
-  struct Scratch;
   bool is_blocked(TokenId id) const { return !blocked.empty() && blocked[static_cast<std::size_t>(id)]; }
   void first_symbols(std::string_view word, bool guarded, std::vector<Symbol>& symbols) const;
   void character_symbols(std::string_view word, bool guarded, std::vector<Symbol>& symbols) const;

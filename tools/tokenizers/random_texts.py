@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Random strings through PyPI `tokenizers` (and tiktoken): expected ids for tests/unit/text/tokenizer_random_test.cpp.
+"""Random strings through PyPI `tokenizers` (and tiktoken): expected ids for tests/unit/text/tokenizer_test.cpp.
 
 Usage: random_texts.py COUNT SEED OUT FOLDER...   (each FOLDER has a tokenizer.json, or Kimi's tiktoken.model)
 Run in tests/data/tokenizers: random.json has COUNT 250, SEED 7, the nine folders; variants.json 120, 8, variants/*.
