@@ -11,6 +11,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/exec_context.h"
+
 namespace tap {
 
 namespace {
@@ -39,10 +41,18 @@ class Fd {
   int fd_;
 };
 
-Result<std::string> read_stream(int fd, const std::string& path, std::size_t limit_bytes) {
+// `interruptible`: a terminal or a pipe may keep us waiting, so cancel() and a signal must end the reading.
+Result<std::string> read_stream(int fd, const std::string& path, std::size_t limit_bytes, bool interruptible) {
   std::string text;
   char buffer[1 << 16];
   for (;;) {
+    if (interruptible) {
+      try {
+        ExecContext::current().checkpoint();
+      } catch (const Error& error) {
+        return error;
+      }
+    }
     const ssize_t n = ::read(fd, buffer, sizeof buffer);
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) return open_error(path, errno);
@@ -68,7 +78,7 @@ bool is_directory(const std::string& path) {
 }
 
 Result<std::string> read_file(const std::string& path, std::size_t limit_bytes) {
-  if (path == "-") return read_stream(STDIN_FILENO, "stdin", limit_bytes);
+  if (path == "-") return read_stream(STDIN_FILENO, "stdin", limit_bytes, true);
   // O_NONBLOCK: a FIFO without a writer must not hang us; it is refused below.
   const Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (fd.get() < 0) return open_error(path, errno);
@@ -78,7 +88,7 @@ Result<std::string> read_file(const std::string& path, std::size_t limit_bytes) 
   if (!S_ISREG(info.st_mode)) return Error(ErrorCode::bad_input, fmt::format("{}: is not a regular file", path), path);
   if (static_cast<std::uint64_t>(info.st_size) > limit_bytes)
     return Error(ErrorCode::limit, fmt::format("{}: {} bytes, the limit is {}", path, info.st_size, limit_bytes), path);
-  return read_stream(fd.get(), path, limit_bytes);
+  return read_stream(fd.get(), path, limit_bytes, false);
 }
 
 Result<File> File::open(const std::string& path) {
@@ -137,9 +147,9 @@ void write_file_atomic(const std::string& named, std::span<const std::byte> byte
   const std::string target = direct ? path : fmt::format("{}.tmp-{}", path, ::getpid());
   if (target.size() >= sizeof pending_path) refuse("the path is too long", ENAMETOOLONG);
   std::memcpy(pending_path, target.c_str(), target.size() + 1);
+  pending = !direct;  // before the file is there, so that a signal at any moment removes it
   Fd fd(::open(target.c_str(), direct ? O_WRONLY | O_CLOEXEC : O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
   if (fd.get() < 0) refuse("cannot write", errno);
-  pending = !direct;
   while (!bytes.empty()) {
     const ssize_t n = ::write(fd.get(), bytes.data(), bytes.size());
     if (n < 0 && errno == EINTR) continue;

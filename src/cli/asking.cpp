@@ -1,6 +1,5 @@
 #include "cli/asking.h"
 
-#include <cstdio>
 #include <random>
 
 #include "base/log.h"
@@ -82,7 +81,7 @@ int for_each_picture(const std::vector<std::string>& pictures, const Options& op
       if (pictures.size() == 1 || error.code() == ErrorCode::cancelled || error.code() == ErrorCode::usage) throw;
       exit_code = 1;
       if (options.json) all.push_back(error_json(Error(error.code(), error.message(), error.item().empty() ? path : error.item())));
-      else std::fprintf(stderr, "tapetum: %s\n", error.message().c_str());
+      else print_error(error);
     }
   }
   if (options.json) write_json(pictures.size() == 1 ? all.at(0) : all);

@@ -1,7 +1,9 @@
 // The `tapetum` program: finds the command, runs it, turns what goes wrong into one line and an exit code.
-#include <cstdio>
 #include <cstdlib>
 #include <new>
+
+#include <fcntl.h>
+#include <unistd.h>
 
 #include "base/exec_context.h"
 #include "base/file.h"
@@ -29,7 +31,7 @@ int report(const Error& error, bool json) {
     } catch (...) {  // stdout is gone; stderr still says why
     }
   }
-  if (!json || error.code() == ErrorCode::io) std::fprintf(stderr, "tapetum: %s\n", error.message().c_str());
+  if (!json || error.code() == ErrorCode::io) print_error(error);
   return exit_code_of(error);
 }
 
@@ -48,6 +50,12 @@ const Command& choose_command(std::vector<std::string>& words) {
   for (const std::string_view name : nearest(words[0], names))
     if (!name.empty()) hint += fmt::format("{}`{}`", hint.empty() ? "; did you mean " : " or ", name);
   throw Error(ErrorCode::usage, fmt::format("{}: no such command or file{}", words[0], hint), words[0]);
+}
+
+// A standard stream that is closed must not become the number of a file we open: one that refuses every use takes its place.
+void occupy_closed_streams() {
+  for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO})
+    if (::fcntl(fd, F_GETFD) < 0) (void)::open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
 }
 
 int run(std::vector<std::string> words) {
@@ -85,4 +93,7 @@ int run(std::vector<std::string> words) {
 
 }  // namespace tap::cli
 
-int main(int argc, char** argv) { return tap::cli::run({argv + (argc > 0 ? 1 : 0), argv + argc}); }
+int main(int argc, char** argv) {
+  tap::cli::occupy_closed_streams();
+  return tap::cli::run({argv + (argc > 0 ? 1 : 0), argv + argc});
+}

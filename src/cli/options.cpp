@@ -64,7 +64,7 @@ double parse_number(const Flag& f, const std::string& text, bool whole) {
     used = std::string::npos;
   }
   const bool is_number = used == text.size() && text.find_first_of("xXnN") == std::string::npos;
-  if (!is_number || (whole && number != static_cast<double>(static_cast<std::int64_t>(std::clamp(number, -9e15, 9e15)))))
+  if (!is_number || (whole && number != static_cast<double>(static_cast<std::int64_t>(std::clamp(number, -1e16, 1e16)))))
     fail(ErrorCode::usage, "--{} is \"{}\": must be a{} number", f.name, text, whole ? " whole" : "");
   if (f.least < f.most && !(number >= f.least && number <= f.most))
     fail(ErrorCode::usage, "--{} is {}: must be from {:.0f} to {:.0f}", f.name, text, f.least, f.most);
@@ -98,8 +98,6 @@ std::string flag_column(const Flag& f) {
 }
 
 }  // namespace
-
-std::span<const Flag> flags() { return flag_table(); }
 
 const Flag& flag(std::string_view name) {
   for (const Flag& f : flag_table())

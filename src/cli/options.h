@@ -41,7 +41,6 @@ struct Flag {
   std::vector<std::string_view> choices = {};
 };
 
-std::span<const Flag> flags();
 const Flag& flag(std::string_view name);
 
 struct Command {

@@ -1,9 +1,11 @@
 #include "cli/output.h"
 
 #include <cerrno>
+#include <cstdio>
 
 #include <unistd.h>
 
+#include "base/exec_context.h"
 #include "base/file.h"
 
 namespace tap::cli {
@@ -11,7 +13,10 @@ namespace tap::cli {
 void write_out(std::string_view text) {
   while (!text.empty()) {
     const ssize_t n = ::write(STDOUT_FILENO, text.data(), text.size());
-    if (n < 0 && errno == EINTR) continue;
+    if (n < 0 && errno == EINTR) {
+      ExecContext::current().checkpoint();  // nobody may be reading: Ctrl-C ends the wait
+      continue;
+    }
     if (n < 0 && errno == EPIPE) throw PipeClosed{};
     if (n < 0) throw Error(ErrorCode::io, fmt::format("stdout: cannot write: {}", reason_of(errno)), "stdout");
     text.remove_prefix(static_cast<std::size_t>(n));
@@ -20,8 +25,12 @@ void write_out(std::string_view text) {
 
 void write_json(const Json& value) { write_out(to_json_line(value) + "\n"); }
 
-bool out_is_terminal() { return ::isatty(STDOUT_FILENO) == 1; }
-bool err_is_terminal() { return ::isatty(STDERR_FILENO) == 1; }
+void print_error(const Error& error) {
+  std::string line = error.message();
+  for (char& c : line)  // file names and keys may hold line ends and terminal commands
+    if (const auto byte = static_cast<unsigned char>(c); byte < 0x20 || byte == 0x7F) c = c == '\n' ? ' ' : '?';
+  std::fprintf(stderr, "tapetum: %s\n", line.c_str());
+}
 
 Json error_json(const Error& error) {
   return {{"error", {{"code", name(error.code())}, {"message", error.message()}, {"item", error.item()}}}};

@@ -13,9 +13,8 @@ struct PipeClosed {};  // thrown when nobody reads stdout any more
 
 void write_out(std::string_view text);   // at once; throws Error(io) or PipeClosed
 void write_json(const Json& value);      // one line
-bool out_is_terminal();
-bool err_is_terminal();
 
+void print_error(const Error& error);    // "tapetum: …" on stderr, one line whatever names the message quotes
 Json error_json(const Error& error);     // {"error":{"code","message","item"}}
 
 }  // namespace tap::cli

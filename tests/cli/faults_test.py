@@ -12,7 +12,7 @@ import zlib
 
 from PIL import Image
 
-from support import FAMILIES, NANO, PROGRAM, SAMPLES, Case, environment
+from support import FAMILIES, NANO, PROGRAM, SAMPLES, SANITIZED, Case, environment
 
 ROOF = SAMPLES / "roof.png"
 QUESTION = "What is on the roof?"
@@ -63,6 +63,15 @@ class Signals(Case):
         codes = [self.interrupted(args, delay)[0] for delay in (0.03, 0.3, 0.6)]
         self.assertTrue(set(codes) <= {0, 130, -signal.SIGINT}, codes)
         self.assertIn(130, codes)
+
+    def test_interrupt_ends_waiting_for_stdin(self):
+        process = subprocess.Popen([PROGRAM, "tokenize", str(NANO), "-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment())
+        time.sleep(2)
+        process.send_signal(signal.SIGINT)
+        self.assertEqual(process.wait(20), 130)  # stdin is still open
+        self.assertIn(b"interrupted", process.stderr.read())
+        for stream in (process.stdin, process.stdout, process.stderr):
+            stream.close()
 
     def test_the_terminal_is_as_before_after_an_interrupt(self):
         master, slave = pty.openpty()
@@ -116,6 +125,8 @@ class Environment(Case):
         done = subprocess.run(["/bin/sh", "-c", 'exec "$0" "$@" <&-', PROGRAM, str(ROOF), QUESTION], capture_output=True, env=environment(), timeout=60)
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertIn(b"bird", done.stdout)
+        done = subprocess.run(["/bin/sh", "-c", 'exec "$0" "$@" <&-', PROGRAM, "-", QUESTION], capture_output=True, env=environment(), timeout=60)
+        self.assertEqual((done.returncode, done.stderr), (1, b"tapetum: stdin: Bad file descriptor\n"))
         done = subprocess.run(["/bin/sh", "-c", 'exec "$0" "$@" >&-', PROGRAM, str(ROOF), QUESTION], capture_output=True, env=environment(), timeout=60)
         self.assertEqual(done.returncode, 1)
         done = subprocess.run(["/bin/sh", "-c", 'exec "$0" "$@" 2>&-', PROGRAM, str(ROOF), QUESTION], capture_output=True, env=environment(), timeout=60)
@@ -177,7 +188,7 @@ class Pictures(Case):
         path = self.picture(png(40_000, 40_000, rows, color=0))
         usage = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
         self.bad("describe", path, says=["p.png", "40000", "limit"])
-        if not os.environ.get("TAPETUM_SANITIZED"):
+        if not SANITIZED:
             self.assertLess(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, max(usage, 300_000))
 
     def test_B13_tiny_and_thin_pictures_answer(self):
@@ -212,6 +223,12 @@ class Pictures(Case):
         fifo = self.folder / "fifo.png"
         os.mkfifo(fifo)
         self.bad("describe", fifo, says="fifo.png")
+
+    def test_a_name_cannot_break_the_line_or_command_the_terminal(self):
+        line = self.bad("describe", "two\nlines\x1b[31m.png", says="two lines?[31m.png")
+        self.assertTrue(line.isprintable())
+        done = self.run_program("describe", "a\nb.png", "c\nd.png")
+        self.assertEqual((done.returncode, done.stderr.count(b"\n")), (1, 2))
 
     def test_answers_are_json_whatever_the_name(self):
         odd = os.fsencode(self.folder) + b"/n\xff\n\".png"
