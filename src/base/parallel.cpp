@@ -12,7 +12,8 @@ void parallel_rows(Dim count, Dim grain, const std::function<void(Rows)>& body) 
   grain = std::max<Dim>(1, grain);
   const Dim chunks = ceil_div(count, grain);
   const auto chunk = [&](Dim i) { return Rows{i * grain, std::min(count, (i + 1) * grain)}; };
-  const int threads = static_cast<int>(std::min<Dim>(ExecContext::current().threads(), chunks));
+  ExecContext& context = ExecContext::current();
+  const int threads = static_cast<int>(std::min<Dim>(context.threads(), chunks));
   if (threads <= 1 || omp_in_parallel()) {
     for (Dim i = 0; i < chunks; ++i) body(chunk(i));
     return;
@@ -24,6 +25,7 @@ void parallel_rows(Dim count, Dim grain, const std::function<void(Rows)>& body) 
   for (Dim i = 0; i < chunks; ++i) {
     if (stopped.load(std::memory_order_relaxed)) continue;
     try {
+      const ExecContext::Scope scope(context);  // what a body allocates comes from the caller's arena
       body(chunk(i));
     } catch (...) {
       const std::lock_guard lock(mutex);

@@ -56,3 +56,12 @@ TEST_CASE("a parallel call inside a parallel call runs in its own thread") {
                 [&](Rows) { parallel_rows(10, 4, [&](Rows inner) { total += static_cast<int>(inner.size()); }); });
   CHECK(total == 80);
 }
+
+TEST_CASE("every chunk runs in the caller's context whichever thread it is on") {
+  ExecContext context(4);
+  const ExecContext::Scope scope(context);
+  std::atomic<int> elsewhere{0};
+  parallel_rows(400, 1, [&](Rows) { elsewhere += &ExecContext::current() != &context; });
+  CHECK(elsewhere == 0);
+  CHECK(&ExecContext::current() == &context);
+}
