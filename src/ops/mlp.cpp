@@ -27,6 +27,12 @@ void require_match(const Tensor& x, const PackedMatrix& first, const PackedMatri
          second.out());
 }
 
+void require_biases(const MlpBiases& biases, Dim inner, Dim out) {
+  if (biases.gate.defined()) require_shape("mlp", "gate bias", biases.gate, {inner});
+  if (biases.up.defined()) require_shape("mlp", "up bias", biases.up, {inner});
+  if (biases.down.defined()) require_shape("mlp", "down bias", biases.down, {out});
+}
+
 // Runs inner(first row, rows, intermediate) and the product with `down` for each panel of rows.
 template <class Inner>
 Tensor by_panels(const Tensor& x, Dim inner_width, const PackedMatrix& down, const Tensor& residual, const Tensor& bias,
@@ -59,6 +65,7 @@ Tensor gated_mlp(const Tensor& x, const PackedMatrix& gate, const PackedMatrix& 
                  Activation activation, const Tensor& residual, const MlpBiases& biases) {
   require_match(x, gate, down, residual);
   require_match(x, up, down, residual);
+  require_biases(biases, gate.out(), down.out());
   const kernels::PackView gate_view = gate.data().view(), up_view = up.data().view();
   if (gate_view.type != up_view.type || tape::wants({&x, &residual, &gate.data().master, &up.data().master,
                                                      &down.data().master, &biases.gate, &biases.up, &biases.down})) {
@@ -77,6 +84,7 @@ Tensor gated_mlp(const Tensor& x, const PackedMatrix& gate, const PackedMatrix& 
 Tensor mlp(const Tensor& x, const PackedMatrix& fc1, const PackedMatrix& fc2, Activation activation,
            const Tensor& residual, const MlpBiases& biases) {
   require_match(x, fc1, fc2, residual);
+  require_biases(biases, fc1.out(), fc2.out());
   if (tape::wants({&x, &residual, &fc1.data().master, &fc2.data().master, &biases.up, &biases.down})) {
     const Tensor h = linear(x, fc1, {.bias = biases.up, .activation = activation});
     return linear(h, fc2, {.bias = biases.down, .residual = residual});
