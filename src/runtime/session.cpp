@@ -42,7 +42,10 @@ Session::Session(const Model& model, SessionOptions options)
       cache_(model.network().kv_shape(), model.cache_type(), context_) {}
 
 Generation Session::ask(const Conversation& conversation, const GenerateOptions& options) {
-  return ask(model_->prepare(conversation), options);
+  const Stopwatch watch;  // rendering and planning are part of the time to the first token
+  Generation generation = ask(model_->prepare(conversation), options);
+  generation.since_ask_ = watch;
+  return generation;
 }
 
 Generation Session::ask(PreparedPrompt prepared, const GenerateOptions& options) {
