@@ -35,20 +35,25 @@ int report(const Error& error, bool json) {
   return exit_code_of(error);
 }
 
-// The first word that is a command is the command. A word that is no option, no command and no file is a mistyped command.
+// The first word that is no option is the command, when it names one. A word that is no option, no command and no file is a
+// mistyped command.
 const Command& choose_command(std::vector<std::string>& words) {
   const Command& question = *find_command("");
-  if (words.empty() || words[0].empty() || words[0][0] == '-') return question;
-  if (const Command* found = find_command(words[0])) {
-    words.erase(words.begin());
+  std::size_t first = 0;
+  while (first < words.size() && words[first] != "--" && words[first].size() > 1 && words[first][0] == '-')
+    first += words_of_option(words[first]);
+  if (first >= words.size() || words[first].empty() || words[first][0] == '-') return question;
+  if (const Command* found = find_command(words[first])) {
+    words.erase(words.begin() + static_cast<std::ptrdiff_t>(first));
     return *found;
   }
-  if (file_exists(words[0]) || words.size() > 1) return question;
+  if (first > 0 || file_exists(words[0])) return question;
   std::vector<std::string_view> names;
   for (const Command& command : commands()) names.push_back(command.name);
   std::string hint;
   for (const std::string_view name : nearest(words[0], names))
     if (!name.empty()) hint += fmt::format("{}`{}`", hint.empty() ? "; did you mean " : " or ", name);
+  if (hint.empty() && words.size() > 1) return question;   // a picture that is not there: said with the others
   throw Error(ErrorCode::usage, fmt::format("{}: no such command or file{}", words[0], hint), words[0]);
 }
 

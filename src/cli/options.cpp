@@ -75,6 +75,7 @@ void store(const Flag& f, Options& options, const std::vector<std::string>& valu
   const std::string& last = values.back();
   if (!f.choices.empty() && std::find(f.choices.begin(), f.choices.end(), last) == f.choices.end())
     fail(ErrorCode::usage, "--{} is \"{}\": must be one of {}", f.name, last, fmt::join(f.choices, ", "));
+  if (f.value == "FILE" && last.empty()) fail(ErrorCode::usage, "--{} is empty: must name a file", f.name);
   struct Visitor {
     const Flag& f;
     Options& options;
@@ -103,6 +104,16 @@ const Flag& flag(std::string_view name) {
   for (const Flag& f : flag_table())
     if (f.name == name) return f;
   fail(ErrorCode::internal, "no flag --{} in the table", name);
+}
+
+std::size_t words_of_option(std::string_view word) {
+  for (const Flag& f : flag_table())
+    if (!f.value.empty() && word.starts_with("--") && word.substr(2) == f.name) return 2;
+  if (word.starts_with("--")) return 1;
+  for (std::size_t i = 1; i < word.size(); ++i)
+    for (const Flag& f : flag_table())
+      if (f.letter == word[i] && !f.value.empty()) return i + 1 == word.size() ? 2 : 1;
+  return 1;
 }
 
 const Command* find_command(std::string_view name) {
@@ -145,6 +156,11 @@ Options parse(const Command& command, std::span<const std::string> words) {
     else app.add_option(names, b.values)->expected(1)->allow_extra_args(false)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   }
   app.add_option("words", options.words);
+  for (const std::string& word : words) {
+    if (word == "--") break;
+    if (word.starts_with("--") && word.ends_with("=") && word.find('=') == word.size() - 1)
+      throw Error(ErrorCode::usage, fmt::format("{} is empty: give a value", word.substr(0, word.size() - 1)), word);
+  }
   std::vector<std::string> reversed(words.rbegin(), words.rend());
   try {
     app.parse(reversed);
@@ -185,7 +201,7 @@ std::string help_text() {
   text += "\nOptions of a question:\n";
   for (const std::string_view name : find_command("")->flags) text += fmt::format("  {:<24} {}\n", flag_column(flag(name)), flag(name).help);
   text +=
-      "\n`tapetum COMMAND --help` shows a command's own options. The first word that is a command is the command; ./describe or -- names a\n"
+      "\n`tapetum COMMAND --help` shows a command's own options. The first word that is no option may be a command; ./describe or -- names a\n"
       "file of that name. Results go to stdout, the rest to stderr. Exit codes: 0 done, 1 failed, 2 wrong use, 3 refused, 130 interrupted.\n";
   return text;
 }

@@ -42,6 +42,8 @@ struct Flag {
 };
 
 const Flag& flag(std::string_view name);
+// How many words an option takes: 2 when its value is the word after it ("-m DIR", "-qm DIR"), else 1.
+std::size_t words_of_option(std::string_view word);
 
 struct Command {
   std::string_view name;            // "" is the question: tapetum IMAGE "question"

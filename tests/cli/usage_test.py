@@ -36,6 +36,13 @@ class Usage(Case):
         self.assertIn("bird", text)
         self.assertIn("bird", self.good("--", "describe", "What is on the roof?", cwd=self.folder))
 
+    def test_options_may_stand_before_the_command(self):
+        roof = SAMPLES / "roof.png"
+        want = self.good_json("describe", roof, "--max-tokens", "3")["text"]
+        for before in (["--quiet"], ["-m", NANO], ["--model", NANO], ["-qm", NANO], [f"--model={NANO}"], ["--stop", "describe"]):
+            self.assertEqual(self.good_json(*before, "describe", roof, "--max-tokens", "3")["text"], want)
+        self.assertTrue(self.good("--help", "detect").startswith("tapetum detect"))
+
     def test_values_out_of_range_name_option_and_range(self):
         roof = SAMPLES / "roof.png"
         self.bad(roof, "What?", "--max-tokens", "0", code=2, says=["--max-tokens is 0", "from 1"])
@@ -45,6 +52,7 @@ class Usage(Case):
         self.bad(roof, "What?", "--top-k", "2.5", code=2, says=["--top-k", "whole number"])
         self.bad(roof, "What?", "--dtype", "q5", code=2, says=["--dtype", "auto, f32, bf16, q8, q4"])
         self.bad(roof, "What?", "--seed", code=2, says="--seed")
+        self.bad("detect", "tree", roof, "-o", "", code=2, says="--output")
 
     def test_a_missing_picture_is_named(self):
         self.bad("nothing.png", "What?", says="nothing.png")
