@@ -1,7 +1,8 @@
 // tapetum detect "THING" IMAGE…
 #include "tasks/detect.h"
 
-#include <map>
+#include <algorithm>
+#include <cctype>
 
 #include "base/file.h"
 #include "cli/asking.h"
@@ -29,6 +30,15 @@ Json to_json(const std::string& path, const std::string& model, const Detections
           {"objects", objects}, {"counts", counts}, {"text", found.text}};
 }
 
+// Drawings are PNG: a name that promises another format is refused before anything is computed.
+void check_output_name(const std::string& path) {
+  std::string ending = path.substr(std::min(path.size(), path.rfind('.') == std::string::npos ? path.size() : path.rfind('.')));
+  std::transform(ending.begin(), ending.end(), ending.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  for (const std::string_view other : {".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"})
+    if (ending == other) throw Error(ErrorCode::usage, fmt::format("-o {}: drawings are PNG; name the file .png", path), path);
+  if (path == "-") throw Error(ErrorCode::usage, "-o -: the drawing needs a file, stdout has the boxes", path);
+}
+
 void save_drawing(const std::string& path, const Image& image, const Detections& found) {
   Image drawn = image;
   std::vector<DrawnBox> boxes;
@@ -46,6 +56,7 @@ int run_detect(const Options& options) {
   // The other order is a natural mistake with one unambiguous meaning.
   if (pictures.size() == 1 && file_exists(phrase) && !file_exists(pictures[0]) && pictures[0] != "-") std::swap(phrase, pictures[0]);
   if (!options.output.empty() && pictures.size() > 1) fail(ErrorCode::usage, "-o {} is one file, but {} pictures are given", options.output, pictures.size());
+  if (!options.output.empty()) check_output_name(options.output);
   const Stopwatch total;
   const auto model = load_model_for(options);
   const GenerateOptions generate = generate_options(options, *model);

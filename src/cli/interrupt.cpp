@@ -31,6 +31,8 @@ InterruptScope::InterruptScope(ExecContext& context) {
   action.sa_handler = on_interrupt;  // no SA_RESTART: a read from a terminal or a pipe ends too
   ::sigaction(SIGINT, &action, nullptr);
   ::sigaction(SIGTERM, &action, nullptr);
+  ::sigaction(SIGHUP, &action, nullptr);
+  ::signal(SIGXFSZ, SIG_IGN);   // a file-size limit is a failed write, not a death
   ::signal(SIGPIPE, SIG_IGN);
 }
 

@@ -59,6 +59,7 @@ int run_look(const Options& options) {
     question = pictures.back();
     pictures.pop_back();
   }
+  if (question.find_first_not_of(" \t\r\n") == std::string::npos) fail(ErrorCode::usage, "the question is empty");
   for (const std::string& path : pictures)
     if (!is_picture(path)) throw Error(ErrorCode::not_found, fmt::format("{}: no such picture (the question comes last)", path), path);
   return ask_all(pictures, question, options);

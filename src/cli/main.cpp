@@ -25,13 +25,14 @@ int exit_code_of(const Error& error) {
 }
 
 int report(const Error& error, bool json) {
-  if (json) {
+  const bool on_stdout = json && error.code() != ErrorCode::cancelled;  // a reader may have stalled, and half a result be out
+  if (on_stdout) {
     try {
       write_json(error_json(error));
     } catch (...) {  // stdout is gone; stderr still says why
     }
   }
-  if (!json || error.code() == ErrorCode::io) print_error(error);
+  if (!on_stdout || error.code() == ErrorCode::io) print_error(error);
   return exit_code_of(error);
 }
 

@@ -11,12 +11,10 @@
 namespace tap::cli {
 
 void write_out(std::string_view text) {
-  while (!text.empty()) {
+  for (bool again = false; !text.empty(); again = true) {
+    if (again) ExecContext::current().checkpoint();  // a signal cut the write: nobody may be reading, so Ctrl-C ends the wait
     const ssize_t n = ::write(STDOUT_FILENO, text.data(), text.size());
-    if (n < 0 && errno == EINTR) {
-      ExecContext::current().checkpoint();  // nobody may be reading: Ctrl-C ends the wait
-      continue;
-    }
+    if (n < 0 && errno == EINTR) continue;
     if (n < 0 && errno == EPIPE) throw PipeClosed{};
     if (n < 0) throw Error(ErrorCode::io, fmt::format("stdout: cannot write: {}", reason_of(errno)), "stdout");
     text.remove_prefix(static_cast<std::size_t>(n));

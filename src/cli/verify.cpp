@@ -39,7 +39,7 @@ int run_verify(const Options& options) {
     for (const VerifyRow& row : report.rows) {
       ++counts[static_cast<std::size_t>(row.status)];
       if (options.json) all.push_back(to_json(folder, row, options.words.size() > 1));
-      else write_out(line(row));
+      else if (!options.quiet || row.status == VerifyStatus::failed || row.status == VerifyStatus::unchecked) write_out(line(row));
     }
     const auto count = [&](VerifyStatus status) { return counts[static_cast<std::size_t>(status)]; };
     if (!options.json)

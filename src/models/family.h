@@ -125,6 +125,7 @@ struct Family {
   std::optional<Grounding> grounding;      // holds only for checkpoints whose tokenizer has both tokens
   std::unique_ptr<Processor> (*processor)(const ModelFiles& files) = nullptr;
   std::unique_ptr<Network> (*network)(const ModelFiles& files, const Weights& weights) = nullptr;
+  Dim (*context)(const ConfigReader& config) = nullptr;   // most rows of one sequence, from the config alone
 };
 
 // All of families.inc; the family of an architecture, or null.

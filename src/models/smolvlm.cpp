@@ -419,7 +419,8 @@ Family family() {
           .architectures = {"Idefics3ForConditionalGeneration", "SmolVLMForConditionalGeneration"},
           .grounding = Grounding{},
           .processor = processor,
-          .network = network};
+          .network = network,
+          .context = [](const ConfigReader& config) { return Config(config).text.context; }};
 }
 
 }  // namespace tap::smolvlm

@@ -152,13 +152,21 @@ std::unique_ptr<Model> load_model(const std::string& folder, const LoadOptions& 
   change_keys(*config, options.config_change);
   Json preprocessor = read_object(folder, "preprocessor_config.json").value_or(Json::object());
   Json processor = read_object(folder, "processor_config.json").value_or(Json::object());
+  std::string preprocessor_file = "preprocessor_config.json";
+  // Since transformers 5 the picture's settings are saved inside the processor's, and win where both are there.
+  if (const auto nested = processor.find("image_processor"); nested != processor.end() && nested->is_object()) {
+    preprocessor = *nested;
+    preprocessor_file = "processor_config.json: image_processor";
+  } else if (preprocessor.empty() && !file_exists(folder + "/" + preprocessor_file)) {
+    log::warn("{}: no preprocessor_config.json: pictures are prepared by the family's defaults", folder);
+  }
   change_options(preprocessor, processor, options.processor_options);
   ConfigReader reader(std::move(*config), "config.json");
   const Family& family = family_of(reader);
   if (auto error = refuse_foreign_link(folder + "/tokenizer.json")) throw *std::move(error);
 
   std::unique_ptr<Model> model(new Model(
-      ModelFiles{folder, std::move(reader), ConfigReader(std::move(preprocessor), "preprocessor_config.json"),
+      ModelFiles{folder, std::move(reader), ConfigReader(std::move(preprocessor), preprocessor_file),
                  ConfigReader(std::move(processor), "processor_config.json"), Tokenizer::load(folder).value()}));
   model->family_ = &family;
   const auto path = std::filesystem::path(folder).lexically_normal();
@@ -187,6 +195,7 @@ std::unique_ptr<Model> load_model(const std::string& folder, const LoadOptions& 
   model->end_tokens_.erase(std::unique(model->end_tokens_.begin(), model->end_tokens_.end()), model->end_tokens_.end());
 
   model->weight_type_ = type_of(options.dtype, folder);
+  model->context_ = family.context(model->files_.config);
   if (options.weights) {
     ExecContext::current().checkpoint();
     WeightOptions how;
@@ -194,7 +203,11 @@ std::unique_ptr<Model> load_model(const std::string& folder, const LoadOptions& 
     model->weights_ = Weights::open(folder, how);
     model->network_ = family.network(model->files_, *model->weights_);
     model->weights_->finish();
-    model->context_ = model->network_->context();
+    if (model->tokenizer().size() > model->network_->vocab())
+      throw Error(ErrorCode::bad_file,
+                  fmt::format("tokenizer.json: its ids go up to {}, the model has {} embeddings",
+                              model->tokenizer().size() - 1, model->network_->vocab()),
+                  "tokenizer.json");
     ExecContext::current().arena()->trim();  // what reading and packing left behind; no later step has blocks of these sizes
   }
   model->fingerprint_ =

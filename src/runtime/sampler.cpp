@@ -30,8 +30,8 @@ void SamplingOptions::validate() const {
           "from 0 to 100");  // a NaN fails every comparison
   require(top_k >= 0 && top_k <= std::numeric_limits<std::int32_t>::max(), "top_k", static_cast<double>(top_k),
           "from 0 (off) to 2147483647");
-  require(top_p > 0 && top_p <= 1, "top_p", top_p, "above 0, at most 1");
-  require(min_p >= 0 && min_p < 1, "min_p", min_p, "from 0, below 1");
+  require(top_p >= 0 && top_p <= 1, "top_p", top_p, "from 0 to 1");
+  require(min_p >= 0 && min_p <= 1, "min_p", min_p, "from 0 to 1");
   require(repetition_penalty > 0 && repetition_penalty <= 100, "repetition_penalty", repetition_penalty,
           "above 0, at most 100");
   require(std::abs(presence_penalty) <= 100, "presence_penalty", presence_penalty, "from -100 to 100");

@@ -16,7 +16,7 @@ namespace tap {
 struct SamplingOptions {
   float temperature = 0;         // 0 = argmax, ties to the lowest id
   Dim top_k = 0;                 // 0 = off
-  float top_p = 1;               // (0, 1]; the token that crosses p stays
+  float top_p = 1;               // [0, 1]; the token that crosses p stays, so at least one does
   float min_p = 0;               // [0, 1): of the best token's probability
   float repetition_penalty = 1;  // over prompt and output; positive logits divided, negative multiplied (HF)
   float presence_penalty = 0;    // over the output only (OpenAI)

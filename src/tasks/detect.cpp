@@ -4,6 +4,8 @@
 #include <array>
 #include <cctype>
 
+#include "base/log.h"
+
 namespace tap {
 
 namespace {
@@ -91,6 +93,8 @@ Detections detect(Session& session, std::shared_ptr<const Image> image, std::str
   result.text = std::string(trimmed(session.model().tokenizer().decode(given.tokens)));
   result.objects = parse_detections(*grounding, result.text, image->width, image->height, trimmed(phrase));
   result.prompt_sent = given.prompt_sent;
+  if (given.finish_reason == FinishReason::length)
+    log::warn("the answer was cut after {} tokens: there may be more of \"{}\"", given.tokens.size(), phrase);
   result.timings = given.timings;
   return result;
 }

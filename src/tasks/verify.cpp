@@ -5,6 +5,8 @@
 #include <map>
 #include <set>
 
+#include <fmt/format.h>
+
 #include "base/file.h"
 #include "io/json.h"
 #include "io/safetensors.h"
@@ -25,7 +27,7 @@ bool is_raw_input(const std::string& name) {
 }
 
 bool is_stage(const std::string& name) {
-  static const std::set<std::string> stages = {"input_ids", "vision_hidden", "image_features", "logits", "greedy_tokens"};
+  static const std::set<std::string> stages = {"input_ids", "vision_hidden", "image_features", "logits", "greedy_tokens", "greedy_logits"};
   return stages.contains(name) || name.starts_with("pixel_values");
 }
 
@@ -93,6 +95,22 @@ std::shared_ptr<const Image> picture_of(const Tensor& t, const std::string& tens
   return image;
 }
 
+// What the manifest lists must be in the file, in that type and shape: a tensor that got lost must not pass as never having been.
+void check_listed(const Json& entry, const Case& c) {
+  static const std::map<std::string, std::string> types = {{"float32", "F32"}, {"float16", "F16"}, {"bfloat16", "BF16"}, {"int64", "I64"},
+                                                           {"int32", "I32"},   {"uint8", "U8"},    {"bool", "BOOL"},     {"int8", "I8"},
+                                                           {"int16", "I16"},   {"float64", "F64"}};
+  if (!entry.contains("tensors")) return;
+  for (const auto& [tensor, description] : entry["tensors"].items()) {
+    const SafetensorEntry* found = c.tensors->find(tensor);
+    if (!found) fail(ErrorCode::bad_file, "manifest.json: case {}: tensor {} is not in {}", c.name, tensor, c.tensors->path());
+    const auto type = types.find(description.at(0).get<std::string>());
+    if ((type != types.end() && type->second != found->dtype) || description.at(1).get<std::vector<Dim>>() != found->shape)
+      fail(ErrorCode::bad_file, "manifest.json: case {}: tensor {} is {} [{}] in {}, the manifest says {}", c.name, tensor, found->dtype,
+           fmt::join(found->shape, ", "), c.tensors->path(), description.dump());
+  }
+}
+
 std::vector<Case> read_cases(const std::string& folder, const Json& manifest) {
   std::vector<Case> cases;
   for (const Json& entry : manifest.at("cases")) {
@@ -102,6 +120,7 @@ std::vector<Case> read_cases(const std::string& folder, const Json& manifest) {
     if (file.find('/') != std::string::npos) fail(ErrorCode::bad_file, "manifest.json: case {}: file \"{}\" must lie beside it", c.name, file);
     c.tensors = Safetensors::open(folder + "/" + file).value();
     if (entry.contains("prompt")) c.prompt = entry["prompt"].get<std::string>(), c.has_prompt = true;
+    check_listed(entry, c);
     for (const char* key : {"video", "suffix", "policies"})
       if (entry.contains(key)) c.has_extras = true, c.extra_key = key;
     if (c.has("frames") || c.has("audio0")) c.has_extras = true, c.extra_key = c.has("frames") ? "frames" : "audio";
@@ -158,7 +177,10 @@ class CaseRun {
   void place_and_pixels() {
     if (!golden_.has("input_ids")) return;
     seen_.insert("input_ids");
-    for (const std::int64_t id : integers(golden_.read("input_ids"))) ids_.push_back(static_cast<TokenId>(id));
+    for (const std::int64_t id : integers(golden_.read("input_ids"))) {
+      if (id < 0 || id >= network_.vocab()) fail(ErrorCode::bad_file, "input_ids: {} is no id, they go from 0 to {}", id, network_.vocab() - 1);
+      ids_.push_back(static_cast<TokenId>(id));
+    }
     golden_prompt_ = model_.processor().from_ids(ids_);
     const bool mask_present = present("attention_mask");
     const std::string cannot = golden_.has_extras ? fmt::format("this engine has no input of kind \"{}\" for this family", golden_.extra_key) : "";
@@ -209,7 +231,7 @@ class CaseRun {
   Tensor vision() {
     if (!golden_.has("pixel_values")) return {};
     const Tensor mask = golden_.has("pixel_attention_mask") ? mask_tiles(golden_.read("pixel_attention_mask")) : Tensor();
-    const Tensor from_golden = network_.tower(tiles(golden_.read("pixel_values")), mask);
+    const Tensor from_golden = network_.tower(tiles(golden_.read("pixel_values").to(DType::f32)), mask);
     own_hidden_ = own_pixels_.defined() ? network_.tower(own_pixels_, Tensor()) : Tensor();
     if (present("vision_hidden")) {
       check("vision_hidden", "golden", from_golden, golden_.read("vision_hidden"), tolerance_);
@@ -234,7 +256,7 @@ class CaseRun {
   void decoder(const Tensor& golden_features) {
     if (ids_.empty()) return;
     const bool logits = present("logits"), greedy = present("greedy_tokens");
-    present("greedy_logits");
+    if (greedy) present("greedy_logits");
     if (!logits && !greedy) return;
     decode("golden", golden_prompt_, golden_features, logits, greedy);
     if (own_prompt_ && (own_features_.defined() || own_prompt_->slots.empty())) decode("end", *own_prompt_, own_features_, logits, greedy);
@@ -285,6 +307,7 @@ class CaseRun {
       batch.positions.assign(prompt.positions.size(), {static_cast<std::int32_t>(position + 1 + step)});
       row = network_.logits(network_.forward(network_.embed(std::span(&id, 1)), batch, &cache));
     }
+    if (step == 0 && wrong == 0) return add("greedy", from, VerifyStatus::unchecked, {}, note.empty() ? "no steps" : note, tolerance_);
     const bool good = wrong == 0 && worst <= tolerance_;
     if (worst > tolerance_ && note.empty()) note = "the logits of a step differ";
     add("greedy", from, good ? VerifyStatus::passed : VerifyStatus::failed, std::max(worst, static_cast<double>(wrong)), note, tolerance_);
@@ -340,6 +363,8 @@ VerifyReport verify(const std::string& folder, const VerifyOptions& options) {
   std::vector<Case> cases;
   try {
     tolerance = manifest.at("max_abs_tolerance").get<double>();
+    if (!(tolerance > 0)) fail(ErrorCode::bad_file, "{}/manifest.json: max_abs_tolerance is {}: must be above 0", folder, tolerance);
+    if (manifest.at("cases").empty()) fail(ErrorCode::bad_file, "{}/manifest.json: cases is empty", folder);
     checkpoint = folder + "/" + manifest.at("checkpoint").get<std::string>();
     cases = read_cases(folder, manifest);
   } catch (const Json::exception& error) {
@@ -357,6 +382,9 @@ VerifyReport verify(const std::string& folder, const VerifyOptions& options) {
       report.rows.push_back({c.name, "run", "golden", VerifyStatus::failed, {}, tolerance, error.message()});
     }
   }
+  for (const std::string& label : options.allow_unchecked)
+    if (std::ranges::none_of(report.rows, [&](const VerifyRow& row) { return row.case_name + ":" + row.stage == label; }))
+      throw Error(ErrorCode::usage, fmt::format("--allow-unchecked {}: no such stage of a case in {}", label, folder), label);
   for (VerifyRow& row : report.rows) {
     const std::string label = row.case_name + ":" + row.stage;
     if (row.status == VerifyStatus::unchecked && std::ranges::find(options.allow_unchecked, label) != options.allow_unchecked.end())

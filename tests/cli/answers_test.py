@@ -173,6 +173,29 @@ class Verify(Case):
         rows = self.good_json("verify", copy)
         self.assertEqual([row["stage"] for row in rows if row["status"] == "unknown"], ["mystery"])
 
+    def changed_manifest(self, change):
+        copy = self.copied("smolvlm")
+        manifest = json.loads((copy / "manifest.json").read_text())
+        change(manifest)
+        (copy / "manifest.json").write_text(json.dumps(manifest))
+        return copy
+
+    def test_a_listed_tensor_must_be_there_as_listed(self):
+        copy = self.changed_manifest(lambda m: m["cases"][0]["tensors"].update(lost=["float32", [1]]))
+        self.bad("verify", copy, says=["manifest.json", "split", "lost"])
+        shutil.rmtree(copy)
+        copy = self.changed_manifest(lambda m: m["cases"][0]["tensors"].update(logits=["float32", [1, 2]]))
+        self.bad("verify", copy, says=["manifest.json", "split", "logits"])
+
+    def test_a_manifest_that_checks_nothing_is_refused(self):
+        for change in (lambda m: m.update(cases=[]), lambda m: m.update(max_abs_tolerance=0), lambda m: m.update(max_abs_tolerance="x"), lambda m: m.pop("checkpoint")):
+            copy = self.changed_manifest(change)
+            self.bad("verify", copy, says="manifest.json")
+            shutil.rmtree(copy)
+
+    def test_an_excuse_for_no_stage_is_wrong_use(self):
+        self.bad("verify", FAMILIES / "smolvlm", "--allow-unchecked", "split:nothing", code=2, says="split:nothing")
+
     def test_a_folder_without_a_manifest_is_named(self):
         self.bad("verify", self.folder, says="manifest.json")
 

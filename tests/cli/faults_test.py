@@ -43,6 +43,20 @@ class Disk(Case):
         self.assertEqual(out.read_bytes(), b"old")
         self.assertEqual([p.name for p in self.folder.iterdir()], ["out.png"])
 
+    def test_F02_a_file_size_limit_is_no_death(self):
+        done = subprocess.run(["/bin/sh", "-c", f'ulimit -f 1; exec "{PROGRAM}" detect tree "{ROOF}" -o "{self.folder}/out.png"'],
+                              capture_output=True, env=environment(), timeout=60)
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertEqual(list(self.folder.iterdir()), [])
+
+    def test_an_output_pipe_that_nobody_reads_does_not_hang(self):
+        os.mkfifo(self.folder / "out.png")
+        self.bad("detect", "tree", ROOF, "-o", self.folder / "out.png", says="out.png")
+
+    def test_an_output_name_of_another_format_is_refused(self):
+        self.bad("detect", "tree", ROOF, "-o", self.folder / "out.jpg", code=2, says="PNG")
+        self.bad("detect", "tree", ROOF, "-o", "-", code=2, says="-o -")
+
     def test_F02_an_output_folder_that_is_not_there_is_named(self):
         self.bad("detect", "tree", ROOF, "-o", self.folder / "none" / "out.png", says="out.png")
         self.bad("detect", "tree", ROOF, "-o", self.folder, says=str(self.folder))
@@ -72,6 +86,19 @@ class Signals(Case):
         self.assertIn(b"interrupted", process.stderr.read())
         for stream in (process.stdin, process.stdout, process.stderr):
             stream.close()
+
+    def test_interrupt_ends_waiting_for_a_reader_of_stdout(self):
+        words = self.folder / "words"
+        words.write_text("hello world " * 20_000)
+        with open(words, "rb") as stdin:
+            process = subprocess.Popen([PROGRAM, "tokenize", str(NANO), "--json"], stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment())
+        process.stdout.read(1)  # the rest fills the pipe
+        time.sleep(1)
+        process.send_signal(signal.SIGINT)
+        self.assertEqual(process.wait(20), 130)
+        self.assertIn(b"interrupted", process.stderr.read())
+        process.stdout.close()
+        process.stderr.close()
 
     def test_the_terminal_is_as_before_after_an_interrupt(self):
         master, slave = pty.openpty()

@@ -150,6 +150,25 @@ class Folders(Case):
             self.bad("-m", folder, ROOF, "x")
             shutil.rmtree(folder)
 
+    def test_settings_inside_the_processor_count(self):
+        # As transformers 5 saves them: no preprocessor_config.json, all settings under "image_processor".
+        folder = self.copy()
+        settings = json.loads((folder / "preprocessor_config.json").read_text())
+        (folder / "preprocessor_config.json").unlink()
+        processor = json.loads((folder / "processor_config.json").read_text())
+        (folder / "processor_config.json").write_text(json.dumps({**processor, "image_processor": settings}))
+        want = self.good("describe", ROOF, "--dtype", "f32")
+        self.assertEqual(self.good("-m", folder, "describe", ROOF, "--dtype", "f32"), want)
+        settings["image_mean"] = [1, 2]
+        (folder / "processor_config.json").write_text(json.dumps({**processor, "image_processor": settings}))
+        self.bad("-m", folder, "describe", ROOF, says=["processor_config.json", "image_mean"])
+
+    def test_B08_a_tokenizer_with_more_ids_than_embeddings(self):
+        tokenizer = json.loads((NANO / "tokenizer.json").read_text())
+        tokenizer["added_tokens"].append({**tokenizer["added_tokens"][0], "id": 5000, "content": "<far>"})
+        folder = self.copy(**{"tokenizer.json": json.dumps(tokenizer)})
+        self.bad("-m", folder, ROOF, "x", says=["tokenizer.json", "5000", "2048"])
+
     def test_a_golden_family_is_a_model_like_any(self):
         text = self.good("-m", FAMILIES / "smolvlm/checkpoint", FAMILIES / "smolvlm/image0.png", "What is this?", "--max-tokens", "4")
         self.assertTrue(text.endswith("\n"))

@@ -29,6 +29,12 @@ class Usage(Case):
     def test_a_mistyped_command_is_named(self):
         self.bad("descrbe", code=2, says=["descrbe", "did you mean `describe`"])
 
+        self.bad("descrbe", SAMPLES / "roof.png", code=2, says="did you mean `describe`")
+
+    def test_an_empty_question_or_value_is_wrong_use(self):
+        self.bad(SAMPLES / "roof.png", " ", code=2, says="question is empty")
+        self.bad("--dtype=", SAMPLES / "roof.png", "What?", code=2, says="--dtype")
+
     def test_a_command_word_can_be_a_file(self):
         picture = self.folder / "describe"
         picture.write_bytes((SAMPLES / "roof.png").read_bytes())
