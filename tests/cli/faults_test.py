@@ -12,7 +12,7 @@ import zlib
 
 from PIL import Image
 
-from support import FAMILIES, NANO, PROGRAM, SAMPLES, SANITIZED, Case, environment
+from support import NANO, PROGRAM, SAMPLES, SANITIZED, Case, environment
 
 ROOF = SAMPLES / "roof.png"
 QUESTION = "What is on the roof?"
@@ -72,11 +72,10 @@ class Signals(Case):
         return process.returncode, out, err
 
     def test_interrupt_during_load_or_decode_is_130(self):
-        # A golden checkpoint never says its end token for long enough; a long answer is being written when the signal comes.
-        args = ["-m", FAMILIES / "smolvlm/checkpoint", FAMILIES / "smolvlm/image0.png", "Tell me everything", "--max-tokens", "8000", "--temperature", "3"]
-        codes = [self.interrupted(args, delay)[0] for delay in (0.03, 0.3, 0.6)]
-        self.assertTrue(set(codes) <= {0, 130, -signal.SIGINT}, codes)
-        self.assertIn(130, codes)
+        # So many pictures that the program is certainly at work; the first signal may come before it listens.
+        codes = [self.interrupted(["describe", *[ROOF] * 2000], delay)[0] for delay in (0.03, 1, 2)]
+        self.assertIn(codes[0], (130, -signal.SIGINT))
+        self.assertEqual(codes[1:], [130, 130])
 
     def test_interrupt_ends_waiting_for_stdin(self):
         process = subprocess.Popen([PROGRAM, "tokenize", str(NANO), "-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment())
