@@ -57,9 +57,10 @@ std::optional<Error> over_limits(const codec::Header& header, std::size_t file_b
   // Interlaced PNG with alpha keeps RGBA bytes, progressive JPEG 16-bit coefficients.
   const std::size_t work_per_pixel = !header.whole ? 0 : info.format == ImageFormat::png ? (header.has_alpha ? 4 : 0)
                                                        : 2 * static_cast<std::size_t>(header.channels);
-  const std::size_t work = static_cast<std::size_t>(pixels) * work_per_pixel;
-  if (info.format == ImageFormat::png && work > limits.max_work_bytes)  // libjpeg counts its own, subsampling included
-    return error(ErrorCode::limit, fmt::format("decoding needs {} bytes; the limit is {}", work, limits.max_work_bytes));
+  // libjpeg counts its own work, subsampling included.
+  const std::size_t memory = static_cast<std::size_t>(pixels) * (3 + (info.format == ImageFormat::png ? work_per_pixel : 0));
+  if (memory > limits.max_memory_bytes)
+    return error(ErrorCode::limit, fmt::format("decoding needs {} bytes; the limit is {}", memory, limits.max_memory_bytes));
   return std::nullopt;
 }
 

@@ -16,10 +16,10 @@
 namespace tap {
 
 struct ImageLimits {
-  Dim max_pixels = 100'000'000;
+  Dim max_pixels = 80'000'000;
   Dim max_edge_px = 65'535;
   std::size_t max_file_bytes = std::size_t{256} << 20;
-  std::size_t max_work_bytes = std::size_t{512} << 20;  // what a decoder may hold besides the picture (progressive, interlaced)
+  std::size_t max_memory_bytes = std::size_t{256} << 20;  // the picture and what its decoder holds (progressive, interlaced)
   int max_scans = 100;                                  // of a progressive JPEG; fewer for large pictures, see allowed_scans
 };
 

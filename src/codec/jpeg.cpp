@@ -29,7 +29,7 @@ struct JpegJob {
   std::size_t size;
   long max_work_bytes;
   int max_scans;
-  bool limit_hit, damaged;
+  bool limit_hit, out_of_memory, damaged;
   std::uint32_t width, height;
   int channels;
   std::uint8_t* pixels;   // RGB, the result
@@ -46,7 +46,8 @@ JpegJob* job_of(j_common_ptr info) { return reinterpret_cast<JpegJob*>(info->err
 
 void on_error_exit(j_common_ptr info) {
   JpegJob* job = job_of(info);
-  job->limit_hit = job->errors.msg_code == JERR_NO_BACKING_STORE || job->errors.msg_code == JERR_OUT_OF_MEMORY;
+  job->out_of_memory = job->errors.msg_code == JERR_NO_BACKING_STORE || job->errors.msg_code == JERR_OUT_OF_MEMORY;
+  job->limit_hit = job->out_of_memory;
   (*job->errors.format_message)(info, job->message);
   std::longjmp(job->on_error, 1);
 }
@@ -175,7 +176,7 @@ Result<Image> decode_jpeg(std::span<const std::byte> bytes, std::string_view wha
   JpegJob job{};
   job.data = reinterpret_cast<const unsigned char*>(bytes.data());
   job.size = bytes.size();
-  job.max_work_bytes = static_cast<long>(options.limits.max_work_bytes);
+  job.max_work_bytes = static_cast<long>(options.limits.max_memory_bytes - image.pixels.size());  // checked with the header
   job.max_scans = allowed_scans(image.width * image.height, options.limits);
   job.width = static_cast<std::uint32_t>(image.width);
   job.height = static_cast<std::uint32_t>(image.height);
@@ -183,7 +184,10 @@ Result<Image> decode_jpeg(std::span<const std::byte> bytes, std::string_view wha
   job.pixels = image.pixels.data();
   job.scratch = scratch.data();
   if (!run(&job))
-    return Error(job.limit_hit ? ErrorCode::limit : ErrorCode::bad_file, fmt::format("{}: JPEG: {}", what, job.message), std::string(what));
+    return Error(job.limit_hit ? ErrorCode::limit : ErrorCode::bad_file,
+                 job.out_of_memory ? fmt::format("{}: decoding needs more than the limit of {} bytes", what, options.limits.max_memory_bytes)
+                                   : fmt::format("{}: JPEG: {}", what, job.message),
+                 std::string(what));
   if (job.damaged) log::warn("{}: JPEG: damaged data, some pixels may be wrong", what);
   return image;
 }
