@@ -25,7 +25,14 @@ spdlog::logger& logger() {
 
 void set_level(Level level) { current = level; }
 Level level() { return current; }
-void write_info(std::string_view line) { logger().info(line); }
-void write_warning(std::string_view line) { logger().warn("warning: {}", line); }
+void write_info(std::string_view line) { logger().info(one_line(line)); }
+void write_warning(std::string_view line) { logger().warn("warning: {}", one_line(line)); }
+
+std::string one_line(std::string_view text) {
+  std::string line(text);
+  for (char& c : line)
+    if (const auto byte = static_cast<unsigned char>(c); byte < 0x20 || byte == 0x7F) c = c == '\n' ? ' ' : '?';
+  return line;
+}
 
 }  // namespace tap::log

@@ -1,6 +1,7 @@
 // Logging to stderr. The library never prints results; levels: quiet (errors only), normal (warnings), verbose (-v).
 #pragma once
 
+#include <string>
 #include <string_view>
 
 #include <fmt/core.h>
@@ -13,6 +14,9 @@ void set_level(Level level);
 Level level();
 void write_info(std::string_view line);     // shown at verbose
 void write_warning(std::string_view line);  // shown at normal and above
+
+// The text with line ends as spaces and other control characters as '?': file names and keys may hold terminal commands.
+std::string one_line(std::string_view text);
 
 template <class... Args>
 void info(fmt::format_string<Args...> format, Args&&... args) {

@@ -56,10 +56,10 @@ Json ms_json(const Timings& t, double total_ms) {
 
 void log_timings(const Timings& t, double total_ms) {
   if (log::level() < log::Level::verbose) return;
-  log::info("preprocess: {:.1f} ms", t.preprocess.ms);
   const auto stage = [](std::string_view label, const Stage& s) {
     log::info("{}: {:.1f} ms, {} tokens, {:.0f} tokens/s", label, s.ms, s.tokens, s.per_second());
   };
+  stage("preprocess", t.preprocess);
   stage("encode", t.encode);
   stage("prefill", t.prefill);
   stage("decode", t.decode);

@@ -7,6 +7,7 @@
 
 #include "base/exec_context.h"
 #include "base/file.h"
+#include "base/log.h"
 
 namespace tap::cli {
 
@@ -24,10 +25,7 @@ void write_out(std::string_view text) {
 void write_json(const Json& value) { write_out(to_json_line(value) + "\n"); }
 
 void print_error(const Error& error) {
-  std::string line = error.message();
-  for (char& c : line)  // file names and keys may hold line ends and terminal commands
-    if (const auto byte = static_cast<unsigned char>(c); byte < 0x20 || byte == 0x7F) c = c == '\n' ? ' ' : '?';
-  std::fprintf(stderr, "tapetum: %s\n", line.c_str());
+  std::fprintf(stderr, "tapetum: %s\n", log::one_line(error.message()).c_str());
 }
 
 Json error_json(const Error& error) {
