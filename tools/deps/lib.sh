@@ -53,7 +53,10 @@ need_packages() {
 # build PRESET: configures once, then compiles what changed.
 build() {
   local preset=$1
-  mkdir -p build && exec 9>build/.lock && flock 9   # two builds in one folder would spoil each other
-  [ -f "build/$preset/build.ninja" ] || phase "build/$preset-configure.log" "configuring ($preset)" cmake --preset "$preset" || return
-  NINJA_STATUS='[%f/%t] ' phase "build/$preset-build.log" "building ($preset)" cmake --build --preset "$preset"
+  mkdir -p build && exec 9>build/.lock && flock 9  # two builds in one folder would spoil each other
+  local status=0
+  [ -f "build/$preset/build.ninja" ] || phase "build/$preset-configure.log" "configuring ($preset)" cmake --preset "$preset" || status=$?
+  ((status != 0)) || NINJA_STATUS='[%f/%t] ' phase "build/$preset-build.log" "building ($preset)" cmake --build --preset "$preset" || status=$?
+  exec 9>&-
+  return "$status"
 }
