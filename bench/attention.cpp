@@ -1,4 +1,5 @@
-// Attention at the shapes of SmolVLM-500M: one tile of the vision tower, prefill, decode. Prints the best of several runs.
+// Attention at the shapes of SmolVLM-500M: one tile of the vision tower, prefill, decode. Prints the best of several
+// runs.
 //   attention [threads]
 #include <algorithm>
 #include <cstdio>
@@ -63,9 +64,11 @@ void cached(const std::string& what, Dim rows, Dim past, Dim heads, Dim kv_heads
     view.sequences = {{{{keys.back().raw(), values.back().raw(), past + rows}}, 0}};
     views.push_back(view);
   }
-  const double ms = best_ms(20, [&] {
-    for (const KvView& view : views) ops::attention(q, view, batch);
-  }) / static_cast<double>(layers);
+  const double ms = best_ms(20,
+                            [&] {
+                              for (const KvView& view : views) ops::attention(q, view, batch);
+                            }) /
+                    static_cast<double>(layers);
   const double seen = static_cast<double>(past) + static_cast<double>(rows + 1) / 2;
   report(what, ms, 4 * seen * static_cast<double>(rows * heads * d), static_cast<double>(2 * one.bytes()));
 }

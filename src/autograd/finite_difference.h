@@ -15,9 +15,9 @@ struct GradientCheck {
   std::string where;  // "input 1 element 7: tape 0.25, difference 0.5"
 };
 
-// fn must be a pure function of its inputs (f32). The sum of fn's elements, each times a weight of its own, is differentiated: by the
-// tape, and by the fourth-order central difference (f(-2h) - 8 f(-h) + 8 f(h) - f(2h)) / 12 h summed in double. With h = 0.01 and
-// values about 1, f32 leaves an error of about 1e-4.
+// fn must be a pure function of its inputs (f32). The sum of fn's elements, each times a weight of its own, is
+// differentiated: by the tape, and by the fourth-order central difference (f(-2h) - 8 f(-h) + 8 f(h) - f(2h)) / 12 h
+// summed in double. With h = 0.01 and values about 1, f32 leaves an error of about 1e-4.
 GradientCheck check_gradients(const std::function<Tensor(std::span<const Tensor>)>& fn, std::vector<Tensor> inputs,
                               double step = 0.01);
 

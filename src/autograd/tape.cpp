@@ -30,7 +30,8 @@ class Paused {
   Tape* saved_;
 };
 
-// The first gradient is kept as it is (a vjp may hand the same tensor to two inputs), the second makes a tensor of our own.
+// The first gradient is kept as it is (a vjp may hand the same tensor to two inputs), the second makes a tensor of our
+// own.
 void accumulate(GradNode& node, const Tensor& grad) {
   if (grad.elements() != node.shape.elements())
     fail(ErrorCode::internal, "backward: a gradient is {}, must be {}", grad.shape().to_string(),

@@ -1,4 +1,5 @@
-// The tape: while one is active on this thread, operations record their vector-Jacobian products; otherwise it costs a null check.
+// The tape: while one is active on this thread, operations record their vector-Jacobian products; otherwise it costs a
+// null check.
 //   Tape tape;
 //   Tape::watch(weight);
 //   const Tensor loss = …;
@@ -16,7 +17,8 @@
 
 namespace tap {
 
-// Recording lasts as long as the object lives; the second of the library's two thread-locals. The graph dies with the tape.
+// Recording lasts as long as the object lives; the second of the library's two thread-locals. The graph dies with the
+// tape.
 class Tape {
  public:
   Tape();
@@ -26,10 +28,11 @@ class Tape {
 
   // Marks a leaf whose gradient is wanted; its gradient starts anew. Copies and reshapes of `leaf` made later share it.
   static void watch(Tensor& leaf);
-  // d(sum of y * seed)/d(leaf) for every watched leaf that y depends on; seed has y's shape (undefined: ones). Gradients of several
-  // calls add up. Throws when y was not recorded.
+  // d(sum of y * seed)/d(leaf) for every watched leaf that y depends on; seed has y's shape (undefined: ones).
+  // Gradients of several calls add up. Throws when y was not recorded.
   void backward(const Tensor& y, const Tensor& seed = {});
-  // The gradient of a watched leaf after backward: same shape, zeros when y does not depend on it. Throws when it is not watched.
+  // The gradient of a watched leaf after backward: same shape, zeros when y does not depend on it. Throws when it is
+  // not watched.
   Tensor grad(const Tensor& leaf) const;
   static Tape* active();
 
@@ -43,7 +46,8 @@ namespace tape {
 
 // True when a tape is active and any of the tensors carries or wants a gradient.
 bool wants(std::initializer_list<const Tensor*> inputs);
-// Links y to its inputs. vjp(dy) gives one gradient per input (undefined where an input wants none), dy in y's shape now.
+// Links y to its inputs. vjp(dy) gives one gradient per input (undefined where an input wants none), dy in y's shape
+// now.
 using Vjp = std::function<std::vector<Tensor>(const Tensor& dy)>;
 void record(Tensor& y, std::initializer_list<const Tensor*> inputs, Vjp vjp);
 void record(Tensor& y, std::span<const Tensor* const> inputs, Vjp vjp);

@@ -25,8 +25,8 @@ void* from_system(std::size_t bytes) {
 
 }  // namespace
 
-// Four classes per power of two, eight for large blocks: at most a quarter (an eighth) is wasted, and sizes that differ a little share
-// blocks.
+// Four classes per power of two, eight for large blocks: at most a quarter (an eighth) is wasted, and sizes that differ
+// a little share blocks.
 std::size_t Arena::size_class(std::size_t bytes) {
   if (bytes <= 256) return 256;
   const std::size_t step = std::bit_floor(bytes - 1) / (bytes <= (std::size_t{1} << 20) ? 4 : 8);

@@ -1,5 +1,5 @@
-// The caching allocator behind all tensor storage: freed blocks are kept by size class and handed out again, so that in steady
-// state no mmap and no page fault happens. Large blocks ask for huge pages.
+// The caching allocator behind all tensor storage: freed blocks are kept by size class and handed out again, so that in
+// steady state no mmap and no page fault happens. Large blocks ask for huge pages.
 #pragma once
 
 #include <cstddef>

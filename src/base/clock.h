@@ -7,7 +7,9 @@ namespace tap {
 
 class Stopwatch {
  public:
-  double ms() const { return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start_).count(); }
+  double ms() const {
+    return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start_).count();
+  }
   double lap_ms() {  // time since construction or the last lap
     const double passed = ms();
     start_ = std::chrono::steady_clock::now();

@@ -1,5 +1,6 @@
-// Errors. Parsers of outside bytes return Result<T>; operations and loaders throw Error; TAP_ASSERT is for our own bugs.
-// A message is one line and says where, what was got, what was wanted, and the next step. No pointers, no data of other users.
+// Errors. Parsers of outside bytes return Result<T>; operations and loaders throw Error; TAP_ASSERT is for our own
+// bugs. A message is one line and says where, what was got, what was wanted, and the next step. No pointers, no data of
+// other users.
 #pragma once
 
 #include <exception>
@@ -13,7 +14,18 @@
 
 namespace tap {
 
-enum class ErrorCode { usage, not_found, bad_file, bad_input, limit, io, unsupported, cancelled, out_of_memory, internal };
+enum class ErrorCode {
+  usage,
+  not_found,
+  bad_file,
+  bad_input,
+  limit,
+  io,
+  unsupported,
+  cancelled,
+  out_of_memory,
+  internal
+};
 
 std::string_view name(ErrorCode code);  // "bad_file": stable, used as `code` in JSON errors
 
@@ -47,7 +59,7 @@ Error make_error(ErrorCode code, fmt::format_string<Args...> format, Args&&... a
 template <class T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}    // NOLINT: implicit by design
+  Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}      // NOLINT: implicit by design
   Result(Error error) : state_(std::in_place_index<1>, std::move(error)) {}  // NOLINT: implicit by design
   bool ok() const { return state_.index() == 0; }
   explicit operator bool() const { return ok(); }

@@ -1,5 +1,5 @@
-// What a computation runs in: how many threads, which arena, and how it is interrupted. One of the library's two thread-locals
-// (the other is the autograd tape); set by a RAII scope, read by ExecContext::current().
+// What a computation runs in: how many threads, which arena, and how it is interrupted. One of the library's two
+// thread-locals (the other is the autograd tape); set by a RAII scope, read by ExecContext::current().
 #pragma once
 
 #include <atomic>
@@ -12,21 +12,22 @@ namespace tap {
 
 class ExecContext {
  public:
-  // threads: 0 = min(CPU affinity, cgroup quota). Only the engine's thread may use more than one (OpenMP gives every entering
-  // thread a team of its own).
+  // threads: 0 = min(CPU affinity, cgroup quota). Only the engine's thread may use more than one (OpenMP gives every
+  // entering thread a team of its own).
   explicit ExecContext(int threads = 0);
 
   int threads() const { return threads_; }
   const std::shared_ptr<Arena>& arena() const { return arena_; }
 
-  // Blocks call this after every layer. Throws Error(cancelled) once `cancel()` was called; otherwise runs the hook, which lets a
-  // scheduler do a decode step in the middle of a long encode.
+  // Blocks call this after every layer. Throws Error(cancelled) once `cancel()` was called; otherwise runs the hook,
+  // which lets a scheduler do a decode step in the middle of a long encode.
   void checkpoint() const;
   void cancel() { cancelled_.store(true, std::memory_order_relaxed); }  // async-signal-safe
   void clear_cancel() { cancelled_.store(false, std::memory_order_relaxed); }
   void set_hook(std::function<void()> hook) { hook_ = std::move(hook); }
 
-  static ExecContext& current();  // the innermost Scope of this thread, else a process-wide default with one thread per core
+  static ExecContext&
+  current();  // the innermost Scope of this thread, else a process-wide default with one thread per core
 
   class Scope {
    public:
@@ -46,7 +47,8 @@ class ExecContext {
   std::function<void()> hook_;
 };
 
-// min(affinity of this process, cgroup v2 or v1 CPU quota rounded up), at least 1. `cgroup_root` is a parameter for tests.
+// min(affinity of this process, cgroup v2 or v1 CPU quota rounded up), at least 1. `cgroup_root` is a parameter for
+// tests.
 int available_threads(const char* cgroup_root = "/sys/fs/cgroup");
 
 }  // namespace tap

@@ -137,7 +137,8 @@ void write_file_atomic(const std::string& named, std::span<const std::byte> byte
   const std::string path = ::realpath(named.c_str(), resolved) ? std::string(resolved) : named;
   struct stat info;
   const bool exists = ::stat(path.c_str(), &info) == 0;
-  if (exists && S_ISDIR(info.st_mode)) throw Error(ErrorCode::io, fmt::format("{}: is a folder, cannot write a file there", named), named);
+  if (exists && S_ISDIR(info.st_mode))
+    throw Error(ErrorCode::io, fmt::format("{}: is a folder, cannot write a file there", named), named);
   const auto refuse = [&](const char* doing, int error_number) {
     remove_pending_files();
     throw Error(ErrorCode::io, fmt::format("{}: {}: {}", named, doing, reason_of(error_number)), named);
@@ -148,9 +149,11 @@ void write_file_atomic(const std::string& named, std::span<const std::byte> byte
   if (target.size() >= sizeof pending_path) refuse("the path is too long", ENAMETOOLONG);
   std::memcpy(pending_path, target.c_str(), target.size() + 1);
   pending = !direct;  // before the file is there, so that a signal at any moment removes it
-  Fd fd(::open(target.c_str(), direct ? O_WRONLY | O_CLOEXEC | O_NONBLOCK : O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
+  Fd fd(::open(target.c_str(), direct ? O_WRONLY | O_CLOEXEC | O_NONBLOCK : O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC,
+               0666));
   if (fd.get() < 0) refuse("cannot write", errno);
-  if (direct) ::fcntl(fd.get(), F_SETFL, 0);  // O_NONBLOCK only kept the opening of a pipe that nobody reads from waiting
+  if (direct)
+    ::fcntl(fd.get(), F_SETFL, 0);  // O_NONBLOCK only kept the opening of a pipe that nobody reads from waiting
   while (!bytes.empty()) {
     const ssize_t n = ::write(fd.get(), bytes.data(), bytes.size());
     if (n < 0 && errno == EINTR) continue;

@@ -35,8 +35,8 @@ class File {
   std::string path_;
 };
 
-// Writes through a temporary file in the same folder, fsync, rename. On failure the old file is untouched, no temporary stays,
-// and the Error names the path and the reason.
+// Writes through a temporary file in the same folder, fsync, rename. On failure the old file is untouched, no temporary
+// stays, and the Error names the path and the reason.
 void write_file_atomic(const std::string& path, std::span<const std::byte> bytes);
 void write_file_atomic(const std::string& path, std::string_view text);
 

@@ -15,7 +15,8 @@ Level level();
 void write_info(std::string_view line);     // shown at verbose
 void write_warning(std::string_view line);  // shown at normal and above
 
-// The text with line ends as spaces and other control characters as '?': file names and keys may hold terminal commands.
+// The text with line ends as spaces and other control characters as '?': file names and keys may hold terminal
+// commands.
 std::string one_line(std::string_view text);
 
 template <class... Args>

@@ -45,12 +45,15 @@ GenerateOptions generate_options(const Options& options, const Model& model) {
   return generate;
 }
 
-Json tokens_json(const Timings& t) { return {{"prompt", t.prompt_tokens}, {"image", t.image_tokens}, {"output", t.output_tokens}}; }
+Json tokens_json(const Timings& t) {
+  return {{"prompt", t.prompt_tokens}, {"image", t.image_tokens}, {"output", t.output_tokens}};
+}
 
 Json ms_json(const Timings& t, double total_ms) {
   const auto rounded = [](double ms) { return static_cast<double>(static_cast<std::int64_t>(ms * 1000 + 0.5)) / 1000; };
-  return {{"load", rounded(t.load.ms)},       {"preprocess", rounded(t.preprocess.ms)}, {"encode", rounded(t.encode.ms)},
-          {"prefill", rounded(t.prefill.ms)}, {"decode", rounded(t.decode.ms)},         {"first_token", rounded(t.first_token_ms)},
+  return {{"load", rounded(t.load.ms)},     {"preprocess", rounded(t.preprocess.ms)},
+          {"encode", rounded(t.encode.ms)}, {"prefill", rounded(t.prefill.ms)},
+          {"decode", rounded(t.decode.ms)}, {"first_token", rounded(t.first_token_ms)},
           {"total", rounded(total_ms)}};
 }
 
@@ -63,14 +66,18 @@ void log_timings(const Timings& t, double total_ms) {
   stage("encode", t.encode);
   stage("prefill", t.prefill);
   stage("decode", t.decode);
-  log::info("prompt: {} tokens, {} of them from pictures, {} cached; answer: {} tokens; first token after {:.1f} ms; {:.1f} ms in all",
-            t.prompt_tokens, t.image_tokens, t.cached_tokens, t.output_tokens, t.first_token_ms, total_ms);
+  log::info(
+      "prompt: {} tokens, {} of them from pictures, {} cached; answer: {} tokens; first token after {:.1f} ms; {:.1f} "
+      "ms in all",
+      t.prompt_tokens, t.image_tokens, t.cached_tokens, t.output_tokens, t.first_token_ms, total_ms);
   const Arena::Stats stats = ExecContext::current().arena()->stats();
   const auto mb = [](std::size_t bytes) { return static_cast<double>(bytes) / 1048576; };
-  log::info("memory: {:.0f} MB in use, {:.0f} MB kept for reuse, {:.0f} MB at most", mb(stats.in_use_bytes), mb(stats.kept_bytes), mb(stats.peak_bytes));
+  log::info("memory: {:.0f} MB in use, {:.0f} MB kept for reuse, {:.0f} MB at most", mb(stats.in_use_bytes),
+            mb(stats.kept_bytes), mb(stats.peak_bytes));
 }
 
-int for_each_picture(const std::vector<std::string>& pictures, const Options& options, const std::function<Json(const std::string&)>& one) {
+int for_each_picture(const std::vector<std::string>& pictures, const Options& options,
+                     const std::function<Json(const std::string&)>& one) {
   Json all = Json::array();
   int exit_code = 0;
   for (const std::string& path : pictures) {
@@ -80,8 +87,10 @@ int for_each_picture(const std::vector<std::string>& pictures, const Options& op
       // The only picture, or the user's wish to stop: main reports it.
       if (pictures.size() == 1 || error.code() == ErrorCode::cancelled || error.code() == ErrorCode::usage) throw;
       exit_code = 1;
-      if (options.json) all.push_back(error_json(Error(error.code(), error.message(), error.item().empty() ? path : error.item())));
-      else print_error(error);
+      if (options.json)
+        all.push_back(error_json(Error(error.code(), error.message(), error.item().empty() ? path : error.item())));
+      else
+        print_error(error);
     }
   }
   if (options.json) write_json(pictures.size() == 1 ? all.at(0) : all);

@@ -20,18 +20,23 @@ const std::vector<Command>& command_table() {
       {"", "IMAGE… \"question\"", "ask about pictures", "", join(join(looking, common), {"version"}), run_look},
       {"describe", "IMAGE…", "say what is in each picture", "", join(looking, common), run_describe},
       {"detect", "\"THING\" IMAGE…", "find things: typed boxes in the picture's own pixels",
-       "Boxes are [x1, y1, x2, y2] in pixels of the picture as shown (after EXIF rotation). Nothing found is no failure.",
+       "Boxes are [x1, y1, x2, y2] in pixels of the picture as shown (after EXIF rotation). Nothing found is no "
+       "failure.",
        join(join(join(model, sampling), {"system", "background", "output"}), common), run_detect},
       {"tokenize", "MODEL [TEXT|-]", "text to token ids; --decode for ids to text",
-       "Text is read as a trusted prompt: special tokens in it are recognised. Without TEXT, or with -, it comes from stdin.",
+       "Text is read as a trusted prompt: special tokens in it are recognised. Without TEXT, or with -, it comes from "
+       "stdin.",
        join({"decode"}, common), run_tokenize},
       {"render", "MODEL|FILE.jinja", "the exact prompt that a chat template makes of messages",
-       "The file of --messages holds {messages, tools?, add_generation_prompt?, bos_token?, …}: all become variables of the template.",
+       "The file of --messages holds {messages, tools?, add_generation_prompt?, bos_token?, …}: all become variables "
+       "of the template.",
        join({"messages"}, common), run_render},
-      {"show", "MODEL", "configuration, parts, tensors and memory plan of a model", "", join({"dtype"}, common), run_show},
+      {"show", "MODEL", "configuration, parts, tensors and memory plan of a model", "", join({"dtype"}, common),
+       run_show},
       {"list", "", "models in the local hub cache, and the embedded one", "", common, run_list},
       {"verify", "FOLDER…", "check the engine against reference outputs (goldens)",
-       "A golden folder holds manifest.json, its cases and a checkpoint. Exit code 0 only when every stage whose tensor is present was\n"
+       "A golden folder holds manifest.json, its cases and a checkpoint. Exit code 0 only when every stage whose "
+       "tensor is present was\n"
        "checked and passed. Always runs in f32.",
        join({"allow-unchecked", "threads"}, common), run_verify},
   };

@@ -23,19 +23,29 @@ Json box_json(const BoxPx& box) {
 Json to_json(const std::string& path, const std::string& model, const Detections& found) {
   Json objects = Json::array(), counts = Json::object();
   for (const Detection& d : found.objects) {
-    objects.push_back({{"label", d.label}, {"box", box_json(d.box)}, {"score", d.score ? Json(*d.score) : Json(nullptr)}});
+    objects.push_back(
+        {{"label", d.label}, {"box", box_json(d.box)}, {"score", d.score ? Json(*d.score) : Json(nullptr)}});
     counts[d.label] = counts.value(d.label, 0) + 1;
   }
-  return {{"image", path}, {"width", found.width}, {"height", found.height}, {"model", model}, {"prompt_sent", found.prompt_sent},
-          {"objects", objects}, {"counts", counts}, {"text", found.text}};
+  return {{"image", path},
+          {"width", found.width},
+          {"height", found.height},
+          {"model", model},
+          {"prompt_sent", found.prompt_sent},
+          {"objects", objects},
+          {"counts", counts},
+          {"text", found.text}};
 }
 
 // Drawings are PNG: a name that promises another format is refused before anything is computed.
 void check_output_name(const std::string& path) {
-  std::string ending = path.substr(std::min(path.size(), path.rfind('.') == std::string::npos ? path.size() : path.rfind('.')));
-  std::transform(ending.begin(), ending.end(), ending.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  std::string ending =
+      path.substr(std::min(path.size(), path.rfind('.') == std::string::npos ? path.size() : path.rfind('.')));
+  std::transform(ending.begin(), ending.end(), ending.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   for (const std::string_view other : {".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"})
-    if (ending == other) throw Error(ErrorCode::usage, fmt::format("-o {}: drawings are PNG; name the file .png", path), path);
+    if (ending == other)
+      throw Error(ErrorCode::usage, fmt::format("-o {}: drawings are PNG; name the file .png", path), path);
   if (path == "-") throw Error(ErrorCode::usage, "-o -: the drawing needs a file, stdout has the boxes", path);
 }
 
@@ -50,12 +60,15 @@ void save_drawing(const std::string& path, const Image& image, const Detections&
 }  // namespace
 
 int run_detect(const Options& options) {
-  if (options.words.size() < 2) fail(ErrorCode::usage, "detect takes what to look for, then pictures: tapetum detect \"bird\" IMAGE");
+  if (options.words.size() < 2)
+    fail(ErrorCode::usage, "detect takes what to look for, then pictures: tapetum detect \"bird\" IMAGE");
   std::string phrase = options.words.front();
   std::vector<std::string> pictures(options.words.begin() + 1, options.words.end());
   // The other order is a natural mistake with one unambiguous meaning.
-  if (pictures.size() == 1 && file_exists(phrase) && !file_exists(pictures[0]) && pictures[0] != "-") std::swap(phrase, pictures[0]);
-  if (!options.output.empty() && pictures.size() > 1) fail(ErrorCode::usage, "-o {} is one file, but {} pictures are given", options.output, pictures.size());
+  if (pictures.size() == 1 && file_exists(phrase) && !file_exists(pictures[0]) && pictures[0] != "-")
+    std::swap(phrase, pictures[0]);
+  if (!options.output.empty() && pictures.size() > 1)
+    fail(ErrorCode::usage, "-o {} is one file, but {} pictures are given", options.output, pictures.size());
   if (!options.output.empty()) check_output_name(options.output);
   const Stopwatch total;
   const auto model = load_model_for(options);
@@ -70,7 +83,8 @@ int run_detect(const Options& options) {
       const std::string prefix = pictures.size() > 1 ? path + ": " : "";
       if (found.objects.empty()) write_out(fmt::format("{}nothing found\n", prefix));
       for (const Detection& d : found.objects)
-        write_out(fmt::format("{}{}: {:.0f},{:.0f} to {:.0f},{:.0f}\n", prefix, d.label, d.box.x1, d.box.y1, d.box.x2, d.box.y2));
+        write_out(fmt::format("{}{}: {:.0f},{:.0f} to {:.0f},{:.0f}\n", prefix, d.label, d.box.x1, d.box.y1, d.box.x2,
+                              d.box.y2));
     }
     found.timings.load.ms = model->load_ms();
     found.timings.preprocess.ms += preprocess.ms;

@@ -26,7 +26,8 @@ int ask_all(const std::vector<std::string>& pictures, const std::string& questio
     if (stream && pictures.size() > 1) write_out(path + ": ");
     std::string text;
     const auto say = [&](std::string piece) {
-      if (text.empty()) piece.erase(0, piece.find_first_not_of(" \n"));   // the template leaves no space after "Assistant:"
+      if (text.empty())
+        piece.erase(0, piece.find_first_not_of(" \n"));  // the template leaves no space after "Assistant:"
       if (stream) write_out(piece);
       text += piece;
     };
@@ -37,9 +38,15 @@ int ask_all(const std::vector<std::string>& pictures, const std::string& questio
     timings.load.ms = model->load_ms();
     timings.preprocess.ms += preprocess.ms;
     log_timings(timings, total.ms());
-    return Json{{"image", path}, {"width", image->width}, {"height", image->height}, {"model", model->name()},
-                {"prompt_sent", generation.prepared().sent}, {"text", text}, {"finish_reason", name(generation.finish_reason())},
-                {"tokens", tokens_json(timings)}, {"ms", ms_json(timings, total.ms())}};
+    return Json{{"image", path},
+                {"width", image->width},
+                {"height", image->height},
+                {"model", model->name()},
+                {"prompt_sent", generation.prepared().sent},
+                {"text", text},
+                {"finish_reason", name(generation.finish_reason())},
+                {"tokens", tokens_json(timings)},
+                {"ms", ms_json(timings, total.ms())}};
   });
 }
 
@@ -61,7 +68,8 @@ int run_look(const Options& options) {
   }
   if (question.find_first_not_of(" \t\r\n") == std::string::npos) fail(ErrorCode::usage, "the question is empty");
   for (const std::string& path : pictures)
-    if (!is_picture(path)) throw Error(ErrorCode::not_found, fmt::format("{}: no such picture (the question comes last)", path), path);
+    if (!is_picture(path))
+      throw Error(ErrorCode::not_found, fmt::format("{}: no such picture (the question comes last)", path), path);
   return ask_all(pictures, question, options);
 }
 

@@ -25,7 +25,8 @@ int exit_code_of(const Error& error) {
 }
 
 int report(const Error& error, bool json) {
-  const bool on_stdout = json && error.code() != ErrorCode::cancelled;  // a reader may have stalled, and half a result be out
+  const bool on_stdout =
+      json && error.code() != ErrorCode::cancelled;  // a reader may have stalled, and half a result be out
   if (on_stdout) {
     try {
       write_json(error_json(error));
@@ -36,8 +37,8 @@ int report(const Error& error, bool json) {
   return exit_code_of(error);
 }
 
-// The first word that is no option is the command, when it names one. A word that is no option, no command and no file is a
-// mistyped command.
+// The first word that is no option is the command, when it names one. A word that is no option, no command and no file
+// is a mistyped command.
 const Command& choose_command(std::vector<std::string>& words) {
   const Command& question = *find_command("");
   std::size_t first = 0;
@@ -54,11 +55,12 @@ const Command& choose_command(std::vector<std::string>& words) {
   std::string hint;
   for (const std::string_view name : nearest(words[0], names))
     if (!name.empty()) hint += fmt::format("{}`{}`", hint.empty() ? "; did you mean " : " or ", name);
-  if (hint.empty() && words.size() > 1) return question;   // a picture that is not there: said with the others
+  if (hint.empty() && words.size() > 1) return question;  // a picture that is not there: said with the others
   throw Error(ErrorCode::usage, fmt::format("{}: no such command or file{}", words[0], hint), words[0]);
 }
 
-// A standard stream that is closed must not become the number of a file we open: one that refuses every use takes its place.
+// A standard stream that is closed must not become the number of a file we open: one that refuses every use takes its
+// place.
 void occupy_closed_streams() {
   for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO})
     if (::fcntl(fd, F_GETFD) < 0) (void)::open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
@@ -81,7 +83,7 @@ int run(std::vector<std::string> words) {
     ExecContext context(static_cast<int>(options.threads));
     const ExecContext::Scope scope(context);
     const InterruptScope interrupts(context);
-    active_isa();   // a wrong TAPETUM_ISA is reported before any work
+    active_isa();  // a wrong TAPETUM_ISA is reported before any work
     log::info("cpu: {}, {} threads", describe_isa(), context.threads());
     return command.run(options);
   } catch (const PipeClosed&) {

@@ -28,7 +28,9 @@ std::string nano_folder() {
   // bin/../share/tapetum/nano, installed or in the build tree (there a link to data/nano).
   const std::string folder = executable_folder() + "/../share/tapetum/nano";
   if (!file_exists(folder + "/config.json"))
-    throw Error(ErrorCode::not_found, fmt::format("the embedded model is not at {}: reinstall tapetum, or name a model with -m", folder), "nano");
+    throw Error(ErrorCode::not_found,
+                fmt::format("the embedded model is not at {}: reinstall tapetum, or name a model with -m", folder),
+                "nano");
   char resolved[PATH_MAX];
   return ::realpath(folder.c_str(), resolved) ? std::string(resolved) : folder;
 }

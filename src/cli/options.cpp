@@ -16,21 +16,40 @@ constexpr double int_max = 2147483647.0;
 
 const std::vector<Flag>& flag_table() {
   static const std::vector<Flag> table = {
-      {"model", 'm', "MODEL", "a folder in the hub's format, or org/name in the local hub cache (default: the embedded nano)", &Options::model},
+      {"model", 'm', "MODEL",
+       "a folder in the hub's format, or org/name in the local hub cache (default: the embedded nano)",
+       &Options::model},
       {"max-tokens", 0, "N", "at most N tokens of answer (default 512)", &Options::max_tokens, 1, int_max},
-      {"temperature", 0, "T", "0 takes the likeliest token; higher is more varied (default: the model's own, else 0)", &Options::temperature, 0, 100},
+      {"temperature", 0, "T", "0 takes the likeliest token; higher is more varied (default: the model's own, else 0)",
+       &Options::temperature, 0, 100},
       {"top-p", 0, "P", "sample among the likeliest tokens that together reach P", &Options::top_p, 0, 1},
       {"top-k", 0, "K", "sample among the K likeliest tokens; 0 = all", &Options::top_k, 0, int_max},
       {"min-p", 0, "P", "drop tokens less likely than P times the likeliest", &Options::min_p, 0, 1},
       {"seed", 0, "N", "the same seed gives the same tokens", &Options::seed, 0, 9007199254740992.0},
       {"stop", 0, "TEXT", "end the answer before TEXT; may be given several times", &Options::stop},
       {"threads", 't', "N", "CPU threads (default: those this process may use)", &Options::threads, 1, 4096},
-      {"dtype", 0, "TYPE", "how weights are kept: auto, f32, bf16, q8, q4", &Options::dtype, 0, 0, {"auto", "f32", "bf16", "q8", "q4"}},
+      {"dtype",
+       0,
+       "TYPE",
+       "how weights are kept: auto, f32, bf16, q8, q4",
+       &Options::dtype,
+       0,
+       0,
+       {"auto", "f32", "bf16", "q8", "q4"}},
       {"system", 0, "TEXT", "a system message before the question", &Options::system},
-      {"background", 0, "COLOR", "what transparent pictures are laid on: white, or none (plain RGB)", &Options::background, 0, 0, {"white", "none"}},
+      {"background",
+       0,
+       "COLOR",
+       "what transparent pictures are laid on: white, or none (plain RGB)",
+       &Options::background,
+       0,
+       0,
+       {"white", "none"}},
       {"output", 'o', "FILE", "write the picture with the boxes drawn to FILE (PNG)", &Options::output},
-      {"messages", 0, "FILE", "JSON with messages and any other variable of the template; - is stdin", &Options::messages},
-      {"allow-unchecked", 0, "CASE:STAGE", "do not fail when this stage has a tensor but cannot be checked; may be repeated", &Options::allow_unchecked},
+      {"messages", 0, "FILE", "JSON with messages and any other variable of the template; - is stdin",
+       &Options::messages},
+      {"allow-unchecked", 0, "CASE:STAGE",
+       "do not fail when this stage has a tensor but cannot be checked; may be repeated", &Options::allow_unchecked},
       {"decode", 0, "", "take ids, print text", &Options::decode},
       {"json", 0, "", "print JSON", &Options::json},
       {"quiet", 'q', "", "no warnings, no progress", &Options::quiet},
@@ -64,7 +83,8 @@ double parse_number(const Flag& f, const std::string& text, bool whole) {
     used = std::string::npos;
   }
   const bool is_number = used == text.size() && text.find_first_of("xXnN") == std::string::npos;
-  if (!is_number || (whole && number != static_cast<double>(static_cast<std::int64_t>(std::clamp(number, -1e16, 1e16)))))
+  if (!is_number ||
+      (whole && number != static_cast<double>(static_cast<std::int64_t>(std::clamp(number, -1e16, 1e16)))))
     fail(ErrorCode::usage, "--{} is \"{}\": must be a{} number", f.name, text, whole ? " whole" : "");
   if (f.least < f.most && !(number >= f.least && number <= f.most))
     fail(ErrorCode::usage, "--{} is {}: must be from {:.0f} to {:.0f}", f.name, text, f.least, f.most);
@@ -81,13 +101,17 @@ void store(const Flag& f, Options& options, const std::vector<std::string>& valu
     Options& options;
     const std::vector<std::string>& values;
     void operator()(bool Options::*) const {}
-    void operator()(std::string Options::* member) const { options.*member = values.back(); }
-    void operator()(std::int64_t Options::* member) const { options.*member = static_cast<std::int64_t>(parse_number(f, values.back(), true)); }
-    void operator()(std::optional<double> Options::* member) const { options.*member = parse_number(f, values.back(), false); }
-    void operator()(std::optional<std::int64_t> Options::* member) const {
+    void operator()(std::string Options::*member) const { options.*member = values.back(); }
+    void operator()(std::int64_t Options::*member) const {
       options.*member = static_cast<std::int64_t>(parse_number(f, values.back(), true));
     }
-    void operator()(std::vector<std::string> Options::* member) const { options.*member = values; }
+    void operator()(std::optional<double> Options::*member) const {
+      options.*member = parse_number(f, values.back(), false);
+    }
+    void operator()(std::optional<std::int64_t> Options::*member) const {
+      options.*member = static_cast<std::int64_t>(parse_number(f, values.back(), true));
+    }
+    void operator()(std::vector<std::string> Options::*member) const { options.*member = values; }
   };
   std::visit(Visitor{f, options, values}, f.target);
 }
@@ -126,7 +150,8 @@ std::vector<std::string_view> nearest(std::string_view word, std::span<const std
   std::vector<std::pair<std::size_t, std::string_view>> found;
   for (const std::string_view candidate : candidates) {
     const std::size_t distance = edit_distance(word, candidate);
-    if (distance <= 1 + word.size() / 4 || (word.size() >= 3 && candidate.starts_with(word))) found.emplace_back(distance, candidate);
+    if (distance <= 1 + word.size() / 4 || (word.size() >= 3 && candidate.starts_with(word)))
+      found.emplace_back(distance, candidate);
   }
   std::sort(found.begin(), found.end());
   std::vector<std::string_view> names;
@@ -152,8 +177,13 @@ Options parse(const Command& command, std::span<const std::string> words) {
     Bound& b = bound.emplace_back(Bound{&f, {}, false});
     const std::string names = (f.letter ? fmt::format("-{},", f.letter) : "") + fmt::format("--{}", f.name);
     // expected(1): exactly one value, also when it begins with a dash or looks like a list.
-    if (f.value.empty()) app.add_flag(names, b.on);
-    else app.add_option(names, b.values)->expected(1)->allow_extra_args(false)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+    if (f.value.empty())
+      app.add_flag(names, b.on);
+    else
+      app.add_option(names, b.values)
+          ->expected(1)
+          ->allow_extra_args(false)
+          ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   }
   app.add_option("words", options.words);
   for (const std::string& word : words) {
@@ -175,17 +205,21 @@ Options parse(const Command& command, std::span<const std::string> words) {
       });
       if (known) continue;
       std::string hint;
-      for (const std::string_view n : nearest(name, command.flags)) hint += fmt::format("{}--{}", hint.empty() ? "; nearest: " : ", ", n);
+      for (const std::string_view n : nearest(name, command.flags))
+        hint += fmt::format("{}--{}", hint.empty() ? "; nearest: " : ", ", n);
       const auto label = command.name.empty() ? std::string("tapetum") : fmt::format("tapetum {}", command.name);
-      throw Error(ErrorCode::usage, fmt::format("unknown option {}{}; see {} --help", word.substr(0, word.find('=')), hint, label), word);
+      throw Error(ErrorCode::usage,
+                  fmt::format("unknown option {}{}; see {} --help", word.substr(0, word.find('=')), hint, label), word);
     }
     throw Error(ErrorCode::usage, "options that cannot be read; see --help");
   } catch (const CLI::ParseError& error) {
     throw Error(ErrorCode::usage, error.what());
   }
   for (const Bound& b : bound) {
-    if (b.flag->value.empty()) options.*std::get<bool Options::*>(b.flag->target) = b.on;
-    else if (!b.values.empty()) store(*b.flag, options, b.values);
+    if (b.flag->value.empty())
+      options.*std::get<bool Options::*>(b.flag->target) = b.on;
+    else if (!b.values.empty())
+      store(*b.flag, options, b.values);
   }
   return options;
 }
@@ -199,10 +233,13 @@ std::string help_text() {
     text += fmt::format("  tapetum {:<25} {}\n", fmt::format("{} {}", command.name, command.usage), command.summary);
   }
   text += "\nOptions of a question:\n";
-  for (const std::string_view name : find_command("")->flags) text += fmt::format("  {:<24} {}\n", flag_column(flag(name)), flag(name).help);
+  for (const std::string_view name : find_command("")->flags)
+    text += fmt::format("  {:<24} {}\n", flag_column(flag(name)), flag(name).help);
   text +=
-      "\n`tapetum COMMAND --help` shows a command's own options. The first word that is no option may be a command; ./describe or -- names a\n"
-      "file of that name. Results go to stdout, the rest to stderr. Exit codes: 0 done, 1 failed, 2 wrong use, 3 refused, 130 interrupted.\n";
+      "\n`tapetum COMMAND --help` shows a command's own options. The first word that is no option may be a command; "
+      "./describe or -- names a\n"
+      "file of that name. Results go to stdout, the rest to stderr. Exit codes: 0 done, 1 failed, 2 wrong use, 3 "
+      "refused, 130 interrupted.\n";
   return text;
 }
 
@@ -211,7 +248,8 @@ std::string help_text(const Command& command) {
   std::string text = fmt::format("tapetum {} {}\n{}\n", command.name, command.usage, command.summary);
   if (!command.details.empty()) text += fmt::format("\n{}\n", command.details);
   text += "\nOptions:\n";
-  for (const std::string_view name : command.flags) text += fmt::format("  {:<28} {}\n", flag_column(flag(name)), flag(name).help);
+  for (const std::string_view name : command.flags)
+    text += fmt::format("  {:<28} {}\n", flag_column(flag(name)), flag(name).help);
   return text;
 }
 

@@ -28,16 +28,17 @@ struct Options {
   bool json = false, quiet = false, verbose = false, decode = false, help = false, version = false;
 };
 
-using Target = std::variant<bool Options::*, std::string Options::*, std::int64_t Options::*, std::optional<double> Options::*,
-                            std::optional<std::int64_t> Options::*, std::vector<std::string> Options::*>;
+using Target =
+    std::variant<bool Options::*, std::string Options::*, std::int64_t Options::*, std::optional<double> Options::*,
+                 std::optional<std::int64_t> Options::*, std::vector<std::string> Options::*>;
 
 struct Flag {
-  std::string_view name;            // "max-tokens"
-  char letter;                      // 'm' or 0
-  std::string_view value;           // placeholder, empty for a switch
-  std::string_view help;            // one line
+  std::string_view name;   // "max-tokens"
+  char letter;             // 'm' or 0
+  std::string_view value;  // placeholder, empty for a switch
+  std::string_view help;   // one line
   Target target;
-  double least = 0, most = 0;       // of a number, when least < most
+  double least = 0, most = 0;  // of a number, when least < most
   std::vector<std::string_view> choices = {};
 };
 
@@ -46,10 +47,10 @@ const Flag& flag(std::string_view name);
 std::size_t words_of_option(std::string_view word);
 
 struct Command {
-  std::string_view name;            // "" is the question: tapetum IMAGE "question"
-  std::string_view usage;           // "IMAGE…"
+  std::string_view name;   // "" is the question: tapetum IMAGE "question"
+  std::string_view usage;  // "IMAGE…"
   std::string_view summary;
-  std::string_view details;         // shown by `tapetum NAME --help`, may be empty
+  std::string_view details;  // shown by `tapetum NAME --help`, may be empty
   std::vector<std::string_view> flags;
   int (*run)(const Options& options);
 };
@@ -57,11 +58,11 @@ struct Command {
 std::span<const Command> commands();
 const Command* find_command(std::string_view name);
 
-// Parses the words after the program's (and the command's) name. Throws Error(usage): unknown options with the nearest named, missing
-// or bad values with the allowed range. A word of "--" ends the options.
+// Parses the words after the program's (and the command's) name. Throws Error(usage): unknown options with the nearest
+// named, missing or bad values with the allowed range. A word of "--" ends the options.
 Options parse(const Command& command, std::span<const std::string> words);
 
-std::string help_text();                        // of the program
+std::string help_text();  // of the program
 std::string help_text(const Command& command);
 // The candidates within a small edit distance of `word`, nearest first.
 std::vector<std::string_view> nearest(std::string_view word, std::span<const std::string_view> candidates);

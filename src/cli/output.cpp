@@ -13,7 +13,8 @@ namespace tap::cli {
 
 void write_out(std::string_view text) {
   for (bool again = false; !text.empty(); again = true) {
-    if (again) ExecContext::current().checkpoint();  // a signal cut the write: nobody may be reading, so Ctrl-C ends the wait
+    if (again)
+      ExecContext::current().checkpoint();  // a signal cut the write: nobody may be reading, so Ctrl-C ends the wait
     const ssize_t n = ::write(STDOUT_FILENO, text.data(), text.size());
     if (n < 0 && errno == EINTR) continue;
     if (n < 0 && errno == EPIPE) throw PipeClosed{};
@@ -24,9 +25,7 @@ void write_out(std::string_view text) {
 
 void write_json(const Json& value) { write_out(to_json_line(value) + "\n"); }
 
-void print_error(const Error& error) {
-  std::fprintf(stderr, "tapetum: %s\n", log::one_line(error.message()).c_str());
-}
+void print_error(const Error& error) { std::fprintf(stderr, "tapetum: %s\n", log::one_line(error.message()).c_str()); }
 
 Json error_json(const Error& error) {
   return {{"error", {{"code", name(error.code())}, {"message", error.message()}, {"item", error.item()}}}};

@@ -21,9 +21,11 @@ ChatTemplate load_template(const std::string& name) {
 }  // namespace
 
 int run_render(const Options& options) {
-  if (options.words.size() != 1) fail(ErrorCode::usage, "render takes one model or template file, got {} words", options.words.size());
+  if (options.words.size() != 1)
+    fail(ErrorCode::usage, "render takes one model or template file, got {} words", options.words.size());
   if (options.messages.empty()) fail(ErrorCode::usage, "render needs --messages FILE.json (- for stdin)");
-  if (options.messages == "-" && options.words[0] == "-") fail(ErrorCode::usage, "template and messages cannot both come from stdin");
+  if (options.messages == "-" && options.words[0] == "-")
+    fail(ErrorCode::usage, "template and messages cannot both come from stdin");
   const ChatTemplate chat = load_template(options.words[0]);
   const std::string what = options.messages == "-" ? "stdin" : options.messages;
   const Json variables = parse_json(read_file(options.messages, messages_limit_bytes).value(), what).value();

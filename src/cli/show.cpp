@@ -17,7 +17,8 @@ namespace {
 
 std::string human_bytes(double bytes) {
   for (const char* unit : {"B", "KB", "MB", "GB"}) {
-    if (bytes < 1000 || unit[0] == 'G') return fmt::format("{:.{}f} {}", bytes, unit[0] == 'B' || bytes >= 100 ? 0 : 1, unit);
+    if (bytes < 1000 || unit[0] == 'G')
+      return fmt::format("{:.{}f} {}", bytes, unit[0] == 'B' || bytes >= 100 ? 0 : 1, unit);
     bytes /= 1000;
   }
   return "";
@@ -82,30 +83,42 @@ int run_show(const Options& options) {
   const auto unread = model->unread_config();
   const std::string would_use(name(model->weight_type()));
   if (options.json) {
-    Json json = {{"model", model->name()}, {"folder", model->folder()}, {"family", model->family().name},
-                 {"architecture", model->files().config.texts_or("architectures", {""}).front()}, {"parameters", all.parameters},
-                 {"file_bytes", all.bytes}, {"context", model->context()}, {"weights_as", would_use}};
+    Json json = {{"model", model->name()},
+                 {"folder", model->folder()},
+                 {"family", model->family().name},
+                 {"architecture", model->files().config.texts_or("architectures", {""}).front()},
+                 {"parameters", all.parameters},
+                 {"file_bytes", all.bytes},
+                 {"context", model->context()},
+                 {"weights_as", would_use}};
     for (const auto& [label, bytes] : plan) json["memory_bytes"][label] = static_cast<std::int64_t>(bytes);
-    for (const auto& [label, part] : parts) json["parts"][label] = {{"tensors", part.tensors}, {"parameters", part.parameters}, {"bytes", part.bytes}};
+    for (const auto& [label, part] : parts)
+      json["parts"][label] = {{"tensors", part.tensors}, {"parameters", part.parameters}, {"bytes", part.bytes}};
     json["tensors"] = Json::array();
-    for (const auto& entry : entries) json["tensors"].push_back({{"name", entry.name}, {"dtype", entry.dtype}, {"shape", entry.shape}, {"file", entry.file}});
+    for (const auto& entry : entries)
+      json["tensors"].push_back(
+          {{"name", entry.name}, {"dtype", entry.dtype}, {"shape", entry.shape}, {"file", entry.file}});
     json["unread_keys"] = unread;
     json["config"] = model->files().config.json();
     write_json(json);
     return 0;
   }
-  std::string text = fmt::format("{}\n  folder      {}\n  family      {}\n  parameters  {:.1f} M in {} tensors, {} on disk\n  context     {} tokens\n", model->name(),
-                                 model->folder(), model->family().name, static_cast<double>(all.parameters) / 1e6, all.tensors,
-                                 human_bytes(static_cast<double>(all.bytes)), model->context());
+  std::string text = fmt::format(
+      "{}\n  folder      {}\n  family      {}\n  parameters  {:.1f} M in {} tensors, {} on disk\n  context     {} "
+      "tokens\n",
+      model->name(), model->folder(), model->family().name, static_cast<double>(all.parameters) / 1e6, all.tensors,
+      human_bytes(static_cast<double>(all.bytes)), model->context());
   text += "  memory      ";
   for (const WeightType type : plan_types)
-    text += fmt::format("{} {}{}   ", name(type), human_bytes(plan[std::string(name(type))]), would_use == name(type) ? " (this one is used)" : "");
+    text += fmt::format("{} {}{}   ", name(type), human_bytes(plan[std::string(name(type))]),
+                        would_use == name(type) ? " (this one is used)" : "");
   text += "\n\nparts\n";
   for (const auto& [label, part] : parts)
-    text += fmt::format("  {:<36} {:>5} tensors {:>9.2f} M parameters {:>9}\n", label, part.tensors, static_cast<double>(part.parameters) / 1e6,
-                        human_bytes(static_cast<double>(part.bytes)));
+    text += fmt::format("  {:<36} {:>5} tensors {:>9.2f} M parameters {:>9}\n", label, part.tensors,
+                        static_cast<double>(part.parameters) / 1e6, human_bytes(static_cast<double>(part.bytes)));
   text += "\ntensors\n";
-  for (const auto& entry : entries) text += fmt::format("  {:<72} {:<5} [{}]\n", entry.name, entry.dtype, fmt::join(entry.shape, ", "));
+  for (const auto& entry : entries)
+    text += fmt::format("  {:<72} {:<5} [{}]\n", entry.name, entry.dtype, fmt::join(entry.shape, ", "));
   if (!unread.empty()) text += fmt::format("\nkeys of config.json that nobody read\n  {}\n", fmt::join(unread, ", "));
   write_out(text);
   return 0;
@@ -121,15 +134,22 @@ int run_list(const Options& options) {
   if (options.json) {
     Json all = Json::array();
     for (const CachedModel& m : models)
-      all.push_back({{"name", m.name}, {"folder", m.folder}, {"architecture", m.architecture}, {"bytes", m.bytes}, {"complete", m.missing.empty()}, {"missing", m.missing}});
+      all.push_back({{"name", m.name},
+                     {"folder", m.folder},
+                     {"architecture", m.architecture},
+                     {"bytes", m.bytes},
+                     {"complete", m.missing.empty()},
+                     {"missing", m.missing}});
     write_json(all);
     return 0;
   }
   for (const CachedModel& m : models)
-    write_out(fmt::format("{:<44} {:>8}  {}{}\n", m.name, human_bytes(static_cast<double>(m.bytes)), m.architecture.empty() ? "(unknown architecture)" : m.architecture,
+    write_out(fmt::format("{:<44} {:>8}  {}{}\n", m.name, human_bytes(static_cast<double>(m.bytes)),
+                          m.architecture.empty() ? "(unknown architecture)" : m.architecture,
                           m.missing.empty() ? "" : fmt::format("  incomplete: {} is missing", m.missing)));
   const std::string cache = env.cache_folder();
-  if (models.size() == 1 && !options.quiet) write_out(fmt::format("(no models in the hub cache{})\n", cache.empty() ? "" : " " + cache));
+  if (models.size() == 1 && !options.quiet)
+    write_out(fmt::format("(no models in the hub cache{})\n", cache.empty() ? "" : " " + cache));
   return 0;
 }
 

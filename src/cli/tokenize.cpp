@@ -23,7 +23,9 @@ std::vector<TokenId> parse_ids(const std::string& text, Dim size) {
     const std::string word = text.substr(at, end - at);
     const bool number = word.size() <= 10 && word.find_first_not_of("0123456789") == std::string::npos;
     const long long id = number ? std::stoll(word) : -1;
-    if (id < 0 || id >= size) throw Error(ErrorCode::bad_input, fmt::format("\"{}\" is no token id: they go from 0 to {}", word, size - 1), word);
+    if (id < 0 || id >= size)
+      throw Error(ErrorCode::bad_input, fmt::format("\"{}\" is no token id: they go from 0 to {}", word, size - 1),
+                  word);
     ids.push_back(static_cast<TokenId>(id));
     at = end;
   }
@@ -34,7 +36,8 @@ std::vector<TokenId> parse_ids(const std::string& text, Dim size) {
 
 int run_tokenize(const Options& options) {
   if (options.words.empty() || options.words.size() > 2)
-    fail(ErrorCode::usage, "tokenize takes a model and a text, got {} words; see tapetum tokenize --help", options.words.size());
+    fail(ErrorCode::usage, "tokenize takes a model and a text, got {} words; see tapetum tokenize --help",
+         options.words.size());
   const Tokenizer tokenizer = Tokenizer::load(model_folder(options.words[0])).value();
   const bool from_stdin = options.words.size() == 1 || options.words[1] == "-";
   const std::string text = from_stdin ? read_file("-", text_limit_bytes).value() : options.words[1];

@@ -23,13 +23,15 @@ Json to_json(const std::string& folder, const VerifyRow& row, bool several) {
 std::string line(const VerifyRow& row) {
   const std::string difference = row.max_abs ? fmt::format("{:.3g}", *row.max_abs) : "-";
   const std::string note = row.note.empty() ? "" : fmt::format("  ({})", row.note);
-  return fmt::format("{:<16} {:<22} from {:<7} {:<9} {:>9} of {:<8.3g}{}\n", row.case_name, row.stage, row.from, name(row.status), difference, row.tolerance, note);
+  return fmt::format("{:<16} {:<22} from {:<7} {:<9} {:>9} of {:<8.3g}{}\n", row.case_name, row.stage, row.from,
+                     name(row.status), difference, row.tolerance, note);
 }
 
 }  // namespace
 
 int run_verify(const Options& options) {
-  if (options.words.empty()) fail(ErrorCode::usage, "verify takes at least one golden folder; see tapetum verify --help");
+  if (options.words.empty())
+    fail(ErrorCode::usage, "verify takes at least one golden folder; see tapetum verify --help");
   Json all = Json::array();
   bool good = true;
   for (const std::string& folder : options.words) {
@@ -38,13 +40,16 @@ int run_verify(const Options& options) {
     std::array<int, 5> counts{};
     for (const VerifyRow& row : report.rows) {
       ++counts[static_cast<std::size_t>(row.status)];
-      if (options.json) all.push_back(to_json(folder, row, options.words.size() > 1));
-      else if (!options.quiet || row.status == VerifyStatus::failed || row.status == VerifyStatus::unchecked) write_out(line(row));
+      if (options.json)
+        all.push_back(to_json(folder, row, options.words.size() > 1));
+      else if (!options.quiet || row.status == VerifyStatus::failed || row.status == VerifyStatus::unchecked)
+        write_out(line(row));
     }
     const auto count = [&](VerifyStatus status) { return counts[static_cast<std::size_t>(status)]; };
     if (!options.json)
-      write_out(fmt::format("{}: {} passed, {} failed, {} unchecked, {} excused, {} unknown\n", folder, count(VerifyStatus::passed),
-                            count(VerifyStatus::failed), count(VerifyStatus::unchecked), count(VerifyStatus::excused), count(VerifyStatus::unknown)));
+      write_out(fmt::format("{}: {} passed, {} failed, {} unchecked, {} excused, {} unknown\n", folder,
+                            count(VerifyStatus::passed), count(VerifyStatus::failed), count(VerifyStatus::unchecked),
+                            count(VerifyStatus::excused), count(VerifyStatus::unknown)));
   }
   if (options.json) write_json(all);
   return good ? 0 : 1;

@@ -29,11 +29,13 @@ Error not_a_picture(std::span<const std::byte> bytes, std::string_view what) {
   const std::string item(what);
   if (bytes.empty()) return Error(ErrorCode::bad_file, fmt::format("{}: is empty", what), item);
   if (starts_with(bytes, "\x89PNG") || starts_with(bytes, "\xff\xd8"))
-    return Error(ErrorCode::bad_file, fmt::format("{}: the first bytes of the picture are damaged or missing", what), item);
+    return Error(ErrorCode::bad_file, fmt::format("{}: the first bytes of the picture are damaged or missing", what),
+                 item);
   bool is_picture = false;
   const std::string_view kind = codec::sniff_other(bytes, is_picture);
   if (is_picture)
-    return Error(ErrorCode::unsupported, fmt::format("{}: {} is not supported yet: PNG and JPEG are", what, kind), item);
+    return Error(ErrorCode::unsupported, fmt::format("{}: {} is not supported yet: PNG and JPEG are", what, kind),
+                 item);
   if (!kind.empty()) return Error(ErrorCode::bad_file, fmt::format("{}: is {}, not a picture", what, kind), item);
   return Error(ErrorCode::bad_file, fmt::format("{}: is no picture that can be read (PNG and JPEG are)", what), item);
 }
@@ -47,27 +49,34 @@ std::optional<Error> over_limits(const codec::Header& header, std::size_t file_b
   if (info.width <= 0 || info.height <= 0)
     return error(ErrorCode::bad_file, fmt::format("a picture of {}x{} has no pixels", info.width, info.height));
   if (info.width > limits.max_edge_px || info.height > limits.max_edge_px)
-    return error(ErrorCode::limit, fmt::format("{}x{} pixels; the limit is {} for each edge", info.width, info.height, limits.max_edge_px));
+    return error(ErrorCode::limit, fmt::format("{}x{} pixels; the limit is {} for each edge", info.width, info.height,
+                                               limits.max_edge_px));
   const Dim pixels = info.width * info.height;  // only now: two edges of nearly 2^32 would wrap
   if (pixels > limits.max_pixels)
-    return error(ErrorCode::limit, fmt::format("{}x{} is {} pixels; the limit is {}", info.width, info.height, pixels, limits.max_pixels));
+    return error(ErrorCode::limit, fmt::format("{}x{} is {} pixels; the limit is {}", info.width, info.height, pixels,
+                                               limits.max_pixels));
   if (static_cast<double>(file_bytes) < header.least_bytes)
-    return error(ErrorCode::bad_file, fmt::format("declares {}x{} pixels, which {} bytes cannot hold (at least {:.0f})", info.width,
-                                                  info.height, file_bytes, header.least_bytes));
+    return error(ErrorCode::bad_file, fmt::format("declares {}x{} pixels, which {} bytes cannot hold (at least {:.0f})",
+                                                  info.width, info.height, file_bytes, header.least_bytes));
   // Interlaced PNG with alpha keeps RGBA bytes, progressive JPEG 16-bit coefficients.
-  const std::size_t work_per_pixel = !header.whole ? 0 : info.format == ImageFormat::png ? (header.has_alpha ? 4 : 0)
-                                                       : 2 * static_cast<std::size_t>(header.channels);
+  const std::size_t work_per_pixel = !header.whole                     ? 0
+                                     : info.format == ImageFormat::png ? (header.has_alpha ? 4 : 0)
+                                                                       : 2 * static_cast<std::size_t>(header.channels);
   // libjpeg counts its own work, subsampling included.
-  const std::size_t memory = static_cast<std::size_t>(pixels) * (3 + (info.format == ImageFormat::png ? work_per_pixel : 0));
+  const std::size_t memory =
+      static_cast<std::size_t>(pixels) * (3 + (info.format == ImageFormat::png ? work_per_pixel : 0));
   if (memory > limits.max_memory_bytes)
-    return error(ErrorCode::limit, fmt::format("decoding needs {} bytes; the limit is {}", memory, limits.max_memory_bytes));
+    return error(ErrorCode::limit,
+                 fmt::format("decoding needs {} bytes; the limit is {}", memory, limits.max_memory_bytes));
   return std::nullopt;
 }
 
-Result<codec::Header> checked_header(std::span<const std::byte> bytes, std::string_view what, const ImageLimits& limits) {
+Result<codec::Header> checked_header(std::span<const std::byte> bytes, std::string_view what,
+                                     const ImageLimits& limits) {
   const std::optional<ImageFormat> format = format_of(bytes);
   if (!format) return not_a_picture(bytes, what);
-  Result<codec::Header> header = *format == ImageFormat::png ? codec::png_header(bytes, what) : codec::jpeg_header(bytes, what);
+  Result<codec::Header> header =
+      *format == ImageFormat::png ? codec::png_header(bytes, what) : codec::jpeg_header(bytes, what);
   if (!header) return header;
   if (std::optional<Error> error = over_limits(*header, bytes.size(), what, limits)) return *std::move(error);
   return header;
@@ -97,7 +106,8 @@ Result<ImageInfo> probe_image(std::span<const std::byte> bytes, std::string_view
 
 Result<Image> decode_image(std::span<const std::byte> bytes, std::string_view what, const DecodeOptions& options) {
   if (bytes.size() > options.limits.max_file_bytes)
-    return Error(ErrorCode::limit, fmt::format("{}: {} bytes; the limit is {}", what, bytes.size(), options.limits.max_file_bytes),
+    return Error(ErrorCode::limit,
+                 fmt::format("{}: {} bytes; the limit is {}", what, bytes.size(), options.limits.max_file_bytes),
                  std::string(what));
   const Result<codec::Header> header = checked_header(bytes, what, options.limits);
   if (!header) return header.error();
@@ -109,7 +119,8 @@ Result<Image> decode_image(std::span<const std::byte> bytes, std::string_view wh
     return apply_orientation(std::move(image).value(), header->info.orientation);
   } catch (const std::bad_alloc&) {
     return Error(ErrorCode::out_of_memory,
-                 fmt::format("{}: no memory for {}x{} pixels", what, header->info.width, header->info.height), std::string(what));
+                 fmt::format("{}: no memory for {}x{} pixels", what, header->info.width, header->info.height),
+                 std::string(what));
   }
 }
 
@@ -123,7 +134,8 @@ namespace codec {
 
 int allowed_scans(Dim pixels, const ImageLimits& limits) {
   constexpr Dim scan_pixels = 2'000'000'000, usual_scans = 20;
-  return static_cast<int>(std::min<Dim>(limits.max_scans, std::max(usual_scans, scan_pixels / std::max<Dim>(1, pixels))));
+  return static_cast<int>(
+      std::min<Dim>(limits.max_scans, std::max(usual_scans, scan_pixels / std::max<Dim>(1, pixels))));
 }
 
 }  // namespace codec

@@ -1,5 +1,5 @@
-// Bytes to pictures: PNG and JPEG, told apart by their first bytes. All bytes are taken for hostile: the header is read and held
-// against the limits before anything is allocated.
+// Bytes to pictures: PNG and JPEG, told apart by their first bytes. All bytes are taken for hostile: the header is read
+// and held against the limits before anything is allocated.
 #pragma once
 
 #include <array>
@@ -19,8 +19,9 @@ struct ImageLimits {
   Dim max_pixels = 80'000'000;
   Dim max_edge_px = 65'535;
   std::size_t max_file_bytes = std::size_t{256} << 20;
-  std::size_t max_memory_bytes = std::size_t{256} << 20;  // the picture and what its decoder holds (progressive, interlaced)
-  int max_scans = 100;                                  // of a progressive JPEG; fewer for large pictures, see allowed_scans
+  std::size_t max_memory_bytes = std::size_t{256}
+                                 << 20;  // the picture and what its decoder holds (progressive, interlaced)
+  int max_scans = 100;                   // of a progressive JPEG; fewer for large pictures, see allowed_scans
 };
 
 struct DecodeOptions {
@@ -35,8 +36,8 @@ std::string_view name(ImageFormat format);  // "PNG"
 
 struct ImageInfo {  // what the header says, before any pixel is decoded
   ImageFormat format = ImageFormat::png;
-  Dim width = 0, height = 0;         // as stored
-  int orientation = 1;               // EXIF 1..8; 1 also when it is absent or makes no sense
+  Dim width = 0, height = 0;  // as stored
+  int orientation = 1;        // EXIF 1..8; 1 also when it is absent or makes no sense
   Dim upright_width() const { return orientation >= 5 ? height : width; }
   Dim upright_height() const { return orientation >= 5 ? width : height; }
 };
@@ -44,8 +45,8 @@ struct ImageInfo {  // what the header says, before any pixel is decoded
 // Reads the header only and checks it against the limits. `what` names the picture in errors.
 Result<ImageInfo> probe_image(std::span<const std::byte> bytes, std::string_view what, const ImageLimits& limits = {});
 
-// Decodes to RGB, upright. The pixels are those of Pillow 13 (open, exif_transpose, alpha pasted on the background), except that
-// 16-bit grey keeps its high byte, where Pillow's convert("RGB") clips everything above 255 to white.
+// Decodes to RGB, upright. The pixels are those of Pillow 13 (open, exif_transpose, alpha pasted on the background),
+// except that 16-bit grey keeps its high byte, where Pillow's convert("RGB") clips everything above 255 to white.
 Result<Image> decode_image(std::span<const std::byte> bytes, std::string_view what, const DecodeOptions& options = {});
 
 // The same from a file, or from stdin when path is "-".

@@ -8,8 +8,8 @@
 
 namespace tap {
 
-// `tiff` starts at the byte order mark ("II" or "MM"). Returns 1..8; 1 when the tag is absent, malformed or out of range. Only the
-// first directory is read and links are not followed, so nothing can loop.
+// `tiff` starts at the byte order mark ("II" or "MM"). Returns 1..8; 1 when the tag is absent, malformed or out of
+// range. Only the first directory is read and links are not followed, so nothing can loop.
 int exif_orientation(std::span<const std::byte> tiff);
 
 // Turns a stored picture upright: orientation o of pixel rows and columns as the EXIF standard names them.

@@ -8,10 +8,10 @@ namespace tap::codec {
 // Headers without limits applied. The information also says what a decoder needs before it may allocate.
 struct Header {
   ImageInfo info;
-  int channels = 0;             // as stored
-  bool has_alpha = false;       // PNG: an alpha channel or tRNS
-  bool whole = false;           // interlaced PNG or progressive JPEG: decoded in several passes over the whole picture
-  double least_bytes = 0;       // no valid file of this size and kind is shorter
+  int channels = 0;        // as stored
+  bool has_alpha = false;  // PNG: an alpha channel or tRNS
+  bool whole = false;      // interlaced PNG or progressive JPEG: decoded in several passes over the whole picture
+  double least_bytes = 0;  // no valid file of this size and kind is shorter
 };
 
 Result<Header> png_header(std::span<const std::byte> bytes, std::string_view what);
@@ -26,8 +26,8 @@ Result<Image> decode_jpeg(std::span<const std::byte> bytes, std::string_view wha
 // Scans that a progressive JPEG of so many pixels may have: each one is a pass over the whole picture.
 int allowed_scans(Dim pixels, const ImageLimits& limits);
 
-// What bytes that are no PNG and no JPEG look like ("GIF", "HTML", "text", ...); empty when nothing is recognised. `is_picture`
-// says whether that is a picture format at all.
+// What bytes that are no PNG and no JPEG look like ("GIF", "HTML", "text", ...); empty when nothing is recognised.
+// `is_picture` says whether that is a picture format at all.
 std::string_view sniff_other(std::span<const std::byte> bytes, bool& is_picture);
 
 }  // namespace tap::codec

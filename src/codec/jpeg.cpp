@@ -153,10 +153,11 @@ Result<Header> jpeg_header(std::span<const std::byte> bytes, std::string_view wh
       header.info.width = at_body(3) << 8 | at_body(4);
       header.channels = at_body(5);
       header.whole = (marker & 3) == 2;
-      // A Huffman-coded scan spends at least one bit on the DC of each 8x8 block. Arithmetic coding can spend less; 64 times less is
-      // more than pictures of any content need.
+      // A Huffman-coded scan spends at least one bit on the DC of each 8x8 block. Arithmetic coding can spend less; 64
+      // times less is more than pictures of any content need.
       const double pixels_per_byte = marker < 0xC9 ? 512 : 512 * 64;
-      header.least_bytes = static_cast<double>(header.info.width) * static_cast<double>(header.info.height) / pixels_per_byte;
+      header.least_bytes =
+          static_cast<double>(header.info.width) * static_cast<double>(header.info.height) / pixels_per_byte;
     } else if (marker == marker_app1 && !has_exif && body.size() > 6 && std::memcmp(body.data(), "Exif\0\0", 6) == 0) {
       has_exif = true;
       header.info.orientation = exif_orientation(body.subspan(6));
@@ -165,7 +166,8 @@ Result<Header> jpeg_header(std::span<const std::byte> bytes, std::string_view wh
   }
   if (!has_frame) return bad("no frame header before the pixels");
   if (header.channels != 1 && header.channels != 3 && header.channels != 4)
-    return Error(ErrorCode::unsupported, fmt::format("{}: JPEG: {} channels; 1, 3 or 4 can be read", what, header.channels), std::string(what));
+    return Error(ErrorCode::unsupported,
+                 fmt::format("{}: JPEG: {} channels; 1, 3 or 4 can be read", what, header.channels), std::string(what));
   return header;
 }
 
@@ -176,7 +178,8 @@ Result<Image> decode_jpeg(std::span<const std::byte> bytes, std::string_view wha
   JpegJob job{};
   job.data = reinterpret_cast<const unsigned char*>(bytes.data());
   job.size = bytes.size();
-  job.max_work_bytes = static_cast<long>(options.limits.max_memory_bytes - image.pixels.size());  // checked with the header
+  job.max_work_bytes =
+      static_cast<long>(options.limits.max_memory_bytes - image.pixels.size());  // checked with the header
   job.max_scans = allowed_scans(image.width * image.height, options.limits);
   job.width = static_cast<std::uint32_t>(image.width);
   job.height = static_cast<std::uint32_t>(image.height);
@@ -185,7 +188,8 @@ Result<Image> decode_jpeg(std::span<const std::byte> bytes, std::string_view wha
   job.scratch = scratch.data();
   if (!run(&job))
     return Error(job.limit_hit ? ErrorCode::limit : ErrorCode::bad_file,
-                 job.out_of_memory ? fmt::format("{}: decoding needs more than the limit of {} bytes", what, options.limits.max_memory_bytes)
+                 job.out_of_memory ? fmt::format("{}: decoding needs more than the limit of {} bytes", what,
+                                                 options.limits.max_memory_bytes)
                                    : fmt::format("{}: JPEG: {}", what, job.message),
                  std::string(what));
   if (job.damaged) log::warn("{}: JPEG: damaged data, some pixels may be wrong", what);

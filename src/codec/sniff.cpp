@@ -48,7 +48,10 @@ constexpr std::array magics{
     Magic{0, "PK\3\4"sv, "a ZIP archive", false},
     Magic{0, "\x1f\x8b"sv, "gzip data", false},
     Magic{0, "\x28\xb5\x2f\xfd"sv, "Zstandard data", false},
-    Magic{0, "\x7f" "ELF"sv, "a program", false},
+    Magic{0,
+          "\x7f"
+          "ELF"sv,
+          "a program", false},
     Magic{0, "GGUF"sv, "GGUF", false},
 };
 
@@ -58,7 +61,8 @@ std::string_view sniff_other(std::span<const std::byte> bytes, bool& is_picture)
   const std::string_view text(reinterpret_cast<const char*>(bytes.data()), std::min<std::size_t>(bytes.size(), 1024));
   is_picture = false;
   // PBM, PGM, PPM: "P1".."P6" and white space.
-  if (text.size() > 2 && text[0] == 'P' && text[1] >= '1' && text[1] <= '6' && std::isspace(static_cast<unsigned char>(text[2]))) {
+  if (text.size() > 2 && text[0] == 'P' && text[1] >= '1' && text[1] <= '6' &&
+      std::isspace(static_cast<unsigned char>(text[2]))) {
     is_picture = true;
     return "PPM";
   }
@@ -69,7 +73,8 @@ std::string_view sniff_other(std::span<const std::byte> bytes, bool& is_picture)
     }
   if (text.find('\0') != std::string_view::npos) return {};
   std::string lower(text);
-  std::transform(lower.begin(), lower.end(), lower.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  std::transform(lower.begin(), lower.end(), lower.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   if (lower.find("<svg") != std::string::npos) return is_picture = true, "SVG";
   if (lower.find("<html") != std::string::npos || lower.find("<!doctype html") != std::string::npos ||
       lower.find("<head") != std::string::npos || lower.find("<body") != std::string::npos)
@@ -78,7 +83,8 @@ std::string_view sniff_other(std::span<const std::byte> bytes, bool& is_picture)
   if (lower.starts_with("version https://git-lfs")) return "a Git LFS pointer (the file itself was not fetched)";
   const auto printable = [](unsigned char c) { return c >= 0x20 || c == '\n' || c == '\r' || c == '\t' || c == '\f'; };
   if (std::all_of(text.begin(), text.end(), printable)) {
-    if (const std::size_t first = lower.find_first_not_of(" \t\r\n"); first != std::string::npos && (lower[first] == '{' || lower[first] == '['))
+    if (const std::size_t first = lower.find_first_not_of(" \t\r\n");
+        first != std::string::npos && (lower[first] == '{' || lower[first] == '['))
       return "JSON";
     return "text";
   }

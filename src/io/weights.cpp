@@ -45,10 +45,14 @@ Error no_safetensors(const std::string& folder) {
     const auto keep_first = [&](std::string& kept) {
       if (kept.empty() || file < kept) kept = file;
     };
-    if (file == "adapter_model.safetensors" || file == "adapter_model.bin") keep_first(adapter);
-    else if (ending == ".bin" || ending == ".pt" || ending == ".pth" || ending == ".ckpt") keep_first(pickle);
-    else if (ending == ".gguf") keep_first(gguf);
-    else if (ending == ".safetensors") keep_first(other);
+    if (file == "adapter_model.safetensors" || file == "adapter_model.bin")
+      keep_first(adapter);
+    else if (ending == ".bin" || ending == ".pt" || ending == ".pth" || ending == ".ckpt")
+      keep_first(pickle);
+    else if (ending == ".gguf")
+      keep_first(gguf);
+    else if (ending == ".safetensors")
+      keep_first(other);
   }
   const auto lead = fmt::format("{}: no {}", folder, single_name);
   if (!adapter.empty()) {
@@ -172,7 +176,8 @@ struct Weights::Shared {
   std::vector<std::string> problems;         // missing and misshapen, in the order asked for
   std::string first_problem;                 // its tensor
   Dim placeholder_elements = 0;
-  // Every matrix handed out, with its bytes: one that its owner gave up (packed again in another type) no longer counts.
+  // Every matrix handed out, with its bytes: one that its owner gave up (packed again in another type) no longer
+  // counts.
   std::vector<std::pair<std::weak_ptr<const void>, Dim>> packed;
 
   Place* find(const std::string& name) {
@@ -247,8 +252,10 @@ void read_widened(const Safetensors& file, const SafetensorEntry& entry, DType t
     const std::span<std::byte> bytes(slice.raw_write(), static_cast<std::size_t>(count) * 2);
     file.read_bytes(entry, static_cast<std::uint64_t>(first + done) * 2, bytes);
     const auto* const from = reinterpret_cast<const std::uint16_t*>(slice.raw());
-    if (type == DType::bf16) widen<widen_bf16>(from, out + done, static_cast<std::size_t>(count));
-    else widen<widen_f16>(from, out + done, static_cast<std::size_t>(count));
+    if (type == DType::bf16)
+      widen<widen_bf16>(from, out + done, static_cast<std::size_t>(count));
+    else
+      widen<widen_f16>(from, out + done, static_cast<std::size_t>(count));
   }
 }
 
@@ -263,9 +270,12 @@ Weights Weights::open(const std::string& folder, const WeightOptions& options) {
   weights.shared_ = std::make_shared<Shared>();
   Shared& s = *weights.shared_;
   s.options = options;
-  if (file_exists(folder + "/" + single_name)) s.files.push_back(open_one(folder, single_name));
-  else if (file_exists(folder + "/" + index_name)) s.files = open_shards(folder);
-  else throw no_safetensors(folder);
+  if (file_exists(folder + "/" + single_name))
+    s.files.push_back(open_one(folder, single_name));
+  else if (file_exists(folder + "/" + index_name))
+    s.files = open_shards(folder);
+  else
+    throw no_safetensors(folder);
   for (const Safetensors& file : s.files) {
     for (const SafetensorEntry& entry : file.entries())
       if (!s.places.emplace(entry.name, Shared::Place{&file, &entry}).second)

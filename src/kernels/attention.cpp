@@ -184,8 +184,10 @@ void row_keys(const AttentionLayout& layout, const float* q, RowsF32 keys, RowsF
       const float* value = values.data + k * values.row + c;
       acc = hn::MulAdd(hn::Set(d, scores[k]), whole ? hn::LoadU(d, value) : load_first(value, n), acc);
     }
-    if (whole) hn::StoreU(acc, d, part + 2 + c);
-    else store_first(acc, part + 2 + c, n);
+    if (whole)
+      hn::StoreU(acc, d, part + 2 + c);
+    else
+      store_first(acc, part + 2 + c, n);
   };
   for (Dim c = 0; c < layout.head_dim; c += lanes()) mix(c, layout.head_dim - c);
 }
@@ -255,8 +257,8 @@ void end_f32(LaneBlock& block, float* const* out, Dim lanes) {
   }
 }
 
-// Calls fn(step) for the keys of [begin, end) in steps that stay inside one run, counting from the run's own start when values lie in
-// pairs. `masked` is left to the caller.
+// Calls fn(step) for the keys of [begin, end) in steps that stay inside one run, counting from the run's own start when
+// values lie in pairs. `masked` is left to the caller.
 template <class Fn>
 void for_each_step(const AttentionLayout& layout, const AttentionSequence& sequence, Dim kv_head, Dim begin, Dim end,
                    Fn&& fn) {
@@ -279,8 +281,8 @@ void for_each_step(const AttentionLayout& layout, const AttentionSequence& seque
   }
 }
 
-// A head's rows lie apart, which the hardware's streams do not follow (and prefetch instructions do not start: 11 GB/s). Reading all
-// heads' rows of the step in order first does: 26 GB/s with one thread.
+// A head's rows lie apart, which the hardware's streams do not follow (and prefetch instructions do not start: 11
+// GB/s). Reading all heads' rows of the step in order first does: 26 GB/s with one thread.
 void read_ahead(const KeyStep& step, Dim row_bytes) {
   const auto *keys = static_cast<const volatile char*>(step.keys),
              *values = static_cast<const volatile char*>(step.values);

@@ -1,8 +1,9 @@
-// Streaming attention of query rows over intervals of keys (Milakov & Gimelshein 2018, arXiv:1805.02867; Dao et al. 2022,
-// arXiv:2205.14135): scores of one block of keys at a time, rescaled by the running maximum; never a whole row of scores.
+// Streaming attention of query rows over intervals of keys (Milakov & Gimelshein 2018, arXiv:1805.02867; Dao et al.
+// 2022, arXiv:2205.14135): scores of one block of keys at a time, rescaled by the running maximum; never a whole row of
+// scores.
 //
-// Queries stand across the lanes: a block is up to 64 (row, head) pairs that share one KV head, so grouped heads read each key once,
-// the softmax needs no horizontal step, and keys and values are broadcast straight from their rows.
+// Queries stand across the lanes: a block is up to 64 (row, head) pairs that share one KV head, so grouped heads read
+// each key once, the softmax needs no horizontal step, and keys and values are broadcast straight from their rows.
 #pragma once
 
 #include <cstddef>
@@ -12,7 +13,7 @@
 
 namespace tap::kernels {
 
-constexpr Dim attention_lanes = 64;      // queries of a block
+constexpr Dim attention_lanes = 64;       // queries of a block
 constexpr Dim attention_block_keys = 64;  // keys of a step
 
 struct AttentionLayout {
@@ -24,8 +25,8 @@ struct AttentionLayout {
   float scale = 1, softcap = 0;
 };
 
-// One sequence: q and out [rows, heads, head_dim], an interval per row, and the runs its keys lie in, the first being logical row
-// `base`. The caller has checked that every interval lies inside the runs.
+// One sequence: q and out [rows, heads, head_dim], an interval per row, and the runs its keys lie in, the first being
+// logical row `base`. The caller has checked that every interval lies inside the runs.
 struct AttentionSequence {
   const float* q = nullptr;
   float* out = nullptr;
@@ -37,18 +38,21 @@ struct AttentionSequence {
 
 std::size_t attention_scratch_bytes(const AttentionLayout& layout);
 
-// Lanes [lane, lane + count) of KV head `kv_head`: lane i is row i / group, head kv_head * group + i % group; count <= attention_lanes.
+// Lanes [lane, lane + count) of KV head `kv_head`: lane i is row i / group, head kv_head * group + i % group; count <=
+// attention_lanes.
 void attention_block(const AttentionLayout& layout, const AttentionSequence& sequence, Dim kv_head, Dim lane, Dim count,
                      std::byte* scratch);
 
-// One query row against keys [begin, end): every head's running maximum, sum and unnormalized mix, [heads, 2 + head_dim]. The parts of
-// several ranges are put together by attention_combine, in order, into out [heads, head_dim]; no key at all gives zeros.
+// One query row against keys [begin, end): every head's running maximum, sum and unnormalized mix, [heads, 2 +
+// head_dim]. The parts of several ranges are put together by attention_combine, in order, into out [heads, head_dim];
+// no key at all gives zeros.
 void attention_row(const AttentionLayout& layout, const AttentionSequence& sequence, Dim begin, Dim end, float* part,
                    std::byte* scratch);
 void attention_combine(const AttentionLayout& layout, const float* parts, Dim part_count, float* out);
 
-// f32 rows [rows, kv_heads, head_dim] to bf16 as bf16_products likes them: keys [kv_heads][rows][head_dim], values [kv_heads][rows / 2]
-// [head_dim][2]; rows [begin, end) of `rows`, begin even; the strides are the layout's. Only where Isa::avx512_bf16 is.
+// f32 rows [rows, kv_heads, head_dim] to bf16 as bf16_products likes them: keys [kv_heads][rows][head_dim], values
+// [kv_heads][rows / 2] [head_dim][2]; rows [begin, end) of `rows`, begin even; the strides are the layout's. Only where
+// Isa::avx512_bf16 is.
 void attention_pack(const AttentionLayout& layout, const float* keys, const float* values, Dim begin, Dim end,
                     std::uint16_t* packed_keys, std::uint16_t* packed_values);
 

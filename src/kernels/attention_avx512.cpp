@@ -246,7 +246,8 @@ TAP_BF16 inline void mix_tile(LaneBlock& block, const std::uint16_t* values, Dim
     for (int v = 0; v < QV; ++v) _mm512_store_ps(mixed + (i * QV + v) * 16, acc[i][v]);
 }
 
-// Rows of values to pairs [count / 2][head_dim rounded up to 32][2]; the row that is missing from the last pair counts as zeros.
+// Rows of values to pairs [count / 2][head_dim rounded up to 32][2]; the row that is missing from the last pair counts
+// as zeros.
 TAP_BF16 void pair_values(const std::uint16_t* values, Dim row, Dim count, Dim d, std::uint16_t* to) {
   const Dim padded = round_up(d, 32);
   for (Dim k = 0; k < count; k += 2, values += 2 * row, to += 2 * padded)

@@ -11,15 +11,15 @@ constexpr float attention_masked = -1e30f;  // score of a key that is not seen: 
 
 struct LaneBlock {
   const AttentionLayout* layout = nullptr;
-  Dim width = 0;                                // lanes in use, rounded up to 16
-  const float* q[attention_lanes];              // [head_dim] each
+  Dim width = 0;                    // lanes in use, rounded up to 16
+  const float* q[attention_lanes];  // [head_dim] each
   alignas(64) std::int32_t begin[attention_lanes], end[attention_lanes];
-  alignas(64) float top[attention_lanes];       // running maximum of the scores
+  alignas(64) float top[attention_lanes];  // running maximum of the scores
   alignas(64) float sum[attention_lanes];
-  alignas(64) float keep[attention_lanes];      // factor of what was mixed before this step
-  float* queries = nullptr;                     // packed; bf16: pairs [head_dim / 2][width], f32: [head_dim][width]
-  float* scores = nullptr;                      // [attention_block_keys][width]
-  float* mixed = nullptr;                       // [head_dim][width]
+  alignas(64) float keep[attention_lanes];  // factor of what was mixed before this step
+  float* queries = nullptr;                 // packed; bf16: pairs [head_dim / 2][width], f32: [head_dim][width]
+  float* scores = nullptr;                  // [attention_block_keys][width]
+  float* mixed = nullptr;                   // [head_dim][width]
   float *keys_f32 = nullptr, *values_f32 = nullptr;  // a step's rows, converted or packed
 };
 
@@ -44,8 +44,8 @@ struct LaneKernel {
 
 LaneKernel lane_kernel_bf16();  // attention_avx512.cpp
 
-// One query row's share of a step of one KV head, whose `group` heads have the queries q [group][head_dim rounded up to 32] and the
-// parts [group, 2 + head_dim].
+// One query row's share of a step of one KV head, whose `group` heads have the queries q [group][head_dim rounded up to
+// 32] and the parts [group, 2 + head_dim].
 void attention_row_step_bf16(const AttentionLayout& layout, const std::uint16_t* q, const KeyStep& step, float* parts,
                              float* scratch);
 

@@ -7,8 +7,8 @@
 
 namespace tap {
 
-// Keys a query row may see: [begin, end), logical positions among the keys of its own sequence (0 = the sequence's first token ever,
-// whether still cached or not).
+// Keys a query row may see: [begin, end), logical positions among the keys of its own sequence (0 = the sequence's
+// first token ever, whether still cached or not).
 struct Interval {
   std::int32_t begin, end;
   bool operator==(const Interval&) const = default;

@@ -1,4 +1,5 @@
-// Loads and stores of less than a vector, for tails that run the body's own maths. Included after hwy/highway.h in each target's pass.
+// Loads and stores of less than a vector, for tails that run the body's own maths. Included after hwy/highway.h in each
+// target's pass.
 #if defined(TAP_KERNELS_LANES_INL_H) == defined(HWY_TARGET_TOGGLE)
 #ifdef TAP_KERNELS_LANES_INL_H
 #undef TAP_KERNELS_LANES_INL_H

@@ -51,7 +51,8 @@ class Canvas {
 
   void blend(Dim x, Dim y, Color color, int alpha) {
     std::uint8_t* pixel = image_.row(y) + x * 3;
-    for (std::size_t c = 0; c < 3; ++c) pixel[c] = static_cast<std::uint8_t>((pixel[c] * (255 - alpha) + color[c] * alpha + 127) / 255);
+    for (std::size_t c = 0; c < 3; ++c)
+      pixel[c] = static_cast<std::uint8_t>((pixel[c] * (255 - alpha) + color[c] * alpha + 127) / 255);
   }
   void fill(Rect rect, Color color, int alpha) {
     rect = rect.cut_to(area());
@@ -61,7 +62,8 @@ class Canvas {
   void frame(Rect outer, Dim line, Color color, int alpha) {
     const Dim side = std::min(line, outer.width()), edge = std::min(line, outer.height());
     fill({outer.x0, outer.y0, outer.x1, outer.y0 + edge}, color, alpha);
-    if (outer.height() > edge) fill({outer.x0, std::max(outer.y1 - edge, outer.y0 + edge), outer.x1, outer.y1}, color, alpha);
+    if (outer.height() > edge)
+      fill({outer.x0, std::max(outer.y1 - edge, outer.y0 + edge), outer.x1, outer.y1}, color, alpha);
     const Dim top = outer.y0 + edge, bottom = outer.y1 - edge;
     if (top >= bottom) return;
     fill({outer.x0, top, outer.x0 + side, bottom}, color, alpha);
@@ -77,7 +79,8 @@ class Canvas {
         const Dim from_y = std::max({rect.y0 + radius - y, y + 1 - (rect.y1 - radius), Dim{0}});
         int alpha = 255;
         if (from_x > 0 && from_y > 0) {
-          const double out = std::hypot(static_cast<double>(from_x) - 0.5, static_cast<double>(from_y) - 0.5) - static_cast<double>(radius);
+          const double out = std::hypot(static_cast<double>(from_x) - 0.5, static_cast<double>(from_y) - 0.5) -
+                             static_cast<double>(radius);
           alpha = static_cast<int>(255 * std::clamp(0.5 - out, 0.0, 1.0));
         }
         blend(x, y, color, alpha);
@@ -118,7 +121,8 @@ std::map<std::string, Color> colors_of(std::span<const DrawnBox> boxes) {
 // Black or white, whichever contrasts more (WCAG 2.2, relative luminance; 0.179 is where both contrasts are equal).
 Color ink_on(Color color) {
   const auto linear = [](double v) { return v <= 0.04045 ? v / 12.92 : std::pow((v + 0.055) / 1.055, 2.4); };
-  const double luminance = 0.2126 * linear(color[0] / 255.0) + 0.7152 * linear(color[1] / 255.0) + 0.0722 * linear(color[2] / 255.0);
+  const double luminance =
+      0.2126 * linear(color[0] / 255.0) + 0.7152 * linear(color[1] / 255.0) + 0.0722 * linear(color[2] / 255.0);
   return luminance > 0.179 ? Color{0, 0, 0} : Color{255, 255, 255};
 }
 
@@ -126,33 +130,38 @@ Color ink_on(Color color) {
 std::optional<Rect> pixels_of(const DrawnBox& box, Rect area) {
   for (const double v : {box.x1, box.y1, box.x2, box.y2})
     if (!std::isfinite(v)) return std::nullopt;
-  const auto pixel = [](double v, Dim end) { return static_cast<Dim>(std::lround(std::clamp(v, 0.0, static_cast<double>(end)))); };
-  Rect rect{pixel(std::min(box.x1, box.x2), area.x1), pixel(std::min(box.y1, box.y2), area.y1), pixel(std::max(box.x1, box.x2), area.x1),
-            pixel(std::max(box.y1, box.y2), area.y1)};
+  const auto pixel = [](double v, Dim end) {
+    return static_cast<Dim>(std::lround(std::clamp(v, 0.0, static_cast<double>(end))));
+  };
+  Rect rect{pixel(std::min(box.x1, box.x2), area.x1), pixel(std::min(box.y1, box.y2), area.y1),
+            pixel(std::max(box.x1, box.x2), area.x1), pixel(std::max(box.y1, box.y2), area.y1)};
   if (rect.x0 == rect.x1) rect.x1 == area.x1 ? --rect.x0 : ++rect.x1;  // at least a pixel wide, inside the picture
   if (rect.y0 == rect.y1) rect.y1 == area.y1 ? --rect.y0 : ++rect.y1;
   return rect;
 }
 
-// The place of a chip of this size: the first that is inside and free, else the one that covers least of other chips and of `small`,
-// boxes that a chip could hide.
+// The place of a chip of this size: the first that is inside and free, else the one that covers least of other chips
+// and of `small`, boxes that a chip could hide.
 Rect place_chip(Dim width, Dim height, Rect box, Rect area, std::span<const Rect> taken, std::span<const Rect> small) {
   width = std::min(width, area.width());
   height = std::min(height, area.height());
   const Dim right = box.x1 - width, middle = (box.x0 + box.x1 - width) / 2;
   std::vector<std::pair<Dim, Dim>> corners;
-  for (const Dim y : {box.y0 - height, box.y1, box.y0, box.y1 - height})  // above, below, inside at the top, inside at the bottom
+  for (const Dim y :
+       {box.y0 - height, box.y1, box.y0, box.y1 - height})  // above, below, inside at the top, inside at the bottom
     for (const Dim x : {box.x0, right, middle}) corners.emplace_back(x, y);
   for (const Dim y : {box.y0, box.y1 - height})  // beside
     for (const Dim x : {box.x1, box.x0 - width}) corners.emplace_back(x, y);
   for (Dim step = 1; step <= 6; ++step)  // stacked above and below
-    for (const Dim y : {box.y0 - height * (step + 1), box.y1 + height * step, box.y0 + height * step}) corners.emplace_back(box.x0, y);
+    for (const Dim y : {box.y0 - height * (step + 1), box.y1 + height * step, box.y0 + height * step})
+      corners.emplace_back(box.x0, y);
   Rect best;
   Dim least = std::numeric_limits<Dim>::max();
   for (const auto& [x, y] : corners) {
     const Dim moved_x = std::clamp(x, area.x0, area.x1 - width), moved_y = std::clamp(y, area.y0, area.y1 - height);
     const Rect place{moved_x, moved_y, moved_x + width, moved_y + height};
-    const Dim gap = std::max({box.y0 - place.y1, place.y0 - box.y1, Dim{0}});  // far from the box is worse than over its edge
+    const Dim gap =
+        std::max({box.y0 - place.y1, place.y0 - box.y1, Dim{0}});  // far from the box is worse than over its edge
     Dim cost = width * (gap * 2 + std::abs(moved_y - y)) / 8;
     for (const Rect& other : taken) cost += place.overlap(other) * 4;
     for (const Rect& other : small)
@@ -199,7 +208,8 @@ void draw_boxes(Image& image, std::span<const DrawnBox> boxes, const DrawOptions
     if (halo > 0) canvas.frame(outer.grown(halo), line + 2 * halo, {0, 0, 0}, 70);
     canvas.frame(outer, line, colors.at(item.box->label), 255);
   }
-  // Small boxes choose first, they have fewer places. With very many boxes only the nearest in this order are looked at.
+  // Small boxes choose first, they have fewer places. With very many boxes only the nearest in this order are looked
+  // at.
   std::reverse(items.begin(), items.end());
   constexpr std::size_t looked_at = 128;
   std::vector<Rect> taken, rects;
@@ -210,8 +220,9 @@ void draw_boxes(Image& image, std::span<const DrawnBox> boxes, const DrawOptions
     if (text.width == 0) continue;
     const Rect outer = item.rect.grown(line / 2).cut_to(area);
     const std::size_t known = std::min(taken.size(), looked_at);
-    const Rect chip = place_chip(text.width + 2 * pad_x, text.height + 2 * pad_y, outer, area, std::span(taken).last(known),
-                                 std::span(rects).first(std::min(rects.size(), looked_at)));
+    const Rect chip =
+        place_chip(text.width + 2 * pad_x, text.height + 2 * pad_y, outer, area, std::span(taken).last(known),
+                   std::span(rects).first(std::min(rects.size(), looked_at)));
     const Color color = colors.at(item.box->label);
     canvas.chip(chip, text_px / 5, color);
     canvas.text(text, chip.x0 + pad_x, chip.y0 + pad_y, ink_on(color));

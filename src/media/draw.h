@@ -11,9 +11,9 @@
 namespace tap {
 
 struct DrawnBox {
-  std::string label;                    // UTF-8; may be empty
+  std::string label;                      // UTF-8; may be empty
   double x1 = 0, y1 = 0, x2 = 0, y2 = 0;  // pixels of the picture; cut to it
-  std::optional<double> score;          // shown as a percentage
+  std::optional<double> score;            // shown as a percentage
 };
 
 struct DrawOptions {
@@ -21,8 +21,9 @@ struct DrawOptions {
   std::optional<std::string> font_file;
 };
 
-// Frames with label chips; widths and letters grow with the picture. A label has the same colour in every picture unless two labels
-// of one picture would share it. Chips stay inside the picture and off each other where there is room.
+// Frames with label chips; widths and letters grow with the picture. A label has the same colour in every picture
+// unless two labels of one picture would share it. Chips stay inside the picture and off each other where there is
+// room.
 void draw_boxes(Image& image, std::span<const DrawnBox> boxes, const DrawOptions& options = {});
 
 }  // namespace tap

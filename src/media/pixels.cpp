@@ -15,7 +15,8 @@ std::array<Table, 3> tables_of(const PixelScaling& scaling) {
   std::array<Table, 3> tables;
   for (std::size_t c = 0; c < 3; ++c) {
     const float mean = static_cast<float>(scaling.mean[c]), deviation = static_cast<float>(scaling.std[c]);
-    if (!(deviation > 0)) fail(ErrorCode::bad_input, "image_std: {} for channel {}, must be above 0", scaling.std[c], c);
+    if (!(deviation > 0))
+      fail(ErrorCode::bad_input, "image_std: {} for channel {}, must be above 0", scaling.std[c], c);
     for (std::size_t v = 0; v < 256; ++v)
       tables[c][v] = (static_cast<float>(static_cast<double>(v) * scaling.rescale_factor) - mean) / deviation;
   }
@@ -24,7 +25,8 @@ std::array<Table, 3> tables_of(const PixelScaling& scaling) {
 
 void check_padding(Dim width, Dim height, Dim padded_width, Dim padded_height) {
   if (width > padded_width || height > padded_height)
-    fail(ErrorCode::usage, "pad: the picture is {}x{}, larger than the wanted {}x{}", width, height, padded_width, padded_height);
+    fail(ErrorCode::usage, "pad: the picture is {}x{}, larger than the wanted {}x{}", width, height, padded_width,
+         padded_height);
 }
 
 }  // namespace
@@ -33,7 +35,8 @@ void to_planar(const Image& image, const PixelScaling& scaling, float* out) {
   to_planar_padded(image, scaling, image.width, image.height, out);
 }
 
-void to_planar_padded(const Image& image, const PixelScaling& scaling, Dim padded_width, Dim padded_height, float* out) {
+void to_planar_padded(const Image& image, const PixelScaling& scaling, Dim padded_width, Dim padded_height,
+                      float* out) {
   check_padding(image.width, image.height, padded_width, padded_height);
   const std::array<Table, 3> tables = tables_of(scaling);
   parallel_rows(padded_height, 64, [&](Rows rows) {

@@ -8,8 +8,8 @@
 
 namespace tap {
 
-// (value * rescale_factor, in double, rounded to float; then - mean and / std in float), the order and rounding of the numpy image
-// processors of transformers. do_rescale false: factor 1; do_normalize false: mean 0, std 1 (both exact).
+// (value * rescale_factor, in double, rounded to float; then - mean and / std in float), the order and rounding of the
+// numpy image processors of transformers. do_rescale false: factor 1; do_normalize false: mean 0, std 1 (both exact).
 struct PixelScaling {
   double rescale_factor = 1.0 / 255;
   std::array<double, 3> mean{0, 0, 0}, std{1, 1, 1};

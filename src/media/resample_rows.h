@@ -8,10 +8,11 @@
 
 namespace tap::media {
 
-// Which inputs make each output along one axis, in 22-bit fixed point (Pillow, Resample.c: PRECISION_BITS = 32 - 8 - 2).
+// Which inputs make each output along one axis, in 22-bit fixed point (Pillow, Resample.c: PRECISION_BITS = 32 - 8 -
+// 2).
 struct FixedTaps {
-  Dim most = 0;                      // taps per output, the space between two outputs' weights
-  std::vector<std::int32_t> first;   // of the inputs
+  Dim most = 0;                     // taps per output, the space between two outputs' weights
+  std::vector<std::int32_t> first;  // of the inputs
   std::vector<std::int32_t> count;
   std::vector<std::int32_t> weight;  // [outputs, most]
   Dim outputs() const { return static_cast<Dim>(first.size()); }
@@ -19,8 +20,8 @@ struct FixedTaps {
 
 inline constexpr int weight_bits = 22;
 
-// out row i = sum over its taps of weight * in row, for i in [begin, end); a row has `lanes` bytes. `in` and `out` are the rows of
-// input 0 and output `begin`. 32-bit integer sums: the same bytes on every instruction set.
+// out row i = sum over its taps of weight * in row, for i in [begin, end); a row has `lanes` bytes. `in` and `out` are
+// the rows of input 0 and output `begin`. 32-bit integer sums: the same bytes on every instruction set.
 void weigh_rows(const FixedTaps& taps, Dim begin, Dim end, const std::uint8_t* in, std::uint8_t* out, Dim lanes);
 
 }  // namespace tap::media

@@ -70,7 +70,8 @@ Taps taps_of(Dim size, Dim target, Filter filter) {
     const Dim high = std::min(size, static_cast<Dim>(centre + support + 0.5));
     double* weight = taps.weight.data() + i * taps.most;
     double total = 0;
-    for (Dim j = low; j < high; ++j) total += weight[j - low] = weight_of(filter, (static_cast<double>(j) - centre + 0.5) * shrink);
+    for (Dim j = low; j < high; ++j)
+      total += weight[j - low] = weight_of(filter, (static_cast<double>(j) - centre + 0.5) * shrink);
     if (total != 0)
       for (Dim j = 0; j < high - low; ++j) weight[j] /= total;
     taps.first.push_back(static_cast<std::int32_t>(low));
@@ -97,7 +98,8 @@ void turn(const std::uint8_t* from, Dim from_stride, std::uint8_t* to, Dim to_st
     for (Dim y = 0; y < rows; ++y) {
       const std::uint8_t* source = from + y * from_stride + x0 * 3;
       std::uint8_t* target = to + x0 * to_stride + y * 3;
-      for (Dim x = x0; x < std::min(columns, x0 + block); ++x, source += 3, target += to_stride) std::memcpy(target, source, 3);
+      for (Dim x = x0; x < std::min(columns, x0 + block); ++x, source += 3, target += to_stride)
+        std::memcpy(target, source, 3);
     }
 }
 
@@ -106,7 +108,8 @@ Image resize_columns(const Image& image, Dim width, Filter filter) {
   Image out(width, image.height);
   parallel_rows(image.height, tile_rows, [&](Rows rows) {
     const Dim lanes = rows.size() * 3;
-    std::vector<std::uint8_t> in(static_cast<std::size_t>(lanes * image.width)), done(static_cast<std::size_t>(lanes * width));
+    std::vector<std::uint8_t> in(static_cast<std::size_t>(lanes * image.width)),
+        done(static_cast<std::size_t>(lanes * width));
     turn(image.row(rows.begin), image.width * 3, in.data(), lanes, rows.size(), image.width);
     media::weigh_rows(taps, 0, width, in.data(), done.data(), lanes);
     turn(done.data(), lanes, out.row(rows.begin), width * 3, width, rows.size());
@@ -123,7 +126,8 @@ Image resize_rows(const Image& image, Dim height, Filter filter) {
   return out;
 }
 
-// Pillow walks the source by adding the step, and leaves black what rounding puts past the end (Geometry.c, ImagingScaleAffine).
+// Pillow walks the source by adding the step, and leaves black what rounding puts past the end (Geometry.c,
+// ImagingScaleAffine).
 std::vector<Dim> nearest_sources(Dim size, Dim target) {
   const double step = static_cast<double>(size) / static_cast<double>(target);
   std::vector<Dim> from(static_cast<std::size_t>(target), -1);
@@ -150,27 +154,31 @@ Image resize_nearest(const Image& image, Dim width, Dim height) {
   return out;
 }
 
-// Pillow 13 goes down the columns first when the height loses more than twice what the width loses, and whenever only the height
-// shrinks (before 13 the horizontal pass was always first). Found by comparing both orders with its results.
+// Pillow 13 goes down the columns first when the height loses more than twice what the width loses, and whenever only
+// the height shrinks (before 13 the horizontal pass was always first). Found by comparing both orders with its results.
 bool vertical_first(Dim width, Dim height, Dim new_width, Dim new_height) {
   return new_height < height && height - new_height > 2 * (width - new_width);
 }
 
 void check_sizes(Dim width, Dim height, Dim new_width, Dim new_height) {
-  if (width < 1 || height < 1) fail(ErrorCode::usage, "resize: the picture is {}x{}, it must have pixels", width, height);
-  if (new_width < 1 || new_height < 1) fail(ErrorCode::usage, "resize: wanted {}x{}, each edge must be at least 1", new_width, new_height);
+  if (width < 1 || height < 1)
+    fail(ErrorCode::usage, "resize: the picture is {}x{}, it must have pixels", width, height);
+  if (new_width < 1 || new_height < 1)
+    fail(ErrorCode::usage, "resize: wanted {}x{}, each edge must be at least 1", new_width, new_height);
   constexpr Dim max_edge = 1 << 24;
   for (const Dim edge : {width, height, new_width, new_height})
     if (edge > max_edge) fail(ErrorCode::limit, "resize: an edge of {} pixels; the limit is {}", edge, max_edge);
   const Dim between = vertical_first(width, height, new_width, new_height) ? width * new_height : new_width * height;
   if (const Dim most = std::max(between, new_width * new_height); most > max_pixels)
-    fail(ErrorCode::limit, "resize: {}x{} to {}x{} needs {} pixels; the limit is {}", width, height, new_width, new_height, most, max_pixels);
+    fail(ErrorCode::limit, "resize: {}x{} to {}x{} needs {} pixels; the limit is {}", width, height, new_width,
+         new_height, most, max_pixels);
 }
 
 }  // namespace
 
 Filter filter_of_code(Dim code) {
-  if (code < 0 || code > 5) fail(ErrorCode::unsupported, "resample: {} is no filter; 0 to 5 are (Pillow's codes)", code);
+  if (code < 0 || code > 5)
+    fail(ErrorCode::unsupported, "resample: {} is no filter; 0 to 5 are (Pillow's codes)", code);
   return static_cast<Filter>(code);
 }
 
@@ -180,11 +188,13 @@ Image resize(const Image& image, Dim width, Dim height, Filter filter) {
   if (filter == Filter::nearest) return resize_nearest(image, width, height);
   if (width == image.width) return resize_rows(image, height, filter);
   if (height == image.height) return resize_columns(image, width, filter);
-  if (vertical_first(image.width, image.height, width, height)) return resize_columns(resize_rows(image, height, filter), width, filter);
+  if (vertical_first(image.width, image.height, width, height))
+    return resize_columns(resize_rows(image, height, filter), width, filter);
   return resize_rows(resize_columns(image, width, filter), height, filter);
 }
 
-std::vector<float> resize_plane(std::span<const float> plane, Dim width, Dim height, Dim new_width, Dim new_height, Filter filter) {
+std::vector<float> resize_plane(std::span<const float> plane, Dim width, Dim height, Dim new_width, Dim new_height,
+                                Filter filter) {
   check_sizes(width, height, new_width, new_height);
   if (static_cast<Dim>(plane.size()) != width * height)
     fail(ErrorCode::usage, "resize_plane: {} values, must be {}x{}", plane.size(), width, height);
@@ -250,12 +260,13 @@ std::vector<GridTaps> grid_taps(Dim size, Dim target, GridFilter filter) {
 
 }  // namespace
 
-std::vector<float> resize_grid(std::span<const float> planes, Dim channels, Dim height, Dim width, Dim new_height, Dim new_width,
-                               GridFilter filter) {
+std::vector<float> resize_grid(std::span<const float> planes, Dim channels, Dim height, Dim width, Dim new_height,
+                               Dim new_width, GridFilter filter) {
   check_sizes(width, height, new_width, new_height);
   if (channels < 1 || static_cast<Dim>(planes.size()) != channels * height * width)
     fail(ErrorCode::usage, "resize_grid: {} values, must be [{}, {}, {}]", planes.size(), channels, height, width);
-  const std::vector<GridTaps> columns = grid_taps(width, new_width, filter), lines = grid_taps(height, new_height, filter);
+  const std::vector<GridTaps> columns = grid_taps(width, new_width, filter),
+                              lines = grid_taps(height, new_height, filter);
   std::vector<float> out;
   out.reserve(static_cast<std::size_t>(channels * new_height * new_width));
   for (Dim c = 0; c < channels; ++c)

@@ -38,7 +38,11 @@ std::vector<char32_t> letters_of(std::string_view text) {
   std::vector<char32_t> out;
   for (std::size_t i = 0; i < text.size() && out.size() < longest_text;) {
     const auto first = static_cast<unsigned char>(text[i++]);
-    int more = first < 0x80 ? 0 : first >= 0xC2 && first < 0xE0 ? 1 : first >= 0xE0 && first < 0xF0 ? 2 : first >= 0xF0 && first < 0xF5 ? 3 : -1;
+    int more = first < 0x80                    ? 0
+               : first >= 0xC2 && first < 0xE0 ? 1
+               : first >= 0xE0 && first < 0xF0 ? 2
+               : first >= 0xF0 && first < 0xF5 ? 3
+                                               : -1;
     char32_t letter = more < 0 ? U'\uFFFD' : more == 0 ? first : first & (0x3Fu >> more);
     for (; more > 0; --more) {
       if (i >= text.size() || (static_cast<unsigned char>(text[i]) & 0xC0) != 0x80) {
@@ -68,8 +72,10 @@ Dim TextPainter::advance_to(const std::vector<char32_t>& text, std::vector<Dim>&
   Dim at_64ths = 0;
   ends.clear();
   for (const char32_t letter : text) {
-    if (!face_) at_64ths += letter_width * factor * 64;
-    else if (face_->load(letter, false)) at_64ths += face_->face->glyph->advance.x;
+    if (!face_)
+      at_64ths += letter_width * factor * 64;
+    else if (face_->load(letter, false))
+      at_64ths += face_->face->glyph->advance.x;
     ends.push_back((at_64ths + 63) / 64);
   }
   return ends.empty() ? 0 : ends.back();
@@ -83,12 +89,14 @@ TextMask TextPainter::paint_letters(const std::vector<char32_t>& text) const {
     const Dim factor = std::max(1, (size_px_ + 8) / letter_height);
     mask.height = letter_height * factor;
     mask.alpha.resize(static_cast<std::size_t>(mask.width * mask.height));
-    constexpr std::uint8_t box[letter_height] = {0, 0, 0, 0x7e, 0x42, 0x42, 0x42, 0x42, 0x42, 0x42, 0x42, 0x42, 0x7e, 0, 0, 0};
+    constexpr std::uint8_t box[letter_height] = {0,    0,    0,    0x7e, 0x42, 0x42, 0x42, 0x42,
+                                                 0x42, 0x42, 0x42, 0x42, 0x7e, 0,    0,    0};
     for (Dim y = 0; y < mask.height; ++y)
       for (Dim x = 0; x < mask.width; ++x) {
         const char32_t letter = text[static_cast<std::size_t>(x / (letter_width * factor))];
         const std::uint8_t* rows = letter >= 32 && letter < 127 ? font8x16[letter - 32] : box;
-        if (rows[y / factor] >> (7 - x / factor % letter_width) & 1) mask.alpha[static_cast<std::size_t>(y * mask.width + x)] = 255;
+        if (rows[y / factor] >> (7 - x / factor % letter_width) & 1)
+          mask.alpha[static_cast<std::size_t>(y * mask.width + x)] = 255;
       }
     return mask;
   }
@@ -98,7 +106,8 @@ TextMask TextPainter::paint_letters(const std::vector<char32_t>& text) const {
   for (const char32_t letter : text) {
     if (!face_->load(letter, true)) continue;
     const FT_GlyphSlot glyph = face_->face->glyph;
-    if (glyph->bitmap.rows > 0 && glyph->bitmap.pixel_mode != FT_PIXEL_MODE_GRAY) continue;  // a strike of bits or colours
+    if (glyph->bitmap.rows > 0 && glyph->bitmap.pixel_mode != FT_PIXEL_MODE_GRAY)
+      continue;  // a strike of bits or colours
     const Dim left = at_64ths / 64 + glyph->bitmap_left, top = face_->ascent() - glyph->bitmap_top;
     for (Dim y = 0; y < glyph->bitmap.rows; ++y)
       for (Dim x = 0; x < glyph->bitmap.width; ++x) {
@@ -127,8 +136,9 @@ TextMask TextPainter::paint(std::string_view utf8, Dim max_width_px) const {
 }
 
 std::string default_font_file() {
-  for (const char* file : {"/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf", "/usr/share/fonts/dejavu-sans-fonts/DejaVuSans.ttf",
-                           "/usr/share/fonts/TTF/DejaVuSans.ttf", "/usr/share/fonts/dejavu/DejaVuSans.ttf"})
+  for (const char* file :
+       {"/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf", "/usr/share/fonts/dejavu-sans-fonts/DejaVuSans.ttf",
+        "/usr/share/fonts/TTF/DejaVuSans.ttf", "/usr/share/fonts/dejavu/DejaVuSans.ttf"})
     if (file_exists(file)) return file;
   return {};
 }

@@ -21,8 +21,8 @@ class TextPainter {
   // font_file empty or unreadable: the built-in 8x16 letters, enlarged by whole factors. `size_px` is the em size.
   TextPainter(const std::string& font_file, int size_px);
   ~TextPainter();
-  // One line. Control characters become spaces, broken UTF-8 U+FFFD, characters without a glyph a box. Text wider than max_width_px
-  // is cut and ends in "...".
+  // One line. Control characters become spaces, broken UTF-8 U+FFFD, characters without a glyph a box. Text wider than
+  // max_width_px is cut and ends in "...".
   TextMask paint(std::string_view utf8, Dim max_width_px) const;
   bool built_in() const { return !face_; }
 

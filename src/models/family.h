@@ -72,8 +72,8 @@ class Processor {
   // Throws Error(bad_input) for a picture without pixels, Error(limit) when its tiles go past what any context could
   // hold.
   virtual ImagePlan plan(Dim width, Dim height) const = 0;
-  // The picture after all resizes of its plan, still 8-bit; then tiles [begin, end) of it ([end - begin, 3, height, width]), so that a
-  // large picture need never be in memory as floats whole.
+  // The picture after all resizes of its plan, still 8-bit; then tiles [begin, end) of it ([end - begin, 3, height,
+  // width]), so that a large picture need never be in memory as floats whole.
   virtual Image prepare(const Image& image, const ImagePlan& plan) const = 0;
   virtual Tensor tiles(const Image& prepared, const ImagePlan& plan, Dim begin, Dim end) const = 0;
   Tensor pixels(const Image& image, const ImagePlan& plan) const {
@@ -125,7 +125,7 @@ struct Family {
   std::optional<Grounding> grounding;      // holds only for checkpoints whose tokenizer has both tokens
   std::unique_ptr<Processor> (*processor)(const ModelFiles& files) = nullptr;
   std::unique_ptr<Network> (*network)(const ModelFiles& files, const Weights& weights) = nullptr;
-  Dim (*context)(const ConfigReader& config) = nullptr;   // most rows of one sequence, from the config alone
+  Dim (*context)(const ConfigReader& config) = nullptr;  // most rows of one sequence, from the config alone
 };
 
 // All of families.inc; the family of an architecture, or null.

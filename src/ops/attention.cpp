@@ -16,7 +16,8 @@ namespace {
 using kernels::AttentionLayout;
 using kernels::AttentionSequence;
 
-// A group of heads of one row fills this many lanes or fewer: the row kernel reads each key once, at the speed of memory.
+// A group of heads of one row fills this many lanes or fewer: the row kernel reads each key once, at the speed of
+// memory.
 constexpr Dim row_kernel_heads = 8;
 constexpr Dim part_bytes = 256 * 1024;  // keys and values that are worth a thread's while
 constexpr Dim most_parts = 16;
@@ -76,7 +77,8 @@ class Keys {
     layout.key_head = layout.value_head = d;
     if (!kv.keys.defined()) return;
     plain_.reserve(batch.sequences.size());
-    if (layout.bf16_products) pack(batch, layout);
+    if (layout.bf16_products)
+      pack(batch, layout);
     else
       for (const Span& span : batch.sequences)
         plain_.push_back({kv.keys.data<float>() + span.begin * layout.key_row,
@@ -212,11 +214,14 @@ Tensor attention(const Tensor& q, const KvView& kv, const Batch& batch, const At
       const AttentionSequence sequence = sequence_of(unit.sequence);
       if (unit.part >= 0)
         kernels::attention_row(layout, sequence, unit.begin, unit.end, sums + unit.part * part_floats, lease.data());
-      else kernels::attention_block(layout, sequence, unit.kv_head, unit.begin, unit.end - unit.begin, lease.data());
+      else
+        kernels::attention_block(layout, sequence, unit.kv_head, unit.begin, unit.end - unit.begin, lease.data());
     }
   };
-  if (alone) run({0, count});
-  else parallel_rows(count, 1, run);
+  if (alone)
+    run({0, count});
+  else
+    parallel_rows(count, 1, run);
   for (const RowParts& p : single)
     kernels::attention_combine(layout, sums + p.first * part_floats, p.count,
                                out + batch.sequences[p.sequence].begin * row);

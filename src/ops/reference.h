@@ -1,4 +1,5 @@
-// Every operation once more, scalar and in double: the oracle of the tests. Nothing here is fast, nothing in the product calls it.
+// Every operation once more, scalar and in double: the oracle of the tests. Nothing here is fast, nothing in the
+// product calls it.
 #pragma once
 
 #include <algorithm>
@@ -82,7 +83,8 @@ inline Values rope(const Tensor& x, const RopeTable& table, RopeLayout layout) {
   return y;
 }
 
-// q: [t, heads, d]; k, v: [all keys of all sequences, kv_heads, d], those of sequence s beginning at key_begin[s], logical row base[s].
+// q: [t, heads, d]; k, v: [all keys of all sequences, kv_heads, d], those of sequence s beginning at key_begin[s],
+// logical row base[s].
 inline Values attention(const Tensor& q, const Tensor& k, const Tensor& v, const Batch& batch,
                         const std::vector<Dim>& key_begin, const std::vector<Dim>& base, double scale, double softcap) {
   const Values in = of(q), keys = of(k), values = of(v);

@@ -8,8 +8,9 @@
 
 namespace tap::ops {
 
-// transformers' modeling_rope_utils (_compute_default_rope_parameters, _compute_linear_scaling_rope_parameters) and the rotary
-// embedding of its Llama: every step rounds to f32, so that angles at large positions have the reference's error, not their own.
+// transformers' modeling_rope_utils (_compute_default_rope_parameters, _compute_linear_scaling_rope_parameters) and the
+// rotary embedding of its Llama: every step rounds to f32, so that angles at large positions have the reference's
+// error, not their own.
 RopeTable rope_table(const std::vector<std::vector<std::int32_t>>& positions, Dim head_dim, float theta,
                      float linear_factor) {
   if (head_dim < 2 || head_dim % 2) fail(ErrorCode::bad_input, "rope_table: head_dim is {}, must be even", head_dim);

@@ -1,4 +1,5 @@
-// Working memory for the threads of one call: taken from the arena once, on the engine's thread; a chunk of work leases a slot.
+// Working memory for the threads of one call: taken from the arena once, on the engine's thread; a chunk of work leases
+// a slot.
 #pragma once
 
 #include <atomic>
@@ -12,7 +13,8 @@ namespace tap::ops {
 class ScratchSlots {
  public:
   ScratchSlots(Dim count, std::size_t bytes_each)
-      : bytes_((bytes_each + 63) / 64 * 64), taken_(static_cast<std::size_t>(count)),
+      : bytes_((bytes_each + 63) / 64 * 64),
+        taken_(static_cast<std::size_t>(count)),
         storage_(Storage::allocate(bytes_ * static_cast<std::size_t>(count))) {}
 
   class Lease {

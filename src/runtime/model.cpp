@@ -208,7 +208,9 @@ std::unique_ptr<Model> load_model(const std::string& folder, const LoadOptions& 
                   fmt::format("tokenizer.json: its ids go up to {}, the model has {} embeddings",
                               model->tokenizer().size() - 1, model->network_->vocab()),
                   "tokenizer.json");
-    ExecContext::current().arena()->trim();  // what reading and packing left behind; no later step has blocks of these sizes
+    ExecContext::current()
+        .arena()
+        ->trim();  // what reading and packing left behind; no later step has blocks of these sizes
   }
   model->fingerprint_ =
       fmt::format("{} {} {}", folder, name(model->weight_type_), to_json_line(model->files_.config.json()));

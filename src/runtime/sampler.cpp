@@ -70,7 +70,8 @@ void Sampler::penalise(std::vector<Candidate>& candidates) const {
     if (repeat != 1) c.logit = c.logit > 0 ? c.logit / repeat : c.logit * repeat;
     if (in_output > 0)
       c.logit -= options_.presence_penalty + options_.frequency_penalty * static_cast<float>(in_output);
-    c.logit = std::clamp(c.logit, -limit, limit);  // a penalty of 1e-38 reaches infinity, and inf - inf sorts as nothing
+    c.logit =
+        std::clamp(c.logit, -limit, limit);  // a penalty of 1e-38 reaches infinity, and inf - inf sorts as nothing
   }
 }
 

@@ -10,9 +10,10 @@ namespace tap {
 
 namespace {
 
-constexpr float frame_size = 1024;   // location tokens count 0..1023 over the whole picture (big_vision, PaliGemma's README)
+constexpr float frame_size =
+    1024;  // location tokens count 0..1023 over the whole picture (big_vision, PaliGemma's README)
 constexpr std::string_view token_start = "<loc";
-constexpr std::size_t token_length = 9;   // <loc0123>
+constexpr std::size_t token_length = 9;  // <loc0123>
 constexpr std::size_t most_objects = 1000;
 
 std::string_view trimmed(std::string_view text, std::string_view blanks = " \t\r\n") {
@@ -23,7 +24,8 @@ std::string_view trimmed(std::string_view text, std::string_view blanks = " \t\r
 
 // The value of a location token at the start of `text`, or nothing.
 std::optional<int> location(std::string_view text) {
-  if (text.size() < token_length || !text.starts_with(token_start) || text[token_length - 1] != '>') return std::nullopt;
+  if (text.size() < token_length || !text.starts_with(token_start) || text[token_length - 1] != '>')
+    return std::nullopt;
   int value = 0;
   for (const char c : text.substr(token_start.size(), 4)) {
     if (c < '0' || c > '9') return std::nullopt;
@@ -40,12 +42,13 @@ std::optional<Detection> parse_one(std::string_view part, Dim width, Dim height,
     value = *found;
     part.remove_prefix(token_length);
   }
-  if (location(part)) return std::nullopt;   // a fifth token: no box
+  if (location(part)) return std::nullopt;  // a fifth token: no box
   if (yxyx[2] < yxyx[0] || yxyx[3] < yxyx[1]) return std::nullopt;
   const auto px = [](int value, Dim size) { return static_cast<float>(value) / frame_size * static_cast<float>(size); };
   const std::string_view label = trimmed(part);
   return Detection{std::string(label.empty() ? fallback_label : label),
-                   {px(yxyx[1], width), px(yxyx[0], height), px(yxyx[3], width), px(yxyx[2], height)}, std::nullopt};
+                   {px(yxyx[1], width), px(yxyx[0], height), px(yxyx[3], width), px(yxyx[2], height)},
+                   std::nullopt};
 }
 
 }  // namespace
@@ -54,7 +57,8 @@ std::string detect_prompt(const Grounding& grounding, std::string_view phrase) {
   std::string_view thing = trimmed(phrase);
   constexpr std::string_view verb = "detect ";
   const auto same = [](char a, char b) { return std::tolower(static_cast<unsigned char>(a)) == b; };
-  if (thing.size() > verb.size() && std::equal(verb.begin(), verb.end(), thing.begin(), [&](char b, char a) { return same(a, b); }))
+  if (thing.size() > verb.size() &&
+      std::equal(verb.begin(), verb.end(), thing.begin(), [&](char b, char a) { return same(a, b); }))
     thing.remove_prefix(verb.size());
   thing = trimmed(thing, " \t\r\n.");
   if (thing.starts_with("the ")) thing.remove_prefix(4);
@@ -69,17 +73,19 @@ std::vector<Detection> parse_detections(const Grounding& grounding, std::string_
   const std::string_view separator = trimmed(grounding.separator);
   while (!text.empty() && found.size() < most_objects) {
     const auto end = std::min(text.find(separator), text.size());
-    if (auto one = parse_one(trimmed(text.substr(0, end)), width, height, fallback_label)) found.push_back(std::move(*one));
+    if (auto one = parse_one(trimmed(text.substr(0, end)), width, height, fallback_label))
+      found.push_back(std::move(*one));
     text.remove_prefix(std::min(text.size(), end + separator.size()));
   }
   return found;
 }
 
-Detections detect(Session& session, std::shared_ptr<const Image> image, std::string_view phrase, const GenerateOptions& options,
-                  std::string_view system) {
+Detections detect(Session& session, std::shared_ptr<const Image> image, std::string_view phrase,
+                  const GenerateOptions& options, std::string_view system) {
   const Grounding* grounding = session.model().grounding();
   if (!grounding)
-    fail(ErrorCode::unsupported, "{}: this model has no location tokens, so it cannot give boxes; nano can (leave out -m)",
+    fail(ErrorCode::unsupported,
+         "{}: this model has no location tokens, so it cannot give boxes; nano can (leave out -m)",
          session.model().name());
   if (trimmed(phrase).empty()) fail(ErrorCode::usage, "detect: say what to look for");
   Detections result{image->width, image->height, detect_prompt(*grounding, phrase), {}, {}, {}};
@@ -87,7 +93,8 @@ Detections detect(Session& session, std::shared_ptr<const Image> image, std::str
   if (!system.empty()) conversation.system(std::string(system));
   conversation.user(result.prompt_sent, {image});
   Answer given = answer(session, conversation, options);
-  while (!given.tokens.empty() && std::ranges::find(session.model().end_tokens(), given.tokens.back()) != session.model().end_tokens().end())
+  while (!given.tokens.empty() &&
+         std::ranges::find(session.model().end_tokens(), given.tokens.back()) != session.model().end_tokens().end())
     given.tokens.pop_back();
   // From the tokens, not from the streamed text: location tokens may be special ones.
   result.text = std::string(trimmed(session.model().tokenizer().decode(given.tokens)));

@@ -21,27 +21,27 @@ struct BoxPx {
 struct Detection {
   std::string label;
   BoxPx box;
-  std::optional<float> score;   // unset where the family gives none
+  std::optional<float> score;  // unset where the family gives none
 };
 
 struct Detections {
-  Dim width = 0, height = 0;    // of the upright picture
+  Dim width = 0, height = 0;  // of the upright picture
   std::string prompt_sent;
   std::vector<Detection> objects;
-  std::string text;             // the model's answer as it came
+  std::string text;  // the model's answer as it came
   Timings timings;
 };
 
 // The family's wording for a phrase; a leading "detect" and final full stop of the user's are dropped.
 std::string detect_prompt(const Grounding& grounding, std::string_view phrase);
 
-// Boxes in a model's answer. What is no well-formed box (three tokens, a value outside the frame, y2 < y1) is left out; a box without
-// a label gets `fallback_label`.
+// Boxes in a model's answer. What is no well-formed box (three tokens, a value outside the frame, y2 < y1) is left out;
+// a box without a label gets `fallback_label`.
 std::vector<Detection> parse_detections(const Grounding& grounding, std::string_view text, Dim width, Dim height,
                                         std::string_view fallback_label = "");
 
 // Asks the session's model. Throws Error(unsupported) when the checkpoint has no location tokens.
-Detections detect(Session& session, std::shared_ptr<const Image> image, std::string_view phrase, const GenerateOptions& options,
-                  std::string_view system = "");
+Detections detect(Session& session, std::shared_ptr<const Image> image, std::string_view phrase,
+                  const GenerateOptions& options, std::string_view system = "");
 
 }  // namespace tap

@@ -21,19 +21,23 @@ namespace {
 bool is_raw_input(const std::string& name) {
   const auto numbered = [&](std::string_view stem) {
     return name.starts_with(stem) && name.size() > stem.size() &&
-           std::all_of(name.begin() + static_cast<std::ptrdiff_t>(stem.size()), name.end(), [](char c) { return c >= '0' && c <= '9'; });
+           std::all_of(name.begin() + static_cast<std::ptrdiff_t>(stem.size()), name.end(),
+                       [](char c) { return c >= '0' && c <= '9'; });
   };
-  return name == "frames" || numbered("image") || numbered("audio") || name == "greedy_margin" || name == "rope_delta" || name.ends_with("_hf5");
+  return name == "frames" || numbered("image") || numbered("audio") || name == "greedy_margin" ||
+         name == "rope_delta" || name.ends_with("_hf5");
 }
 
 bool is_stage(const std::string& name) {
-  static const std::set<std::string> stages = {"input_ids", "vision_hidden", "image_features", "logits", "greedy_tokens", "greedy_logits"};
+  static const std::set<std::string> stages = {"input_ids", "vision_hidden", "image_features",
+                                               "logits",    "greedy_tokens", "greedy_logits"};
   return stages.contains(name) || name.starts_with("pixel_values");
 }
 
 struct Case {
   std::string name, prompt;
-  bool has_prompt = false, has_extras = false;   // extras: keys that change the input in ways this engine has no stage for
+  bool has_prompt = false,
+       has_extras = false;  // extras: keys that change the input in ways this engine has no stage for
   std::string extra_key;
   std::vector<std::string> images;
   Json options, config_change;
@@ -44,7 +48,7 @@ struct Case {
 
 struct Comparison {
   double max_abs = 0;
-  Dim at = -1;   // index of the largest difference
+  Dim at = -1;  // index of the largest difference
 };
 
 Comparison compare(const Tensor& got, const Tensor& want) {
@@ -54,7 +58,7 @@ Comparison compare(const Tensor& got, const Tensor& want) {
   Comparison result;
   for (Dim i = 0; i < g.elements(); ++i) {
     const double difference = std::abs(double{g.data<float>()[i]} - double{w.data<float>()[i]});
-    if (!(difference <= result.max_abs)) {   // NaN counts as a difference
+    if (!(difference <= result.max_abs)) {  // NaN counts as a difference
       result = {std::isnan(difference) ? INFINITY : difference, i};
       if (std::isinf(result.max_abs)) break;
     }
@@ -89,25 +93,29 @@ std::pair<Dim, std::string> differing(const A& got, const B& want) {
 
 std::shared_ptr<const Image> picture_of(const Tensor& t, const std::string& tensor) {
   if (t.rank() != 3 || t.dim(2) != 3 || t.dtype() != DType::u8)
-    fail(ErrorCode::bad_file, "{}: must be uint8 [height, width, 3], is {} {}", tensor, name(t.dtype()), t.shape().to_string());
+    fail(ErrorCode::bad_file, "{}: must be uint8 [height, width, 3], is {} {}", tensor, name(t.dtype()),
+         t.shape().to_string());
   auto image = std::make_shared<Image>(t.dim(1), t.dim(0));
   std::copy_n(t.data<std::uint8_t>(), t.elements(), image->pixels.data());
   return image;
 }
 
-// What the manifest lists must be in the file, in that type and shape: a tensor that got lost must not pass as never having been.
+// What the manifest lists must be in the file, in that type and shape: a tensor that got lost must not pass as never
+// having been.
 void check_listed(const Json& entry, const Case& c) {
-  static const std::map<std::string, std::string> types = {{"float32", "F32"}, {"float16", "F16"}, {"bfloat16", "BF16"}, {"int64", "I64"},
-                                                           {"int32", "I32"},   {"uint8", "U8"},    {"bool", "BOOL"},     {"int8", "I8"},
-                                                           {"int16", "I16"},   {"float64", "F64"}};
+  static const std::map<std::string, std::string> types = {
+      {"float32", "F32"}, {"float16", "F16"}, {"bfloat16", "BF16"}, {"int64", "I64"}, {"int32", "I32"},
+      {"uint8", "U8"},    {"bool", "BOOL"},   {"int8", "I8"},       {"int16", "I16"}, {"float64", "F64"}};
   if (!entry.contains("tensors")) return;
   for (const auto& [tensor, description] : entry["tensors"].items()) {
     const SafetensorEntry* found = c.tensors->find(tensor);
-    if (!found) fail(ErrorCode::bad_file, "manifest.json: case {}: tensor {} is not in {}", c.name, tensor, c.tensors->path());
+    if (!found)
+      fail(ErrorCode::bad_file, "manifest.json: case {}: tensor {} is not in {}", c.name, tensor, c.tensors->path());
     const auto type = types.find(description.at(0).get<std::string>());
-    if ((type != types.end() && type->second != found->dtype) || description.at(1).get<std::vector<Dim>>() != found->shape)
-      fail(ErrorCode::bad_file, "manifest.json: case {}: tensor {} is {} [{}] in {}, the manifest says {}", c.name, tensor, found->dtype,
-           fmt::join(found->shape, ", "), c.tensors->path(), description.dump());
+    if ((type != types.end() && type->second != found->dtype) ||
+        description.at(1).get<std::vector<Dim>>() != found->shape)
+      fail(ErrorCode::bad_file, "manifest.json: case {}: tensor {} is {} [{}] in {}, the manifest says {}", c.name,
+           tensor, found->dtype, fmt::join(found->shape, ", "), c.tensors->path(), description.dump());
   }
 }
 
@@ -117,14 +125,16 @@ std::vector<Case> read_cases(const std::string& folder, const Json& manifest) {
     Case c;
     c.name = entry.at("name").get<std::string>();
     const std::string file = entry.at("file").get<std::string>();
-    if (file.find('/') != std::string::npos) fail(ErrorCode::bad_file, "manifest.json: case {}: file \"{}\" must lie beside it", c.name, file);
+    if (file.find('/') != std::string::npos)
+      fail(ErrorCode::bad_file, "manifest.json: case {}: file \"{}\" must lie beside it", c.name, file);
     c.tensors = Safetensors::open(folder + "/" + file).value();
     if (entry.contains("prompt")) c.prompt = entry["prompt"].get<std::string>(), c.has_prompt = true;
     check_listed(entry, c);
     for (const char* key : {"video", "suffix", "policies"})
       if (entry.contains(key)) c.has_extras = true, c.extra_key = key;
     if (c.has("frames") || c.has("audio0")) c.has_extras = true, c.extra_key = c.has("frames") ? "frames" : "audio";
-    if (entry.contains("images")) c.images = entry["images"].get<std::vector<std::string>>();
+    if (entry.contains("images"))
+      c.images = entry["images"].get<std::vector<std::string>>();
     else
       for (int i = 0; c.has(fmt::format("image{}", i)); ++i) c.images.push_back(fmt::format("image{}", i));
     c.options = entry.value("options", Json::object());
@@ -146,24 +156,29 @@ class CaseRun {
     decoder(features);
     for (const SafetensorEntry& entry : golden_.tensors->entries()) {
       if (seen_.contains(entry.name) || is_raw_input(entry.name)) continue;
-      if (is_stage(entry.name)) add(entry.name, "golden", VerifyStatus::unchecked, {}, "its inputs are not in the case");
-      else add(entry.name, "golden", VerifyStatus::unknown, {}, "not a stage of the contract");
+      if (is_stage(entry.name))
+        add(entry.name, "golden", VerifyStatus::unchecked, {}, "its inputs are not in the case");
+      else
+        add(entry.name, "golden", VerifyStatus::unknown, {}, "not a stage of the contract");
     }
   }
 
  private:
-  void add(const std::string& stage, const std::string& from, VerifyStatus status, std::optional<double> max_abs, std::string note = {},
-           double tolerance = 0) {
+  void add(const std::string& stage, const std::string& from, VerifyStatus status, std::optional<double> max_abs,
+           std::string note = {}, double tolerance = 0) {
     report_.rows.push_back({golden_.name, stage, from, status, max_abs, tolerance, std::move(note)});
   }
   void check_integers(const std::string& stage, const std::string& from, std::pair<Dim, std::string> difference) {
-    add(stage, from, difference.first ? VerifyStatus::failed : VerifyStatus::passed, static_cast<double>(difference.first), difference.second);
+    add(stage, from, difference.first ? VerifyStatus::failed : VerifyStatus::passed,
+        static_cast<double>(difference.first), difference.second);
   }
-  void check(const std::string& stage, const std::string& from, const Tensor& got, const Tensor& want, double tolerance) {
+  void check(const std::string& stage, const std::string& from, const Tensor& got, const Tensor& want,
+             double tolerance) {
     try {
       const Comparison c = compare(got, want);
       const bool good = c.max_abs <= tolerance;
-      add(stage, from, good ? VerifyStatus::passed : VerifyStatus::failed, c.max_abs, good ? "" : fmt::format("largest difference at element {}", c.at), tolerance);
+      add(stage, from, good ? VerifyStatus::passed : VerifyStatus::failed, c.max_abs,
+          good ? "" : fmt::format("largest difference at element {}", c.at), tolerance);
     } catch (const Error& error) {
       add(stage, from, VerifyStatus::failed, {}, error.message(), tolerance);
     }
@@ -178,12 +193,15 @@ class CaseRun {
     if (!golden_.has("input_ids")) return;
     seen_.insert("input_ids");
     for (const std::int64_t id : integers(golden_.read("input_ids"))) {
-      if (id < 0 || id >= network_.vocab()) fail(ErrorCode::bad_file, "input_ids: {} is no id, they go from 0 to {}", id, network_.vocab() - 1);
+      if (id < 0 || id >= network_.vocab())
+        fail(ErrorCode::bad_file, "input_ids: {} is no id, they go from 0 to {}", id, network_.vocab() - 1);
       ids_.push_back(static_cast<TokenId>(id));
     }
     golden_prompt_ = model_.processor().from_ids(ids_);
     const bool mask_present = present("attention_mask");
-    const std::string cannot = golden_.has_extras ? fmt::format("this engine has no input of kind \"{}\" for this family", golden_.extra_key) : "";
+    const std::string cannot =
+        golden_.has_extras ? fmt::format("this engine has no input of kind \"{}\" for this family", golden_.extra_key)
+                           : "";
     if (golden_.has_extras) {
       add("ids", "end", VerifyStatus::unchecked, {}, cannot);
       if (present("pixel_values")) add("pixels", "end", VerifyStatus::unchecked, {}, cannot);
@@ -220,17 +238,24 @@ class CaseRun {
     check("pixels", "end", own_pixels_, golden_.read("pixel_values"), 0);
     if (present("pixel_attention_mask")) {
       const Tensor mask = golden_.read("pixel_attention_mask");
-      check_integers("pixel_attention_mask", "end", differing(std::vector<std::int64_t>(static_cast<std::size_t>(mask.elements()), 1), integers(mask)));
+      check_integers(
+          "pixel_attention_mask", "end",
+          differing(std::vector<std::int64_t>(static_cast<std::size_t>(mask.elements()), 1), integers(mask)));
     }
   }
 
   // [1, n, 3, h, w] to [n, 3, h, w]
-  static Tensor tiles(const Tensor& t) { return t.rank() == 5 ? t.reshape({t.dim(0) * t.dim(1), t.dim(2), t.dim(3), t.dim(4)}) : t; }
-  static Tensor mask_tiles(const Tensor& t) { return t.rank() == 4 ? t.reshape({t.dim(0) * t.dim(1), t.dim(2), t.dim(3)}) : t; }
+  static Tensor tiles(const Tensor& t) {
+    return t.rank() == 5 ? t.reshape({t.dim(0) * t.dim(1), t.dim(2), t.dim(3), t.dim(4)}) : t;
+  }
+  static Tensor mask_tiles(const Tensor& t) {
+    return t.rank() == 4 ? t.reshape({t.dim(0) * t.dim(1), t.dim(2), t.dim(3)}) : t;
+  }
 
   Tensor vision() {
     if (!golden_.has("pixel_values")) return {};
-    const Tensor mask = golden_.has("pixel_attention_mask") ? mask_tiles(golden_.read("pixel_attention_mask")) : Tensor();
+    const Tensor mask =
+        golden_.has("pixel_attention_mask") ? mask_tiles(golden_.read("pixel_attention_mask")) : Tensor();
     const Tensor from_golden = network_.tower(tiles(golden_.read("pixel_values").to(DType::f32)), mask);
     own_hidden_ = own_pixels_.defined() ? network_.tower(own_pixels_, Tensor()) : Tensor();
     if (present("vision_hidden")) {
@@ -259,16 +284,19 @@ class CaseRun {
     if (greedy) present("greedy_logits");
     if (!logits && !greedy) return;
     decode("golden", golden_prompt_, golden_features, logits, greedy);
-    if (own_prompt_ && (own_features_.defined() || own_prompt_->slots.empty())) decode("end", *own_prompt_, own_features_, logits, greedy);
+    if (own_prompt_ && (own_features_.defined() || own_prompt_->slots.empty()))
+      decode("end", *own_prompt_, own_features_, logits, greedy);
   }
 
   void decode(const std::string& from, const Prompt& prompt, const Tensor& features, bool logits, bool greedy) {
-    const std::vector<std::int64_t> tokens = greedy ? integers(golden_.read("greedy_tokens")) : std::vector<std::int64_t>();
+    const std::vector<std::int64_t> tokens =
+        greedy ? integers(golden_.read("greedy_tokens")) : std::vector<std::int64_t>();
     const Dim steps = static_cast<Dim>(tokens.size());
     KvCache cache(network_.kv_shape(), DType::f32, prompt.rows() + steps);
     Tensor x = network_.embed(prompt.ids);
     if (!prompt.slots.empty()) {
-      if (!features.defined()) return add("logits", from, VerifyStatus::failed, {}, "the prompt has picture marks, the case no pixels");
+      if (!features.defined())
+        return add("logits", from, VerifyStatus::failed, {}, "the prompt has picture marks, the case no pixels");
       x = ops::put_rows(x, prompt.slots, features);
     }
     const Tensor hidden = network_.forward(x, prompt.batch(0, prompt.rows()), &cache);
@@ -279,25 +307,33 @@ class CaseRun {
     Tensor row = network_.logits(hidden.rows(prompt.rows() - 1, prompt.rows()));
     const Dim vocab = row.width();
     if (margins.elements() < steps || (wanted.defined() && wanted.elements() != steps * vocab))
-      fail(ErrorCode::bad_file, "{}: {} greedy_tokens, but greedy_margin is {} and greedy_logits {}", golden_.name, steps,
-           margins.shape().to_string(), wanted.shape().to_string());
+      fail(ErrorCode::bad_file, "{}: {} greedy_tokens, but greedy_margin is {} and greedy_logits {}", golden_.name,
+           steps, margins.shape().to_string(), wanted.shape().to_string());
     std::int32_t position = 0;
-    for (const auto& axis : prompt.positions) position = std::max(position, *std::max_element(axis.begin(), axis.end()));
+    for (const auto& axis : prompt.positions)
+      position = std::max(position, *std::max_element(axis.begin(), axis.end()));
     double worst = 0;
     Dim wrong = 0, step = 0;
     std::string note;
     for (; step < steps; ++step) {
       // Below ten tolerances the reference itself could have picked the other token.
       if (margins.data<float>()[step] < 10 * tolerance_) {
-        note = fmt::format("compared up to step {} of {}: its margin {:.2g} is under ten tolerances", step, steps, margins.data<float>()[step]);
+        note = fmt::format("compared up to step {} of {}: its margin {:.2g} is under ten tolerances", step, steps,
+                           margins.data<float>()[step]);
         break;
       }
-      if (wanted.defined()) worst = std::max(worst, compare(row, Tensor::from(wanted.values<float>().subspan(static_cast<std::size_t>(step * vocab), static_cast<std::size_t>(vocab)), {vocab})).max_abs);
+      if (wanted.defined())
+        worst = std::max(
+            worst, compare(row, Tensor::from(wanted.values<float>().subspan(static_cast<std::size_t>(step * vocab),
+                                                                            static_cast<std::size_t>(vocab)),
+                                             {vocab}))
+                       .max_abs);
       const float* values = row.data<float>();
       const auto best = std::max_element(values, values + vocab) - values;
       if (best != tokens[static_cast<std::size_t>(step)]) {
         wrong = 1;
-        note = fmt::format("step {}: token {} here, {} in the golden", step, best, tokens[static_cast<std::size_t>(step)]);
+        note =
+            fmt::format("step {}: token {} here, {} in the golden", step, best, tokens[static_cast<std::size_t>(step)]);
         break;
       }
       if (step + 1 == steps) continue;
@@ -307,10 +343,12 @@ class CaseRun {
       batch.positions.assign(prompt.positions.size(), {static_cast<std::int32_t>(position + 1 + step)});
       row = network_.logits(network_.forward(network_.embed(std::span(&id, 1)), batch, &cache));
     }
-    if (step == 0 && wrong == 0) return add("greedy", from, VerifyStatus::unchecked, {}, note.empty() ? "no steps" : note, tolerance_);
+    if (step == 0 && wrong == 0)
+      return add("greedy", from, VerifyStatus::unchecked, {}, note.empty() ? "no steps" : note, tolerance_);
     const bool good = wrong == 0 && worst <= tolerance_;
     if (worst > tolerance_ && note.empty()) note = "the logits of a step differ";
-    add("greedy", from, good ? VerifyStatus::passed : VerifyStatus::failed, std::max(worst, static_cast<double>(wrong)), note, tolerance_);
+    add("greedy", from, good ? VerifyStatus::passed : VerifyStatus::failed, std::max(worst, static_cast<double>(wrong)),
+        note, tolerance_);
   }
 
   const Case& golden_;
@@ -327,10 +365,12 @@ class CaseRun {
 
 Json read_manifest(const std::string& folder) {
   const std::string path = folder + "/manifest.json";
-  if (!file_exists(path)) throw Error(ErrorCode::not_found, fmt::format("{}: not there; a golden folder has one", path), path);
+  if (!file_exists(path))
+    throw Error(ErrorCode::not_found, fmt::format("{}: not there; a golden folder has one", path), path);
   const Json manifest = parse_json(read_file(path, std::size_t{64} << 20).value(), path).value();
   for (const char* key : {"family", "dtype", "max_abs_tolerance", "cases", "checkpoint"})
-    if (!manifest.is_object() || !manifest.contains(key)) throw Error(ErrorCode::bad_file, fmt::format("{}: key \"{}\" is missing", path, key), path);
+    if (!manifest.is_object() || !manifest.contains(key))
+      throw Error(ErrorCode::bad_file, fmt::format("{}: key \"{}\" is missing", path, key), path);
   return manifest;
 }
 
@@ -363,7 +403,8 @@ VerifyReport verify(const std::string& folder, const VerifyOptions& options) {
   std::vector<Case> cases;
   try {
     tolerance = manifest.at("max_abs_tolerance").get<double>();
-    if (!(tolerance > 0)) fail(ErrorCode::bad_file, "{}/manifest.json: max_abs_tolerance is {}: must be above 0", folder, tolerance);
+    if (!(tolerance > 0))
+      fail(ErrorCode::bad_file, "{}/manifest.json: max_abs_tolerance is {}: must be above 0", folder, tolerance);
     if (manifest.at("cases").empty()) fail(ErrorCode::bad_file, "{}/manifest.json: cases is empty", folder);
     checkpoint = folder + "/" + manifest.at("checkpoint").get<std::string>();
     cases = read_cases(folder, manifest);
@@ -371,23 +412,29 @@ VerifyReport verify(const std::string& folder, const VerifyOptions& options) {
     throw Error(ErrorCode::bad_file, fmt::format("{}/manifest.json: {}", folder, error.what()), folder);
   }
   VerifyReport report;
-  std::map<std::string, std::unique_ptr<Model>> models;   // by config change
+  std::map<std::string, std::unique_ptr<Model>> models;  // by config change
   for (const Case& c : cases) {
     auto& model = models[c.config_change.dump()];
-    if (!model) model = load_model(checkpoint, {.dtype = Dtype::f32, .config_change = c.config_change, .processor_options = {}, .weights = true});
+    if (!model)
+      model =
+          load_model(checkpoint,
+                     {.dtype = Dtype::f32, .config_change = c.config_change, .processor_options = {}, .weights = true});
     try {
       CaseRun(c, *model, tolerance, report).run();
-    } catch (const Error& error) {   // one broken case does not hide the others
+    } catch (const Error& error) {  // one broken case does not hide the others
       if (error.code() == ErrorCode::cancelled) throw;
       report.rows.push_back({c.name, "run", "golden", VerifyStatus::failed, {}, tolerance, error.message()});
     }
   }
   for (const std::string& label : options.allow_unchecked)
-    if (std::ranges::none_of(report.rows, [&](const VerifyRow& row) { return row.case_name + ":" + row.stage == label; }))
-      throw Error(ErrorCode::usage, fmt::format("--allow-unchecked {}: no such stage of a case in {}", label, folder), label);
+    if (std::ranges::none_of(report.rows,
+                             [&](const VerifyRow& row) { return row.case_name + ":" + row.stage == label; }))
+      throw Error(ErrorCode::usage, fmt::format("--allow-unchecked {}: no such stage of a case in {}", label, folder),
+                  label);
   for (VerifyRow& row : report.rows) {
     const std::string label = row.case_name + ":" + row.stage;
-    if (row.status == VerifyStatus::unchecked && std::ranges::find(options.allow_unchecked, label) != options.allow_unchecked.end())
+    if (row.status == VerifyStatus::unchecked &&
+        std::ranges::find(options.allow_unchecked, label) != options.allow_unchecked.end())
       row.status = VerifyStatus::excused;
   }
   return report;

@@ -11,12 +11,14 @@ namespace {
 
 // IEEE half to float, exact; checkpoints in f16 are rare, so this need not be fast.
 float half_to_f32(std::uint16_t h) {
-  const std::uint32_t sign = static_cast<std::uint32_t>(h & 0x8000u) << 16, exponent = (h >> 10) & 0x1fu, mantissa = h & 0x3ffu;
+  const std::uint32_t sign = static_cast<std::uint32_t>(h & 0x8000u) << 16, exponent = (h >> 10) & 0x1fu,
+                      mantissa = h & 0x3ffu;
   if (exponent == 0) {  // zero or subnormal: mantissa * 2^-24
     const float magnitude = static_cast<float>(mantissa) * 0x1p-24f;
     return sign ? -magnitude : magnitude;
   }
-  const std::uint32_t bits = exponent == 31 ? sign | 0x7f800000u | (mantissa << 13) : sign | ((exponent + 112) << 23) | (mantissa << 13);
+  const std::uint32_t bits =
+      exponent == 31 ? sign | 0x7f800000u | (mantissa << 13) : sign | ((exponent + 112) << 23) | (mantissa << 13);
   return __builtin_bit_cast(float, bits);
 }
 
@@ -158,9 +160,12 @@ Tensor Tensor::reshape(const Shape& shape) const {
   std::copy(shape.dims().begin(), shape.dims().end(), dims.begin());
   Dim known = 1, open = -1;
   for (int i = 0; i < shape.rank(); ++i) {
-    if (shape.dim(i) >= 0) known *= shape.dim(i);
-    else if (open < 0) open = i;
-    else fail(ErrorCode::bad_input, "reshape to {}: two open axes", shape.to_string());
+    if (shape.dim(i) >= 0)
+      known *= shape.dim(i);
+    else if (open < 0)
+      open = i;
+    else
+      fail(ErrorCode::bad_input, "reshape to {}: two open axes", shape.to_string());
   }
   if (open >= 0) dims[static_cast<std::size_t>(open)] = known > 0 ? elements() / known : 0;
   const Shape full(std::span<const Dim>(dims.data(), static_cast<std::size_t>(shape.rank())));
@@ -201,7 +206,8 @@ Tensor Tensor::to(DType type) const {
 }
 
 void Tensor::check_type(DType wanted) const {
-  if (dtype_ != wanted) fail(ErrorCode::internal, "a tensor {} is {}, must be {}", shape_.to_string(), name(dtype_), name(wanted));
+  if (dtype_ != wanted)
+    fail(ErrorCode::internal, "a tensor {} is {}, must be {}", shape_.to_string(), name(dtype_), name(wanted));
 }
 
 void Tensor::size_mismatch(Dim values) const {
@@ -226,7 +232,8 @@ std::string Tensor::to_string(Dim edge) const {
 void require_shape(std::string_view op, std::string_view what, const Tensor& tensor, const Shape& wanted) {
   bool same = tensor.rank() == wanted.rank();
   for (int i = 0; same && i < wanted.rank(); ++i) same = wanted.dim(i) < 0 || wanted.dim(i) == tensor.dim(i);
-  if (!same) fail(ErrorCode::bad_input, "{}: {} is {}, must be {}", op, what, tensor.shape().to_string(), wanted.to_string());
+  if (!same)
+    fail(ErrorCode::bad_input, "{}: {} is {}, must be {}", op, what, tensor.shape().to_string(), wanted.to_string());
 }
 
 }  // namespace tap

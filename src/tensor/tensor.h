@@ -52,7 +52,8 @@ class Shape {
 class Storage {
  public:
   static std::shared_ptr<Storage> allocate(std::size_t bytes);  // current ExecContext's arena, contents undefined
-  static std::shared_ptr<Storage> borrow(const void* data, std::size_t bytes, std::shared_ptr<const void> owner);  // read only
+  static std::shared_ptr<Storage> borrow(const void* data, std::size_t bytes,
+                                         std::shared_ptr<const void> owner);  // read only
   ~Storage();
   Storage(const Storage&) = delete;
   Storage& operator=(const Storage&) = delete;
@@ -71,15 +72,30 @@ struct GradNode;  // defined in autograd; opaque here
 
 template <class T>
 struct DTypeOf;
-template <> struct DTypeOf<float> { static constexpr DType value = DType::f32; };
-template <> struct DTypeOf<bf16> { static constexpr DType value = DType::bf16; };
-template <> struct DTypeOf<std::int32_t> { static constexpr DType value = DType::i32; };
-template <> struct DTypeOf<std::int64_t> { static constexpr DType value = DType::i64; };
-template <> struct DTypeOf<std::uint8_t> { static constexpr DType value = DType::u8; };
+template <>
+struct DTypeOf<float> {
+  static constexpr DType value = DType::f32;
+};
+template <>
+struct DTypeOf<bf16> {
+  static constexpr DType value = DType::bf16;
+};
+template <>
+struct DTypeOf<std::int32_t> {
+  static constexpr DType value = DType::i32;
+};
+template <>
+struct DTypeOf<std::int64_t> {
+  static constexpr DType value = DType::i64;
+};
+template <>
+struct DTypeOf<std::uint8_t> {
+  static constexpr DType value = DType::u8;
+};
 
 class Tensor {
  public:
-  Tensor() = default;  // empty: defined() is false
+  Tensor() = default;                                                // empty: defined() is false
   static Tensor empty(const Shape& shape, DType type = DType::f32);  // contents undefined
   static Tensor zeros(const Shape& shape, DType type = DType::f32);
   static Tensor full(const Shape& shape, float value);
@@ -100,7 +116,7 @@ class Tensor {
   Dim elements() const { return shape_.elements(); }
   Dim bytes() const { return elements() * bytes_of(dtype_); }
   DType dtype() const { return dtype_; }
-  Dim width() const { return dim(-1); }                         // elements of one row: the last axis
+  Dim width() const { return dim(-1); }                                 // elements of one row: the last axis
   Dim row_count() const { return width() ? elements() / width() : 0; }  // all other axes together
 
   template <class T>
@@ -114,22 +130,24 @@ class Tensor {
     return reinterpret_cast<T*>(bytes_begin());
   }
   template <class T>
-  std::span<const T> values() const { return {data<T>(), static_cast<std::size_t>(elements())}; }
+  std::span<const T> values() const {
+    return {data<T>(), static_cast<std::size_t>(elements())};
+  }
   const std::byte* raw() const { return bytes_begin(); }
   std::byte* raw_write() { return bytes_begin(); }
   const float* row(Dim index) const { return data<float>() + index * width(); }
   float* row_write(Dim index) { return write<float>() + index * width(); }
 
-  Tensor rows(Dim begin, Dim end) const;       // view of [begin, end) along the first axis
-  Tensor reshape(const Shape& shape) const;    // view; one dim may be -1
+  Tensor rows(Dim begin, Dim end) const;     // view of [begin, end) along the first axis
+  Tensor reshape(const Shape& shape) const;  // view; one dim may be -1
   Tensor clone() const;
-  Tensor to(DType type) const;                 // f32 <-> bf16 <-> f16, a copy; same type: itself
+  Tensor to(DType type) const;  // f32 <-> bf16 <-> f16, a copy; same type: itself
   bool sole_owner() const { return storage_ && storage_.use_count() == 1; }
 
   const std::shared_ptr<GradNode>& grad_node() const { return grad_; }
   void set_grad_node(std::shared_ptr<GradNode> node) { grad_ = std::move(node); }
 
-  std::string to_string(Dim edge = 3) const;   // shape, type and the first and last values, for errors and -v
+  std::string to_string(Dim edge = 3) const;  // shape, type and the first and last values, for errors and -v
 
  private:
   std::byte* bytes_begin() const { return storage_ ? storage_->data() + offset_bytes_ : nullptr; }

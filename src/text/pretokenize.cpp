@@ -133,8 +133,8 @@ std::size_t kimi_end(const Reader& in, std::size_t i) {
   }
   std::size_t end = 0;
   const bool may_lead = !(c.bits & (uni::letter | uni::number | uni::newline));
-  // The expression's order: a word that ends in [lowerish]+, first with and then without the leading character; then one
-  // that begins with [upperish]+, likewise.
+  // The expression's order: a word that ends in [lowerish]+, first with and then without the leading character; then
+  // one that begins with [upperish]+, likewise.
   const auto ends_in_lower = [&](std::size_t from) {
     const Reader& r = in;
     std::size_t next = from;
@@ -146,9 +146,12 @@ std::size_t kimi_end(const Reader& in, std::size_t i) {
     const auto k = r.at(next);
     return shared || ((k.bits & uni::lowerish) && !uni::is_han(k.code));
   };
-  if (may_lead && ends_in_lower(i + c.length)) end = cased_word_end(in, i + c.length);
-  else if (ends_in_lower(i)) end = cased_word_end(in, i);
-  else if (may_lead) end = cased_word_end(in, i + c.length);
+  if (may_lead && ends_in_lower(i + c.length))
+    end = cased_word_end(in, i + c.length);
+  else if (ends_in_lower(i))
+    end = cased_word_end(in, i);
+  else if (may_lead)
+    end = cased_word_end(in, i + c.length);
   if (!end) end = cased_word_end(in, i);
   if (end) return end + contraction(in, end, true);
   if (c.bits & uni::number) return digits_end(in, i, 3);
@@ -175,21 +178,27 @@ void apply_behavior(SplitBehavior behavior, const std::vector<Piece>& pieces, st
       break;
     case SplitBehavior::contiguous:
       for (std::size_t i = 0; i < pieces.size(); ++i) {
-        if (i > 0 && pieces[i].matched == pieces[i - 1].matched) words.back().end = pieces[i].range.end;
-        else push(pieces[i].range);
+        if (i > 0 && pieces[i].matched == pieces[i - 1].matched)
+          words.back().end = pieces[i].range.end;
+        else
+          push(pieces[i].range);
       }
       break;
     case SplitBehavior::merged_with_previous:
       for (const Piece& piece : pieces) {
-        if (piece.matched && !previous && words.size() > first) words.back().end = piece.range.end;
-        else push(piece.range);
+        if (piece.matched && !previous && words.size() > first)
+          words.back().end = piece.range.end;
+        else
+          push(piece.range);
         previous = piece.matched;
       }
       break;
     case SplitBehavior::merged_with_next:
       for (auto piece = pieces.rbegin(); piece != pieces.rend(); ++piece) {
-        if (piece->matched && !previous && words.size() > first) words.back().begin = piece->range.begin;
-        else push(piece->range);
+        if (piece->matched && !previous && words.size() > first)
+          words.back().begin = piece->range.begin;
+        else
+          push(piece->range);
         previous = piece->matched;
       }
       std::reverse(words.begin() + static_cast<std::ptrdiff_t>(first), words.end());
@@ -316,8 +325,10 @@ void run_metaspace(const PreTokenizeStep& step, std::string& text, bool at_start
                         (step.prepend == PreTokenizeStep::Prepend::first && at_start && is_first);
     if (wanted && !word.starts_with(' ') && !word.starts_with(step.text)) out += step.text;
     for (const char c : word) {
-      if (c == ' ') out += step.text;
-      else out += c;
+      if (c == ' ')
+        out += step.text;
+      else
+        out += c;
     }
   });
   if (!step.split) return;

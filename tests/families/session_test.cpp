@@ -324,7 +324,7 @@ TEST_CASE("options that cannot be are refused before the prompt is laid out") {
   CHECK_THROWS_WITH_AS(session.ask(Conversation().user("Hi"), tokens(0)), "max_tokens is 0, must be at least 1", Error);
   GenerateOptions options = tokens(1);
   options.sampling.top_p = 7;
-  CHECK_THROWS_WITH_AS(session.ask(Conversation().user("Hi"), options), "top_p is 7, must be above 0, at most 1",
+  CHECK_THROWS_WITH_AS(session.ask(Conversation().user("Hi"), options), "top_p is 7, must be from 0 to 1",
                        Error);
   options = tokens(1);
   options.stop = {""};

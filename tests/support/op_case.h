@@ -1,4 +1,5 @@
-// What the tests of operations share: every instruction set of this CPU, values from a seed, and the distance from an oracle.
+// What the tests of operations share: every instruction set of this CPU, values from a seed, and the distance from an
+// oracle.
 #pragma once
 
 #include <cmath>
@@ -27,7 +28,8 @@ void on_every_isa(Fn&& body) {
   MESSAGE("instruction sets:" << ran);
 }
 
-// Uniform in [-size, size), with a spike now and then so that a maximum that is not subtracted, or a lane that is skipped, shows.
+// Uniform in [-size, size), with a spike now and then so that a maximum that is not subtracted, or a lane that is
+// skipped, shows.
 inline Tensor random(const Shape& shape, std::uint64_t seed, double size = 1, bool spiked = false) {
   Rng rng(seed);
   Tensor t = Tensor::empty(shape);

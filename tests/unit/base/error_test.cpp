@@ -6,7 +6,8 @@ using namespace tap;
 
 TEST_CASE("an error carries every frame it left and keeps its code") {
   try {
-    with_frame("load nano", [] { with_frame("config.json", [] { fail(ErrorCode::bad_file, "hidden_size: got {}", 0); }); });
+    with_frame("load nano",
+               [] { with_frame("config.json", [] { fail(ErrorCode::bad_file, "hidden_size: got {}", 0); }); });
     FAIL("no error");
   } catch (const Error& error) {
     CHECK(error.message() == "load nano: config.json: hidden_size: got 0");

@@ -101,11 +101,13 @@ TEST_CASE("[B11] a PNG of 60 bytes declaring 65535x65535 pixels is refused by it
   CHECK(error.code() == ErrorCode::limit);
   CHECK(says(error, "65535x65535 is 4294836225 pixels; the limit is 80000000"));
   // Edges whose product does not fit 63 bits.
-  const Error widest = error_of(test::png_start(0xFFFFFFFF, 0xFFFFFFFF, 8, 2) + test::png_chunk("IDAT", "\x78\xda\x03"), "wide.png");
+  const Error widest =
+      error_of(test::png_start(0xFFFFFFFF, 0xFFFFFFFF, 8, 2) + test::png_chunk("IDAT", "\x78\xda\x03"), "wide.png");
   CHECK(widest.code() == ErrorCode::limit);
   CHECK(says(widest, "4294967295x4294967295 pixels; the limit is 65535"));
   // Within the limit of pixels, 60 bytes still cannot hold them.
-  const Error too_short = error_of(test::png_start(8900, 8900, 8, 2) + test::png_chunk("IDAT", "\x78\xda\x03"), "short.png");
+  const Error too_short =
+      error_of(test::png_start(8900, 8900, 8, 2) + test::png_chunk("IDAT", "\x78\xda\x03"), "short.png");
   CHECK(too_short.code() == ErrorCode::bad_file);
   CHECK(says(too_short, "cannot hold"));
 }
@@ -148,7 +150,8 @@ TEST_CASE("[B13] one pixel and single rows and columns of 8192 decode and 0xN is
     CHECK(decode_image(png, "line.png").value() == image);
   }
   for (const auto& [w, h] : {std::pair<std::uint32_t, std::uint32_t>{0, 5}, {5, 0}, {0, 0}}) {
-    const Error error = error_of(test::png_start(w, h, 8, 2) + test::png_chunk("IDAT", test::deflated("\0")) + test::png_end(), "none.png");
+    const Error error = error_of(
+        test::png_start(w, h, 8, 2) + test::png_chunk("IDAT", test::deflated("\0")) + test::png_end(), "none.png");
     CHECK(error.code() == ErrorCode::bad_file);
     CHECK(says(error, "has no pixels"));
   }
@@ -161,8 +164,8 @@ TEST_CASE("[B13] one pixel and single rows and columns of 8192 decode and 0xN is
 
 TEST_CASE("[B15] CMYK and YCCK JPEG and deep and palette and grey-alpha and bilevel PNG decode as in Pillow") {
   int seen = 0;
-  for (const char* prefix : {"jpeg_cmyk", "jpeg_ycck", "grey_16bit", "rgb_16bit", "rgba_16bit", "la_16bit", "palette", "la", "bilevel", "grey_2bit",
-                             "grey_4bit", "grey_trns", "rgb_trns"})
+  for (const char* prefix : {"jpeg_cmyk", "jpeg_ycck", "grey_16bit", "rgb_16bit", "rgba_16bit", "la_16bit", "palette",
+                             "la", "bilevel", "grey_2bit", "grey_4bit", "grey_trns", "rgb_trns"})
     for (const Case& c : cases(prefix)) {
       check_like_pillow(c);
       ++seen;
@@ -236,8 +239,12 @@ TEST_CASE("[B19] what is no picture is named") {
   const std::pair<std::string, const char*> unsupported[] = {
       {"GIF89a\1\0\1\0", "GIF"},
       {"RIFF\x10\0\0\0WEBPVP8 "s, "WebP"},
-      {"\0\0\0\x1c" "ftypavif"s, "AVIF"},
-      {"\0\0\0\x1c" "ftypheic"s, "HEIC"},
+      {"\0\0\0\x1c"
+       "ftypavif"s,
+       "AVIF"},
+      {"\0\0\0\x1c"
+       "ftypheic"s,
+       "HEIC"},
       {"BM\0\0\0\0"s, "BMP"},
       {"II*\0\x08\0\0\0"s, "TIFF"},
       {"<?xml version=\"1.0\"?><svg xmlns=\"http://www.w3.org/2000/svg\"/>", "SVG"},
@@ -251,7 +258,8 @@ TEST_CASE("[B19] what is no picture is named") {
 }
 
 TEST_CASE("a picture cut at any byte is an error") {
-  for (const char* name : {"jpeg_420.jpg", "jpeg_420_progressive.jpg", "jpeg_cmyk.jpg", "rgba.png", "interlaced_rgba.png", "palette_trns.png"}) {
+  for (const char* name : {"jpeg_420.jpg", "jpeg_420_progressive.jpg", "jpeg_cmyk.jpg", "rgba.png",
+                           "interlaced_rgba.png", "palette_trns.png"}) {
     const std::string good = file_text(name);
     CAPTURE(name);
     for (std::size_t size = 0; size < std::min<std::size_t>(good.size(), 4096); ++size) {
@@ -264,7 +272,8 @@ TEST_CASE("a picture cut at any byte is an error") {
 
 TEST_CASE("damaged bytes give a picture or an error") {
   log::set_level(log::Level::quiet);  // hundreds of lines about damaged data say nothing
-  for (const char* name : {"jpeg_420.jpg", "jpeg_420_progressive.jpg", "jpeg_ycck.jpg", "exif_6_jpeg.jpg", "exif_6_png.png", "rgba.png", "palette_4bit.png"}) {
+  for (const char* name : {"jpeg_420.jpg", "jpeg_420_progressive.jpg", "jpeg_ycck.jpg", "exif_6_jpeg.jpg",
+                           "exif_6_png.png", "rgba.png", "palette_4bit.png"}) {
     const std::string good = file_text(name);
     Rng rng(good.size());
     for (int round = 0; round < 300; ++round) {
@@ -286,9 +295,11 @@ TEST_CASE("damage inside the chunks of a PNG with right checksums gives a pictur
   Rng rng(5);
   for (int round = 0; round < 400; ++round) {
     std::string header = test::big_endian(1 + rng.next_u32() % 40) + test::big_endian(1 + rng.next_u32() % 40);
-    constexpr int kinds[][2] = {{1, 0}, {8, 0}, {16, 0}, {8, 2}, {16, 2}, {1, 3}, {4, 3}, {8, 3}, {8, 4}, {16, 4}, {8, 6}, {16, 6}};
+    constexpr int kinds[][2] = {{1, 0}, {8, 0}, {16, 0}, {8, 2},  {16, 2}, {1, 3},
+                                {4, 3}, {8, 3}, {8, 4},  {16, 4}, {8, 6},  {16, 6}};
     const auto& kind = kinds[rng.next_u32() % 12];
-    for (const int v : {kind[0], kind[1], 0, 0, static_cast<int>(rng.next_u32() % 2)}) header.push_back(static_cast<char>(v));
+    for (const int v : {kind[0], kind[1], 0, 0, static_cast<int>(rng.next_u32() % 2)})
+      header.push_back(static_cast<char>(v));
     const auto noise = [&](std::size_t most) {
       std::string out(rng.next_u32() % most, '\0');
       for (char& c : out) c = static_cast<char>(rng.next_u32() % 6 == 0 ? rng.next_u32() : 0);
@@ -349,8 +360,6 @@ TEST_CASE("load_image names the file that is missing") {
   CHECK(load_image(data_dir + "rgb.png")->width == 29);
 }
 
-TEST_CASE("encode_png refuses a picture without pixels") {
-  CHECK_THROWS_AS(encode_png(Image{}), Error);
-}
+TEST_CASE("encode_png refuses a picture without pixels") { CHECK_THROWS_AS(encode_png(Image{}), Error); }
 
 }  // namespace tap

@@ -18,8 +18,10 @@ struct Writer {
   }
   void entry(std::uint32_t tag, std::uint32_t type, std::uint32_t count, std::uint32_t value) {
     number(tag, 2), number(type, 2), number(count, 4);
-    if (type == 3) number(value, 2), number(0, 2);
-    else number(value, 4);
+    if (type == 3)
+      number(value, 2), number(0, 2);
+    else
+      number(value, 4);
   }
 };
 
@@ -52,7 +54,8 @@ TEST_CASE("[B16] EXIF that loops or points past its end or holds 0 or 9 or the w
       w.entry(0x0112, 3, 1, o);
       CHECK(exif_orientation(w.out) == 1);
     }
-    for (const std::uint32_t directory : {13u, 1000u, 0xFFFFFFFFu, 0xFFFFFFFEu}) CHECK(exif_orientation(start(big, directory, 0).out) == 1);
+    for (const std::uint32_t directory : {13u, 1000u, 0xFFFFFFFFu, 0xFFFFFFFEu})
+      CHECK(exif_orientation(start(big, directory, 0).out) == 1);
     Writer loop = start(big, 8, 1);
     loop.entry(0x8769, 4, 1, 8), loop.number(8, 4);  // the sub-directory and the next directory are this one
     CHECK(exif_orientation(loop.out) == 1);
@@ -74,9 +77,11 @@ TEST_CASE("random and cut EXIF bytes never leave the buffer") {
   for (int round = 0; round < 20000; ++round) {
     Writer w = start(round % 2 == 0, rng.next_u32() % 2 ? 8 : rng.next_u32() % 40, rng.next_u32() % 5);
     const std::uint32_t count = rng.next_u32() % 40;
-    for (std::uint32_t i = 0; i < count; ++i) w.out.push_back(static_cast<std::byte>(rng.next_u32() % 3 ? rng.next_u32() % 20 : rng.next_u32()));
+    for (std::uint32_t i = 0; i < count; ++i)
+      w.out.push_back(static_cast<std::byte>(rng.next_u32() % 3 ? rng.next_u32() % 20 : rng.next_u32()));
     w.out.resize(rng.next_u32() % (w.out.size() + 1));
-    const std::vector<std::byte> exact(w.out.begin(), w.out.end());  // capacity = size, so that a sanitizer sees every overrun
+    const std::vector<std::byte> exact(w.out.begin(),
+                                       w.out.end());  // capacity = size, so that a sanitizer sees every overrun
     const int orientation = exif_orientation(exact);
     CHECK(orientation >= 1);
     CHECK(orientation <= 8);

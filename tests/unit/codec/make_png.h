@@ -65,6 +65,8 @@ inline std::string black_png(std::uint32_t width, std::uint32_t height) {
   return png_start(width, height, 8, 2) + png_chunk("IDAT", body) + png_end();
 }
 
-inline std::span<const std::byte> bytes_of(const std::string& text) { return std::as_bytes(std::span(text.data(), text.size())); }
+inline std::span<const std::byte> bytes_of(const std::string& text) {
+  return std::as_bytes(std::span(text.data(), text.size()));
+}
 
 }  // namespace tap::test

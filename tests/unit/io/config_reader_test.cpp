@@ -84,8 +84,9 @@ TEST_CASE("[B06] a value of the wrong type or size is refused with file and key 
         "config.json: inner.zero is 0: want an integer from 1 to 2147483647");
   CHECK(error_of([&] { c.one_of("act", {"silu"}, "silu"); }) ==
         "config.json: act is \"relu\": only \"silu\" is supported");
-  CHECK(error_of([&] { c.one_of("act", {"silu", "gelu"}, "silu"); }) ==
-        "config.json: act is \"relu\": one of \"silu\", \"gelu\" are supported");
+  CHECK(error_of([&] {
+          c.one_of("act", {"silu", "gelu"}, "silu");
+        }) == "config.json: act is \"relu\": one of \"silu\", \"gelu\" are supported");
   CHECK(error_of([&] { c.refuse("zero", "must divide hidden_size"); }) ==
         "config.json: zero is 0: must divide hidden_size");
 }

@@ -1,5 +1,5 @@
-// The pieces together: the rule of the Idefics3 and SmolVLM processors, spelled out here once more, must give the golden pixels to
-// the bit. The family's own plan is tested with the family.
+// The pieces together: the rule of the Idefics3 and SmolVLM processors, spelled out here once more, must give the
+// golden pixels to the bit. The family's own plan is tested with the family.
 #include <cmath>
 
 #include <doctest/doctest.h>
@@ -21,9 +21,14 @@ struct Rule {
 };
 
 Rule rule_of(const std::string& folder, bool split) {
-  const Json in = parse_json(read_file(folder + "/checkpoint/preprocessor_config.json", 1 << 20).value(), "preprocessor_config.json").value();
-  return {in.at("size").at("longest_edge"), in.at("max_image_size").at("longest_edge"), filter_of_code(in.at("resample")),
-          {in.at("rescale_factor"), in.at("image_mean"), in.at("image_std")}, split};
+  const Json in = parse_json(read_file(folder + "/checkpoint/preprocessor_config.json", 1 << 20).value(),
+                             "preprocessor_config.json")
+                      .value();
+  return {in.at("size").at("longest_edge"),
+          in.at("max_image_size").at("longest_edge"),
+          filter_of_code(in.at("resample")),
+          {in.at("rescale_factor"), in.at("image_mean"), in.at("image_std")},
+          split};
 }
 
 std::pair<Dim, Dim> scaled(Dim width, Dim height, Dim longest) {
@@ -98,7 +103,8 @@ TEST_CASE("padding puts the picture top left of zeros and the mask agrees") {
   std::vector<std::int64_t> mask(6, 7);
   fill_pixel_mask(2, 1, 3, 2, mask.data());
   CHECK(mask == std::vector<std::int64_t>{1, 1, 0, 0, 0, 0});
-  CHECK_THROWS_WITH_AS(to_planar_padded(image, scaling, 1, 1, out.data()), "pad: the picture is 2x1, larger than the wanted 1x1", Error);
+  CHECK_THROWS_WITH_AS(to_planar_padded(image, scaling, 1, 1, out.data()),
+                       "pad: the picture is 2x1, larger than the wanted 1x1", Error);
   scaling.std[1] = 0;
   CHECK_THROWS_WITH_AS(to_planar(image, scaling, out.data()), "image_std: 0 for channel 1, must be above 0", Error);
 }
@@ -119,7 +125,8 @@ TEST_CASE("tiles of a grid are its pixels in row-major order and what is outside
   CHECK(tiles[5] == crop(image, 4, 2, 2, 2));
   CHECK(tiles[1].row(1)[0] == image.row(1)[2 * 3]);
   CHECK(crop(image, 0, 0, 6, 4) == image);
-  CHECK_THROWS_WITH_AS(split_grid(image, 3, 3), "split_grid: 6x4 pixels do not divide into 3 rows and 3 columns", Error);
+  CHECK_THROWS_WITH_AS(split_grid(image, 3, 3), "split_grid: 6x4 pixels do not divide into 3 rows and 3 columns",
+                       Error);
   CHECK_THROWS_WITH_AS(crop(image, 5, 0, 2, 1), "crop: 2x1 at (5, 0) is not inside a picture of 6x4", Error);
   CHECK_THROWS_AS(crop(image, -1, 0, 2, 1), Error);
   CHECK_THROWS_AS(crop(image, 1, 0, std::numeric_limits<Dim>::max(), 1), Error);

@@ -50,7 +50,8 @@ TEST_CASE("the golden pictures are resized to the same bytes") {
   for (const Json& row : rows) {
     const std::string name = row.at("tensor");
     CAPTURE(name);
-    CHECK(resize(source, row.at("size_wh")[0], row.at("size_wh")[1], filter_of_code(row.at("pil_code"))) == golden.image(name));
+    CHECK(resize(source, row.at("size_wh")[0], row.at("size_wh")[1], filter_of_code(row.at("pil_code"))) ==
+          golden.image(name));
   }
 }
 
@@ -86,7 +87,8 @@ TEST_CASE("the golden float planes and grids are met") {
   for (const Json& row : rows_of("pil_resize_float")) {
     const std::string source = row.at("source"), name = row.at("tensor");
     const auto size = golden.shape(source);
-    const auto done = resize_plane(golden.values<float>(source), size[1], size[0], row.at("size_wh")[0], row.at("size_wh")[1], Filter::bilinear);
+    const auto done = resize_plane(golden.values<float>(source), size[1], size[0], row.at("size_wh")[0],
+                                   row.at("size_wh")[1], Filter::bilinear);
     CHECK(done == golden.values<float>(name));
   }
   const Json rows = rows_of("torch_interpolate");
@@ -111,8 +113,10 @@ TEST_CASE("planes are resized down the columns first where Pillow does so") {
 
 TEST_CASE("sizes without pixels and sizes beyond the limit are refused") {
   const Image source = noise(1, 4, 4);
-  CHECK_THROWS_WITH_AS(resize(source, 0, 5, Filter::lanczos), "resize: wanted 0x5, each edge must be at least 1", Error);
-  CHECK_THROWS_WITH_AS(resize(source, 5, -1, Filter::nearest), "resize: wanted 5x-1, each edge must be at least 1", Error);
+  CHECK_THROWS_WITH_AS(resize(source, 0, 5, Filter::lanczos), "resize: wanted 0x5, each edge must be at least 1",
+                       Error);
+  CHECK_THROWS_WITH_AS(resize(source, 5, -1, Filter::nearest), "resize: wanted 5x-1, each edge must be at least 1",
+                       Error);
   CHECK_THROWS_AS(resize(Image{}, 5, 5, Filter::bilinear), Error);
   CHECK_THROWS_AS(resize(source, 1 << 20, 1 << 20, Filter::bilinear), Error);
   CHECK_THROWS_AS(resize(source, Dim{1} << 62, 2, Filter::bilinear), Error);

@@ -11,15 +11,16 @@ namespace {
 
 // Why: f32 sums of ≤ 1024 products of values about 1.
 constexpr double f32_tolerance = 2e-5;
-// Why: queries, keys, values and probabilities each rounded to 8 bits (2^-9 relative), over values about 1 that are averaged.
+// Why: queries, keys, values and probabilities each rounded to 8 bits (2^-9 relative), over values about 1 that are
+// averaged.
 constexpr double bf16_tolerance = 8e-3;
 
 struct Case {
   Dim heads, kv_heads, head_dim;
-  std::vector<Dim> rows, past;    // of each sequence
+  std::vector<Dim> rows, past;  // of each sequence
   enum Mask { causal, all, window, blocks, holes } mask = causal;
   float softcap = 0, scale = 0;
-  double size = 1;                // of queries and keys
+  double size = 1;  // of queries and keys
 };
 
 Batch batch_of(const Case& c) {

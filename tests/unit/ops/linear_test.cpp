@@ -203,8 +203,8 @@ TEST_CASE("the feed-forward parts name the bias or residual whose shape is wrong
   const Tensor x = random_tensor({2, 48}, 1), bias = random_tensor({129}, 2);
   const PackedMatrix up = PackedMatrix::pack(random_tensor({130, 48}, 3), WeightType::bf16),
                      down = PackedMatrix::pack(random_tensor({48, 130}, 4), WeightType::bf16);
-  CHECK_THROWS_WITH_AS(ops::mlp(x, up, down, Activation::silu, {}, {.up = bias}), "mlp: up bias is [129], must be [130]",
-                       Error);
+  CHECK_THROWS_WITH_AS(ops::mlp(x, up, down, Activation::silu, {}, {.up = bias}),
+                       "mlp: up bias is [129], must be [130]", Error);
   CHECK_THROWS_WITH_AS(ops::gated_mlp(x, up, up, down, Activation::silu, {}, {.down = bias}),
                        "mlp: down bias is [129], must be [48]", Error);
   CHECK_THROWS_WITH_AS(ops::mlp(x, up, down, Activation::silu, bias), "mlp: residual is [129], must be [2, 48]", Error);

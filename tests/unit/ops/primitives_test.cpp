@@ -1,4 +1,5 @@
-// Single operations against the reference implementation's own answers (tests/data/primitives), inputs chosen to show epsilons.
+// Single operations against the reference implementation's own answers (tests/data/primitives), inputs chosen to show
+// epsilons.
 #include <doctest/doctest.h>
 
 #include "io/safetensors.h"
@@ -74,8 +75,8 @@ TEST_CASE("rope equals the reference in both layouts and with linear scaling") {
       for (Dim i = 0; i < 7; ++i) at.push_back(static_cast<std::int32_t>(positions.data<std::int64_t>()[b * 7 + i]));
       const Tensor x = sequence(q, b);
       const auto plain = ops::rope_table({at}, 16, 10000.0f), slow = ops::rope_table({at}, 16, 10000.0f, 8.0f);
-      // The file's frequencies were rounded once, from double; ours as transformers rounds them, three being one unit apart. At the
-      // last position, 30000, that is 2e-4 of an angle; up to 1000 it is 4e-6.
+      // The file's frequencies were rounded once, from double; ours as transformers rounds them, three being one unit
+      // apart. At the last position, 30000, that is 2e-4 of an angle; up to 1000 it is 4e-6.
       const auto same = [&](const Tensor& got, const char* wanted) {
         const Tensor all = sequence(p(wanted), b);
         CHECK(off(got.rows(0, 6), all.rows(0, 6)) < 8e-6);

@@ -25,7 +25,8 @@ TEST_CASE("rope equals the oracle in both layouts at every head size") {
 }
 
 TEST_CASE("angles are rounded step by step as transformers rounds them") {
-  // 1.0 / 10000.0 ** (torch.arange(0, 16, 2).float() / 16), as torch 2 gives it; rounding once from double differs in three of them.
+  // 1.0 / 10000.0 ** (torch.arange(0, 16, 2).float() / 16), as torch 2 gives it; rounding once from double differs in
+  // three of them.
   const std::vector<float> frequencies{0x1p+0f,        0x1.43d136p-2f, 0x1.99999ap-4f,  0x1.030dc6p-5f,
                                        0x1.47ae14p-7f, 0x1.9e7c70p-9f, 0x1.0624dep-10f, 0x1.4b96c0p-12f};
   const auto table = ops::rope_table({{30000}}, 16, 10000.0f);

@@ -77,8 +77,12 @@ TEST_CASE("top-p keeps the token that crosses p") {
   const auto counts = histogram(options, std::array{std::log(0.2f), std::log(0.5f), std::log(0.3f)}, 5000);
   CHECK(counts.size() == 2);
   CHECK(counts.count(0) == 0);
-  options.top_p = 1e-6f;
-  CHECK(histogram(options, std::array{std::log(0.2f), std::log(0.5f), std::log(0.3f)}, 500).size() == 1);
+  for (const float least : {1e-6f, 0.0f}) {
+    options.top_p = least;
+    const auto best = histogram(options, std::array{std::log(0.2f), std::log(0.5f), std::log(0.3f)}, 500);
+    CHECK(best.size() == 1);
+    CHECK(best.count(1) == 1);
+  }
 }
 
 TEST_CASE("top-k keeps k tokens and min-p those near the best") {
@@ -90,6 +94,8 @@ TEST_CASE("top-k keeps k tokens and min-p those near the best") {
   options.top_k = 0;
   options.min_p = 0.6f;  // at least 0.24
   CHECK(histogram(options, logits, 5000).size() == 2);
+  options.min_p = 1;
+  CHECK(histogram(options, logits, 500).size() == 1);
 }
 
 TEST_CASE("repetition counts the prompt and presence only the output") {
@@ -159,9 +165,9 @@ TEST_CASE("a penalty that takes logits past the largest float still draws among 
 TEST_CASE("options out of range are refused by name with their limits") {
   CHECK(refusal([](auto& o) { o.temperature = -1; }) == "temperature is -1, must be from 0 to 100");
   CHECK(refusal([](auto& o) { o.temperature = std::nanf(""); }) == "temperature is nan, must be from 0 to 100");
-  CHECK(refusal([](auto& o) { o.top_p = 0; }) == "top_p is 0, must be above 0, at most 1");
-  CHECK(refusal([](auto& o) { o.top_p = 1.5f; }) == "top_p is 1.5, must be above 0, at most 1");
-  CHECK(refusal([](auto& o) { o.min_p = 1; }) == "min_p is 1, must be from 0, below 1");
+  CHECK(refusal([](auto& o) { o.top_p = -0.5f; }) == "top_p is -0.5, must be from 0 to 1");
+  CHECK(refusal([](auto& o) { o.top_p = 1.5f; }) == "top_p is 1.5, must be from 0 to 1");
+  CHECK(refusal([](auto& o) { o.min_p = 1.5f; }) == "min_p is 1.5, must be from 0 to 1");
   CHECK(refusal([](auto& o) { o.top_k = -1; }) == "top_k is -1, must be from 0 (off) to 2147483647");
   CHECK(refusal([](auto& o) { o.repetition_penalty = 0; }) == "repetition_penalty is 0, must be above 0, at most 100");
   CHECK(refusal([](auto&) {}) == "accepted");
