@@ -9,6 +9,8 @@
 
 namespace tap::cli {
 
+namespace {
+
 std::unique_ptr<Model> load_model_for(const Options& options) {
   LoadOptions load;
   load.dtype = *parse_dtype(options.dtype);
@@ -17,13 +19,10 @@ std::unique_ptr<Model> load_model_for(const Options& options) {
   return model;
 }
 
-std::shared_ptr<const Image> load_picture(const std::string& path, const Options& options, Stage& preprocess) {
-  const Stopwatch watch;
+std::shared_ptr<const Image> load_picture(const std::string& path, const Options& options) {
   DecodeOptions decode;
   if (options.background == "none") decode.background.reset();
-  auto image = std::make_shared<const Image>(load_image(path, decode).value());
-  preprocess.ms += watch.ms();
-  return image;
+  return std::make_shared<const Image>(load_image(path, decode).value());
 }
 
 GenerateOptions generate_options(const Options& options, const Model& model) {
@@ -45,18 +44,6 @@ GenerateOptions generate_options(const Options& options, const Model& model) {
   return generate;
 }
 
-Json tokens_json(const Timings& t) {
-  return {{"prompt", t.prompt_tokens}, {"image", t.image_tokens}, {"output", t.output_tokens}};
-}
-
-Json ms_json(const Timings& t, double total_ms) {
-  const auto rounded = [](double ms) { return static_cast<double>(static_cast<std::int64_t>(ms * 1000 + 0.5)) / 1000; };
-  return {{"load", rounded(t.load.ms)},     {"preprocess", rounded(t.preprocess.ms)},
-          {"encode", rounded(t.encode.ms)}, {"prefill", rounded(t.prefill.ms)},
-          {"decode", rounded(t.decode.ms)}, {"first_token", rounded(t.first_token_ms)},
-          {"total", rounded(total_ms)}};
-}
-
 void log_timings(const Timings& t, double total_ms) {
   if (log::level() < log::Level::verbose) return;
   const auto stage = [](std::string_view label, const Stage& s) {
@@ -76,13 +63,40 @@ void log_timings(const Timings& t, double total_ms) {
             mb(stats.kept_bytes), mb(stats.peak_bytes));
 }
 
+}  // namespace
+
+Json tokens_json(const Timings& t) {
+  return {{"prompt", t.prompt_tokens}, {"image", t.image_tokens}, {"output", t.output_tokens}};
+}
+
+Json ms_json(const Timings& t, double total_ms) {
+  const auto rounded = [](double ms) { return static_cast<double>(static_cast<std::int64_t>(ms * 1000 + 0.5)) / 1000; };
+  return {{"load", rounded(t.load.ms)},     {"preprocess", rounded(t.preprocess.ms)},
+          {"encode", rounded(t.encode.ms)}, {"prefill", rounded(t.prefill.ms)},
+          {"decode", rounded(t.decode.ms)}, {"first_token", rounded(t.first_token_ms)},
+          {"total", rounded(total_ms)}};
+}
+
+Timings Turn::report(Timings answer) const {
+  answer.load.ms = session.model().load_ms();
+  answer.preprocess.ms += decode_ms;
+  log_timings(answer, total.ms());
+  return answer;
+}
+
 int for_each_picture(const std::vector<std::string>& pictures, const Options& options,
-                     const std::function<Json(const std::string&)>& one) {
+                     const std::function<Json(const Turn&)>& one) {
+  const Stopwatch total;
+  const auto model = load_model_for(options);
+  const GenerateOptions generate = generate_options(options, *model);
+  Session session(*model);
   Json all = Json::array();
   int exit_code = 0;
   for (const std::string& path : pictures) {
     try {
-      all.push_back(one(path));
+      const Stopwatch watch;
+      const auto image = load_picture(path, options);
+      all.push_back(one({session, generate, path, image, watch.ms(), total}));
     } catch (const Error& error) {
       // The only picture, or the user's wish to stop: main reports it.
       if (pictures.size() == 1 || error.code() == ErrorCode::cancelled || error.code() == ErrorCode::usage) throw;

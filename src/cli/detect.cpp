@@ -70,26 +70,18 @@ int run_detect(const Options& options) {
   if (!options.output.empty() && pictures.size() > 1)
     fail(ErrorCode::usage, "-o {} is one file, but {} pictures are given", options.output, pictures.size());
   if (!options.output.empty()) check_output_name(options.output);
-  const Stopwatch total;
-  const auto model = load_model_for(options);
-  const GenerateOptions generate = generate_options(options, *model);
-  Session session(*model);
-  return for_each_picture(pictures, options, [&](const std::string& path) {
-    Stage preprocess;
-    const auto image = load_picture(path, options, preprocess);
-    Detections found = detect(session, image, phrase, generate, options.system);
-    if (!options.output.empty()) save_drawing(options.output, *image, found);
+  return for_each_picture(pictures, options, [&](const Turn& turn) {
+    const Detections found = detect(turn.session, turn.image, phrase, turn.generate, options.system);
+    if (!options.output.empty()) save_drawing(options.output, *turn.image, found);
     if (!options.json) {
-      const std::string prefix = pictures.size() > 1 ? path + ": " : "";
+      const std::string prefix = pictures.size() > 1 ? turn.path + ": " : "";
       if (found.objects.empty()) write_out(fmt::format("{}nothing found\n", prefix));
       for (const Detection& d : found.objects)
         write_out(fmt::format("{}{}: {:.0f},{:.0f} to {:.0f},{:.0f}\n", prefix, d.label, d.box.x1, d.box.y1, d.box.x2,
                               d.box.y2));
     }
-    found.timings.load.ms = model->load_ms();
-    found.timings.preprocess.ms += preprocess.ms;
-    log_timings(found.timings, total.ms());
-    return to_json(path, model->name(), found);
+    turn.report(found.timings);
+    return to_json(turn.path, turn.session.model().name(), found);
   });
 }
 

@@ -11,19 +11,13 @@ namespace {
 constexpr const char* describe_question = "Describe the image.";
 
 int ask_all(const std::vector<std::string>& pictures, const std::string& question, const Options& options) {
-  const Stopwatch total;
-  const auto model = load_model_for(options);
-  const GenerateOptions generate = generate_options(options, *model);
-  Session session(*model);
-  return for_each_picture(pictures, options, [&](const std::string& path) {
-    Stage preprocess;
-    const auto image = load_picture(path, options, preprocess);
+  return for_each_picture(pictures, options, [&](const Turn& turn) {
     Conversation conversation;
     if (!options.system.empty()) conversation.system(options.system);
-    conversation.user(question, {image});
-    Generation generation = session.ask(conversation, generate);
+    conversation.user(question, {turn.image});
+    Generation generation = turn.session.ask(conversation, turn.generate);
     const bool stream = !options.json;
-    if (stream && pictures.size() > 1) write_out(path + ": ");
+    if (stream && pictures.size() > 1) write_out(turn.path + ": ");
     std::string text;
     const auto say = [&](std::string piece) {
       if (text.empty())
@@ -34,19 +28,16 @@ int ask_all(const std::vector<std::string>& pictures, const std::string& questio
     while (const auto event = generation.next()) say(event->text);
     say(generation.rest());
     if (stream) write_out("\n");
-    Timings timings = generation.timings();
-    timings.load.ms = model->load_ms();
-    timings.preprocess.ms += preprocess.ms;
-    log_timings(timings, total.ms());
-    return Json{{"image", path},
-                {"width", image->width},
-                {"height", image->height},
-                {"model", model->name()},
+    const Timings timings = turn.report(generation.timings());
+    return Json{{"image", turn.path},
+                {"width", turn.image->width},
+                {"height", turn.image->height},
+                {"model", turn.session.model().name()},
                 {"prompt_sent", generation.prepared().sent},
                 {"text", text},
                 {"finish_reason", name(generation.finish_reason())},
                 {"tokens", tokens_json(timings)},
-                {"ms", ms_json(timings, total.ms())}};
+                {"ms", ms_json(timings, turn.total.ms())}};
   });
 }
 

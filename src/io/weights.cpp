@@ -383,5 +383,6 @@ Dim Weights::packed_bytes() const {
   return sum;
 }
 WeightType Weights::type() const { return shared_->options.type; }
+void Weights::set_type(WeightType type) { shared_->options.type = type; }
 
 }  // namespace tap

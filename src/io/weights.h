@@ -54,6 +54,7 @@ class Weights {
   std::vector<Entry> entries() const;  // all tensors, in file order: for `tapetum show`
   Dim packed_bytes() const;            // of the packed matrices that are still held
   WeightType type() const;
+  void set_type(WeightType type);      // of matrices from now on: for a choice that depends on what the files hold
   std::string full_name(std::string_view name) const;  // `name` behind the scopes, as the model asks for it
 
  private:

@@ -72,11 +72,6 @@ HWY_INLINE V erfc_positive(D d, V a) {
   return hn::Mul(hn::Mul(p, t), exp(d, hn::Neg(hn::Mul(a, a))));
 }
 
-template <class D, class V = hn::Vec<D>>
-HWY_INLINE V erf(D d, V x) {
-  return hn::CopySign(hn::Sub(hn::Set(d, 1.0f), erfc_positive(d, hn::Abs(x))), x);
-}
-
 // x * Phi(x). The negative side uses the tail itself, so that nothing cancels.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V gelu_erf(D d, V x) {

@@ -112,7 +112,12 @@ double parameters_of(const Weights& weights) {
   return sum;
 }
 
-WeightType type_of(Dtype dtype, const std::string& folder) {
+bool has_weights(const std::string& folder) {
+  return file_exists(folder + "/model.safetensors") || file_exists(folder + "/model.safetensors.index.json");
+}
+
+// `weights`: null when the model is opened without them and the folder has none.
+WeightType type_of(Dtype dtype, const Weights* weights) {
   switch (dtype) {
     case Dtype::f32: return WeightType::f32;
     case Dtype::bf16: return WeightType::bf16;
@@ -120,9 +125,7 @@ WeightType type_of(Dtype dtype, const std::string& folder) {
     case Dtype::q4: return WeightType::q4;
     case Dtype::automatic: break;
   }
-  if (!file_exists(folder + "/model.safetensors") && !file_exists(folder + "/model.safetensors.index.json"))
-    return WeightType::bf16;
-  return parameters_of(Weights::open(folder)) < small_model_parameters ? WeightType::bf16 : WeightType::q8;
+  return !weights || parameters_of(*weights) < small_model_parameters ? WeightType::bf16 : WeightType::q8;
 }
 
 }  // namespace
@@ -183,24 +186,25 @@ std::unique_ptr<Model> load_model(const std::string& folder, const LoadOptions& 
     if (std::string token = token_of(tokenizer_config, key); !token.empty())
       model->template_tokens_[key] = std::move(token);
   model->bos_token_ = token_of(tokenizer_config, "bos_token");
-  model->eos_token_ = token_of(tokenizer_config, "eos_token");
+  const std::string eos_token = token_of(tokenizer_config, "eos_token");
   const ConfigReader generation(read_object(folder, "generation_config.json").value_or(Json::object()),
                                 "generation_config.json");
   model->sampling_ = SamplingOptions::from_config(generation);
   for (const std::int64_t id : generation.integers_or("eos_token_id", {}))
     if (id >= 0 && id < model->tokenizer().size()) model->end_tokens_.push_back(static_cast<TokenId>(id));
-  if (const auto id = model->tokenizer().id_of(model->eos_token_); id && !model->eos_token_.empty())
+  if (const auto id = model->tokenizer().id_of(eos_token); id && !eos_token.empty())
     model->end_tokens_.push_back(*id);
   std::sort(model->end_tokens_.begin(), model->end_tokens_.end());
   model->end_tokens_.erase(std::unique(model->end_tokens_.begin(), model->end_tokens_.end()), model->end_tokens_.end());
 
-  model->weight_type_ = type_of(options.dtype, folder);
   model->context_ = family.context(model->files_.config);
+  std::optional<Weights> weights;
+  if (options.weights || (options.dtype == Dtype::automatic && has_weights(folder))) weights = Weights::open(folder);
+  model->weight_type_ = type_of(options.dtype, weights ? &*weights : nullptr);
   if (options.weights) {
     ExecContext::current().checkpoint();
-    WeightOptions how;
-    how.type = model->weight_type_;
-    model->weights_ = Weights::open(folder, how);
+    weights->set_type(model->weight_type_);
+    model->weights_ = std::move(weights);
     model->network_ = family.network(model->files_, *model->weights_);
     model->weights_->finish();
     if (model->tokenizer().size() > model->network_->vocab())

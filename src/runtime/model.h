@@ -45,7 +45,6 @@ class Model {
   std::unique_ptr<Processor> processor_with(const Json& options) const;
   const Network& network() const;
   const Weights& weights() const;
-  bool has_template() const { return chat_template_.has_value(); }
   const ChatTemplate& chat_template() const;  // throws Error(unsupported) when the checkpoint has none
   const SamplingOptions& sampling_defaults() const { return sampling_; }  // generation_config.json, else greedy
   const std::vector<TokenId>& end_tokens() const { return end_tokens_; }
@@ -55,8 +54,6 @@ class Model {
   Dim context() const { return context_; }
   double load_ms() const { return load_ms_; }
   const std::string& fingerprint() const { return fingerprint_; }  // of files and settings, for cache keys
-  const std::string& bos_token() const { return bos_token_; }
-  const std::string& eos_token() const { return eos_token_; }
   std::vector<std::string> unread_config() const { return files_.config.unread(); }
 
   // Renders, plans and places. Throws Error(limit) when a picture alone, or the whole prompt, exceeds the context: no
@@ -71,7 +68,7 @@ class Model {
   PreparedPrompt place(std::vector<TextSpan> spans, std::vector<std::shared_ptr<const Image>> images,
                        bool add_special_tokens) const;
   ModelFiles files_;
-  std::string name_, fingerprint_, bos_token_, eos_token_;
+  std::string name_, fingerprint_, bos_token_;
   Json template_tokens_;  // of tokenizer_config.json, by the names that templates use
   const Family* family_ = nullptr;
   std::unique_ptr<Processor> processor_;

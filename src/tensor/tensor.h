@@ -99,7 +99,6 @@ class Tensor {
   static Tensor empty(const Shape& shape, DType type = DType::f32);  // contents undefined
   static Tensor zeros(const Shape& shape, DType type = DType::f32);
   static Tensor full(const Shape& shape, float value);
-  static Tensor empty_like(const Tensor& other) { return empty(other.shape(), other.dtype()); }
   static Tensor view(std::shared_ptr<Storage> storage, std::size_t offset_bytes, const Shape& shape, DType type);
   template <class T>
   static Tensor from(std::span<const T> values, const Shape& shape) {  // copies
@@ -142,7 +141,6 @@ class Tensor {
   Tensor reshape(const Shape& shape) const;  // view; one dim may be -1
   Tensor clone() const;
   Tensor to(DType type) const;  // f32 <-> bf16 <-> f16, a copy; same type: itself
-  bool sole_owner() const { return storage_ && storage_.use_count() == 1; }
 
   const std::shared_ptr<GradNode>& grad_node() const { return grad_; }
   void set_grad_node(std::shared_ptr<GradNode> node) { grad_ = std::move(node); }
