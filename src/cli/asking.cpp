@@ -5,7 +5,7 @@
 #include "base/log.h"
 #include "cli/model_path.h"
 #include "cli/output.h"
-#include "codec/decode.h"
+#include "cli/pictures.h"
 
 namespace tap::cli {
 
@@ -17,12 +17,6 @@ std::unique_ptr<Model> load_model_for(const Options& options) {
   auto model = load_model(model_folder(options.model), load);
   log::info("load: {:.1f} ms, {} in {}", model->load_ms(), model->name(), name(model->weight_type()));
   return model;
-}
-
-std::shared_ptr<const Image> load_picture(const std::string& path, const Options& options) {
-  DecodeOptions decode;
-  if (options.background == "none") decode.background.reset();
-  return std::make_shared<const Image>(load_image(path, decode).value());
 }
 
 GenerateOptions generate_options(const Options& options, const Model& model) {

@@ -12,54 +12,6 @@ namespace tap::cli {
 
 namespace {
 
-constexpr double int_max = 2147483647.0;
-
-const std::vector<Flag>& flag_table() {
-  static const std::vector<Flag> table = {
-      {"model", 'm', "MODEL",
-       "a folder in the hub's format, or org/name in the local hub cache (default: the embedded nano)",
-       &Options::model},
-      {"max-tokens", 0, "N", "at most N tokens of answer (default 512)", &Options::max_tokens, 1, int_max},
-      {"temperature", 0, "T", "0 takes the likeliest token; higher is more varied (default: the model's own, else 0)",
-       &Options::temperature, 0, 100},
-      {"top-p", 0, "P", "sample among the likeliest tokens that together reach P", &Options::top_p, 0, 1},
-      {"top-k", 0, "K", "sample among the K likeliest tokens; 0 = all", &Options::top_k, 0, int_max},
-      {"min-p", 0, "P", "drop tokens less likely than P times the likeliest", &Options::min_p, 0, 1},
-      {"seed", 0, "N", "the same seed gives the same tokens", &Options::seed, 0, 9007199254740992.0},
-      {"stop", 0, "TEXT", "end the answer before TEXT; may be given several times", &Options::stop},
-      {"threads", 't', "N", "CPU threads (default: those this process may use)", &Options::threads, 1, 4096},
-      {"dtype",
-       0,
-       "TYPE",
-       "how weights are kept: auto, f32, bf16, q8, q4",
-       &Options::dtype,
-       0,
-       0,
-       {"auto", "f32", "bf16", "q8", "q4"}},
-      {"system", 0, "TEXT", "a system message before the question", &Options::system},
-      {"background",
-       0,
-       "COLOR",
-       "what transparent pictures are laid on: white, or none (plain RGB)",
-       &Options::background,
-       0,
-       0,
-       {"white", "none"}},
-      {"output", 'o', "FILE", "write the picture with the boxes drawn to FILE (PNG)", &Options::output},
-      {"messages", 0, "FILE", "JSON with messages and any other variable of the template; - is stdin",
-       &Options::messages},
-      {"allow-unchecked", 0, "CASE:STAGE",
-       "do not fail when this stage has a tensor but cannot be checked; may be repeated", &Options::allow_unchecked},
-      {"decode", 0, "", "take ids, print text", &Options::decode},
-      {"json", 0, "", "print JSON", &Options::json},
-      {"quiet", 'q', "", "no warnings, no progress", &Options::quiet},
-      {"verbose", 'v', "", "say what is done and how long it takes, on stderr", &Options::verbose},
-      {"help", 'h', "", "show this help", &Options::help},
-      {"version", 0, "", "show the version", &Options::version},
-  };
-  return table;
-}
-
 std::size_t edit_distance(std::string_view a, std::string_view b) {
   std::vector<std::size_t> row(b.size() + 1);
   for (std::size_t j = 0; j <= b.size(); ++j) row[j] = j;
@@ -125,17 +77,17 @@ std::string flag_column(const Flag& f) {
 }  // namespace
 
 const Flag& flag(std::string_view name) {
-  for (const Flag& f : flag_table())
+  for (const Flag& f : flags())
     if (f.name == name) return f;
   fail(ErrorCode::internal, "no flag --{} in the table", name);
 }
 
 std::size_t words_of_option(std::string_view word) {
-  for (const Flag& f : flag_table())
+  for (const Flag& f : flags())
     if (!f.value.empty() && word.starts_with("--") && word.substr(2) == f.name) return 2;
   if (word.starts_with("--")) return 1;
   for (std::size_t i = 1; i < word.size(); ++i)
-    for (const Flag& f : flag_table())
+    for (const Flag& f : flags())
       if (f.letter == word[i] && !f.value.empty()) return i + 1 == word.size() ? 2 : 1;
   return 1;
 }

@@ -25,6 +25,9 @@ struct Options {
   std::string output;
   std::string messages;
   std::vector<std::string> allow_unchecked;
+  std::int64_t frame = 0, batch = 0, context = 0;  // batch, context: 0 = not given
+  std::string choices, regex, schema, requests;
+  bool clipboard = false, allow_private = false, dry_run = false, logprobs = false, jsonl = false, resume = false;
   bool json = false, quiet = false, verbose = false, decode = false, help = false, version = false;
 };
 
@@ -42,6 +45,7 @@ struct Flag {
   std::vector<std::string_view> choices = {};
 };
 
+std::span<const Flag> flags();  // all of them (flags.cpp)
 const Flag& flag(std::string_view name);
 // How many words an option takes: 2 when its value is the word after it ("-m DIR", "-qm DIR"), else 1.
 std::size_t words_of_option(std::string_view word);
