@@ -37,8 +37,8 @@ const std::vector<Command>& command_table() {
       {"verify", "FOLDER…", "check the engine against reference outputs (goldens)",
        "A golden folder holds manifest.json, its cases and a checkpoint. Exit code 0 only when every stage whose "
        "tensor is present was\n"
-       "checked and passed. Always runs in f32.",
-       join({"allow-unchecked", "threads"}, common), run_verify},
+       "checked and passed. Runs in f32; another --dtype measures its errors against the same goldens instead.",
+       join({"allow-unchecked", "dtype", "threads"}, common), run_verify},
   };
   return table;
 }
