@@ -15,7 +15,8 @@ const std::vector<Command>& command_table() {
   static const Names common = {"json", "quiet", "verbose", "help"};
   static const Names model = {"model", "dtype", "threads"};
   static const Names sampling = {"max-tokens", "temperature", "top-p", "top-k", "min-p", "seed"};
-  static const Names looking = join(join(model, sampling), {"stop", "system", "background", "frame"});
+  static const Names looking = join(join(model, sampling), {"stop", "system", "background", "frame", "choices", "regex",
+                                                            "schema", "logprobs"});
   static const std::vector<Command> table = {
       {"", "IMAGE… \"question\"", "ask about pictures", "", join(join(looking, common), {"version"}), run_look},
       {"describe", "IMAGE…", "say what is in each picture", "", join(looking, common), run_describe},
