@@ -4,6 +4,7 @@
 #include "cli/asking.h"
 #include "cli/commands.h"
 #include "cli/output.h"
+#include "io/url.h"
 
 namespace tap::cli {
 
@@ -58,7 +59,7 @@ int run_describe(const Options& options) {
 }
 
 int run_look(const Options& options) {
-  const auto is_picture = [](const std::string& word) { return word == "-" || file_exists(word); };
+  const auto is_picture = [](const std::string& word) { return word == "-" || is_url(word) || file_exists(word); };
   std::vector<std::string> pictures = options.words;
   if (pictures.empty()) fail(ErrorCode::usage, "name a picture and a question: tapetum IMAGE \"question\"");
   std::string question = describe_question;
