@@ -15,14 +15,14 @@ const std::vector<Command>& command_table() {
   static const Names common = {"json", "quiet", "verbose", "help"};
   static const Names model = {"model", "dtype", "threads"};
   static const Names sampling = {"max-tokens", "temperature", "top-p", "top-k", "min-p", "seed"};
-  static const Names looking = join(join(model, sampling), {"stop", "system", "background"});
+  static const Names looking = join(join(model, sampling), {"stop", "system", "background", "frame"});
   static const std::vector<Command> table = {
       {"", "IMAGE… \"question\"", "ask about pictures", "", join(join(looking, common), {"version"}), run_look},
       {"describe", "IMAGE…", "say what is in each picture", "", join(looking, common), run_describe},
       {"detect", "\"THING\" IMAGE…", "find things: typed boxes in the picture's own pixels",
        "Boxes are [x1, y1, x2, y2] in pixels of the picture as shown (after EXIF rotation). Nothing found is no "
        "failure.",
-       join(join(join(model, sampling), {"system", "background", "output"}), common), run_detect},
+       join(join(join(model, sampling), {"system", "background", "frame", "output"}), common), run_detect},
       {"tokenize", "MODEL [TEXT|-]", "text to token ids; --decode for ids to text",
        "Text is read as a trusted prompt: special tokens in it are recognised. Without TEXT, or with -, it comes from "
        "stdin.",
@@ -37,8 +37,8 @@ const std::vector<Command>& command_table() {
       {"verify", "FOLDER…", "check the engine against reference outputs (goldens)",
        "A golden folder holds manifest.json, its cases and a checkpoint. Exit code 0 only when every stage whose "
        "tensor is present was\n"
-       "checked and passed. Always runs in f32.",
-       join({"allow-unchecked", "threads"}, common), run_verify},
+       "checked and passed. Runs in f32; another --dtype measures its errors against the same goldens instead.",
+       join({"allow-unchecked", "dtype", "threads"}, common), run_verify},
   };
   return table;
 }

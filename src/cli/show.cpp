@@ -15,15 +15,6 @@ namespace tap::cli {
 
 namespace {
 
-std::string human_bytes(double bytes) {
-  for (const char* unit : {"B", "KB", "MB", "GB"}) {
-    if (bytes < 1000 || unit[0] == 'G')
-      return fmt::format("{:.{}f} {}", bytes, unit[0] == 'B' || bytes >= 100 ? 0 : 1, unit);
-    bytes /= 1000;
-  }
-  return "";
-}
-
 Dim elements(const Weights::Entry& entry) {
   Dim n = 1;
   for (const Dim d : entry.shape) n *= d;
