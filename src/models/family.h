@@ -52,6 +52,7 @@ struct Prompt {
   std::vector<Span> atomic;                          // rows that no chunk may cut
   std::string text;                                  // the text as tokenized, pictures expanded
   Dim rows() const { return static_cast<Dim>(ids.size()); }
+  std::int32_t next_position() const;  // of the first token of the answer, on every axis
   // Rows [begin, end) as a batch of one sequence whose first `begin` rows are cached.
   Batch batch(Dim begin, Dim end) const;
 };
