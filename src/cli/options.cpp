@@ -43,31 +43,6 @@ double parse_number(const Flag& f, const std::string& text, bool whole) {
   return number;
 }
 
-void store(const Flag& f, Options& options, const std::vector<std::string>& values) {
-  const std::string& last = values.back();
-  if (!f.choices.empty() && std::find(f.choices.begin(), f.choices.end(), last) == f.choices.end())
-    fail(ErrorCode::usage, "--{} is \"{}\": must be one of {}", f.name, last, fmt::join(f.choices, ", "));
-  if (f.value == "FILE" && last.empty()) fail(ErrorCode::usage, "--{} is empty: must name a file", f.name);
-  struct Visitor {
-    const Flag& f;
-    Options& options;
-    const std::vector<std::string>& values;
-    void operator()(bool Options::*) const {}
-    void operator()(std::string Options::*member) const { options.*member = values.back(); }
-    void operator()(std::int64_t Options::*member) const {
-      options.*member = static_cast<std::int64_t>(parse_number(f, values.back(), true));
-    }
-    void operator()(std::optional<double> Options::*member) const {
-      options.*member = parse_number(f, values.back(), false);
-    }
-    void operator()(std::optional<std::int64_t> Options::*member) const {
-      options.*member = static_cast<std::int64_t>(parse_number(f, values.back(), true));
-    }
-    void operator()(std::vector<std::string> Options::*member) const { options.*member = values; }
-  };
-  std::visit(Visitor{f, options, values}, f.target);
-}
-
 std::string flag_column(const Flag& f) {
   std::string text = f.letter ? fmt::format("-{}, --{}", f.letter, f.name) : fmt::format("    --{}", f.name);
   if (!f.value.empty()) text += fmt::format(" {}", f.value);
@@ -109,6 +84,31 @@ std::vector<std::string_view> nearest(std::string_view word, std::span<const std
   std::vector<std::string_view> names;
   for (std::size_t i = 0; i < found.size() && i < 3; ++i) names.push_back(found[i].second);
   return names;
+}
+
+void set_option(Options& options, const Flag& f, const std::vector<std::string>& values) {
+  const std::string& last = values.back();
+  if (!f.choices.empty() && std::find(f.choices.begin(), f.choices.end(), last) == f.choices.end())
+    fail(ErrorCode::usage, "--{} is \"{}\": must be one of {}", f.name, last, fmt::join(f.choices, ", "));
+  if (f.value == "FILE" && last.empty()) fail(ErrorCode::usage, "--{} is empty: must name a file", f.name);
+  struct Visitor {
+    const Flag& f;
+    Options& options;
+    const std::vector<std::string>& values;
+    void operator()(bool Options::*) const {}
+    void operator()(std::string Options::*member) const { options.*member = values.back(); }
+    void operator()(std::int64_t Options::*member) const {
+      options.*member = static_cast<std::int64_t>(parse_number(f, values.back(), true));
+    }
+    void operator()(std::optional<double> Options::*member) const {
+      options.*member = parse_number(f, values.back(), false);
+    }
+    void operator()(std::optional<std::int64_t> Options::*member) const {
+      options.*member = static_cast<std::int64_t>(parse_number(f, values.back(), true));
+    }
+    void operator()(std::vector<std::string> Options::*member) const { options.*member = values; }
+  };
+  std::visit(Visitor{f, options, values}, f.target);
 }
 
 Options parse(const Command& command, std::span<const std::string> words) {
@@ -171,7 +171,7 @@ Options parse(const Command& command, std::span<const std::string> words) {
     if (b.flag->value.empty())
       options.*std::get<bool Options::*>(b.flag->target) = b.on;
     else if (!b.values.empty())
-      store(*b.flag, options, b.values);
+      set_option(options, *b.flag, b.values);
   }
   return options;
 }
