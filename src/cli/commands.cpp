@@ -15,7 +15,7 @@ const std::vector<Command>& command_table() {
   static const Names common = {"json", "quiet", "verbose", "help"};
   static const Names model = {"model", "dtype", "threads"};
   static const Names sampling = {"max-tokens", "temperature", "top-p", "top-k", "min-p", "seed"};
-  static const Names looking = join(join(model, sampling), {"stop", "system", "background", "context"});
+  static const Names looking = join(join(model, sampling), {"stop", "system", "background", "frame", "context"});
   static const std::vector<Command> table = {
       {"", "IMAGE… \"question\"", "ask about pictures", "", join(join(looking, common), {"version"}), run_look},
       {"describe", "IMAGE…", "say what is in each picture", "", join(looking, common), run_describe},
@@ -27,7 +27,7 @@ const std::vector<Command>& command_table() {
       {"detect", "\"THING\" IMAGE…", "find things: typed boxes in the picture's own pixels",
        "Boxes are [x1, y1, x2, y2] in pixels of the picture as shown (after EXIF rotation). Nothing found is no "
        "failure.",
-       join(join(join(model, sampling), {"system", "background", "output"}), common), run_detect},
+       join(join(join(model, sampling), {"system", "background", "frame", "output"}), common), run_detect},
       {"tokenize", "MODEL [TEXT|-]", "text to token ids; --decode for ids to text",
        "Text is read as a trusted prompt: special tokens in it are recognised. Without TEXT, or with -, it comes from "
        "stdin.",
