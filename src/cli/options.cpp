@@ -1,6 +1,7 @@
 #include "cli/options.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include <CLI/CLI.hpp>
@@ -35,8 +36,7 @@ double parse_number(const Flag& f, const std::string& text, bool whole) {
     used = std::string::npos;
   }
   const bool is_number = used == text.size() && text.find_first_of("xXnN") == std::string::npos;
-  if (!is_number ||
-      (whole && number != static_cast<double>(static_cast<std::int64_t>(std::clamp(number, -1e16, 1e16)))))
+  if (!is_number || (whole && number != std::trunc(number)))
     fail(ErrorCode::usage, "--{} is \"{}\": must be a{} number", f.name, text, whole ? " whole" : "");
   if (f.least < f.most && !(number >= f.least && number <= f.most))
     fail(ErrorCode::usage, "--{} is {}: must be from {:.0f} to {:.0f}", f.name, text, f.least, f.most);
