@@ -10,8 +10,6 @@
 
 namespace tap::cli {
 
-namespace {
-
 std::unique_ptr<Model> load_model_for(const Options& options) {
   LoadOptions load;
   load.dtype = *parse_dtype(options.dtype);
@@ -59,8 +57,6 @@ void log_timings(const Timings& t, double total_ms) {
             mb(stats.kept_bytes), mb(stats.peak_bytes));
 }
 
-}  // namespace
-
 Json tokens_json(const Timings& t) {
   return {{"prompt", t.prompt_tokens}, {"image", t.image_tokens}, {"output", t.output_tokens}};
 }
@@ -86,7 +82,7 @@ int for_each_picture(const std::vector<std::string>& pictures, const Options& op
   const GrammarPtr grammar = grammar_of(options);
   const auto model = load_model_for(options);
   const GenerateOptions generate = generate_options(options, *model, grammar);
-  Session session(*model);
+  Session session(*model, {.context = options.context, .features = nullptr});
   Json all = Json::array();
   int exit_code = 0;
   for (const std::string& path : pictures) {

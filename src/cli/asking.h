@@ -26,6 +26,13 @@ struct Turn {
   Timings report(Timings answer) const;
 };
 
+// What --model and --dtype name.
+std::unique_ptr<Model> load_model_for(const Options& options);
+// The model's sampling defaults with what the options say over them; a seed drawn anew when one is needed and none is
+// given. Throws Error(usage).
+GenerateOptions generate_options(const Options& options, const Model& model, const GrammarPtr& grammar = nullptr);
+void log_timings(const Timings& timings, double total_ms);  // at -v
+
 Json tokens_json(const Timings& timings);
 Json ms_json(const Timings& timings, double total_ms);
 

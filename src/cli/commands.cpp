@@ -17,10 +17,16 @@ const std::vector<Command>& command_table() {
   static const Names sampling = {"max-tokens", "temperature", "top-p", "top-k", "min-p", "seed"};
   static const Names picture = {"background", "frame", "allow-private"};
   static const Names form = {"choices", "regex", "schema", "logprobs"};
-  static const Names looking = join(join(join(model, sampling), {"stop", "system"}), join(picture, form));
+  static const Names talking = join(join(join(model, sampling), {"stop", "system", "context"}), picture);
+  static const Names looking = join(talking, form);
   static const std::vector<Command> table = {
       {"", "IMAGE… \"question\"", "ask about pictures", "", join(join(looking, common), {"version"}), run_look},
       {"describe", "IMAGE…", "say what is in each picture", "", join(looking, common), run_describe},
+      {"chat", "[IMAGE…]", "talk about pictures",
+       "A picture's path in a line attaches it; /help in the conversation lists the commands. When stdin is no "
+       "terminal, "
+       "each line is a turn.",
+       join(talking, common), run_chat},
       {"detect", "\"THING\" IMAGE…", "find things: typed boxes in the picture's own pixels",
        "Boxes are [x1, y1, x2, y2] in pixels of the picture as shown (after EXIF rotation). Nothing found is no "
        "failure.",

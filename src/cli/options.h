@@ -67,6 +67,9 @@ const Command* find_command(std::string_view name);
 // named, missing or bad values with the allowed range. A word of "--" ends the options.
 Options parse(const Command& command, std::span<const std::string> words);
 
+// What `--NAME VALUE…` does to `options`, with the same checks. Throws Error(usage).
+void set_option(Options& options, const Flag& flag, const std::vector<std::string>& values);
+
 std::string help_text();  // of the program
 std::string help_text(const Command& command);
 // The candidates within a small edit distance of `word`, nearest first.
