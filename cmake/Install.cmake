@@ -64,6 +64,15 @@ configure_file("${CMAKE_SOURCE_DIR}/cmake/tapetum.pc.in" "${CMAKE_BINARY_DIR}/ta
 install(FILES "${CMAKE_BINARY_DIR}/tapetum.pc" DESTINATION "${CMAKE_INSTALL_LIBDIR}/pkgconfig")
 install(DIRECTORY "${CMAKE_SOURCE_DIR}/include/tapetum" DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}")
 
+# Completions and manual pages, made by the program itself.
+set(docs "${CMAKE_BINARY_DIR}/docs")
+add_custom_command(OUTPUT "${docs}.stamp" VERBATIM DEPENDS tapetum "${CMAKE_SOURCE_DIR}/cmake/GenerateDocs.cmake"
+  COMMAND ${CMAKE_COMMAND} -D "program=$<TARGET_FILE:tapetum>" -D "out=${docs}" -P "${CMAKE_SOURCE_DIR}/cmake/GenerateDocs.cmake"
+  COMMAND ${CMAKE_COMMAND} -E touch "${docs}.stamp")
+add_custom_target(tapetum_docs ALL DEPENDS "${docs}.stamp")
+install(DIRECTORY "${docs}/bash-completion" "${docs}/zsh" "${docs}/fish" DESTINATION "${CMAKE_INSTALL_DATADIR}")
+install(DIRECTORY "${docs}/man/" DESTINATION "${CMAKE_INSTALL_MANDIR}")
+
 install(TARGETS tapetum RUNTIME DESTINATION "${CMAKE_INSTALL_BINDIR}")
 install(DIRECTORY "${CMAKE_SOURCE_DIR}/data/nano" DESTINATION "${CMAKE_INSTALL_DATADIR}/tapetum")
 install(FILES "${CMAKE_SOURCE_DIR}/LICENSE" DESTINATION "${CMAKE_INSTALL_DOCDIR}")

@@ -39,6 +39,9 @@ const std::vector<Command>& command_table() {
        "tensor is present was\n"
        "checked and passed. Always runs in f32.",
        join({"allow-unchecked", "threads"}, common), run_verify},
+      {"completions", "bash|zsh|fish", "a script that completes commands, options and models in a shell",
+       "An installation has them in place. Otherwise: source <(tapetum completions bash).", common, run_completions},
+      {"man", "[COMMAND]", "a manual page in roff: tapetum man | man -l -", "", common, run_man},
   };
   return table;
 }

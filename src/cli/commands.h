@@ -13,5 +13,7 @@ int run_tokenize(const Options& options);
 int run_render(const Options& options);
 int run_show(const Options& options);
 int run_list(const Options& options);
+int run_completions(const Options& options);
+int run_man(const Options& options);
 
 }  // namespace tap::cli
