@@ -3,6 +3,7 @@
 #include <random>
 
 #include "base/log.h"
+#include "cli/answer_form.h"
 #include "cli/model_path.h"
 #include "cli/output.h"
 #include "cli/pictures.h"
@@ -19,8 +20,9 @@ std::unique_ptr<Model> load_model_for(const Options& options) {
   return model;
 }
 
-GenerateOptions generate_options(const Options& options, const Model& model) {
+GenerateOptions generate_options(const Options& options, const Model& model, const GrammarPtr& grammar) {
   GenerateOptions generate;
+  if (grammar) generate.constraint = std::make_shared<const Constraint>(grammar, model.tokenizer(), model.end_tokens());
   generate.max_tokens = options.max_tokens;
   generate.stop = options.stop;
   SamplingOptions& sampling = generate.sampling = model.sampling_defaults();
@@ -81,8 +83,9 @@ Timings Turn::report(Timings answer) const {
 int for_each_picture(const std::vector<std::string>& pictures, const Options& options,
                      const std::function<Json(const Turn&)>& one) {
   const Stopwatch total;
+  const GrammarPtr grammar = grammar_of(options);
   const auto model = load_model_for(options);
-  const GenerateOptions generate = generate_options(options, *model);
+  const GenerateOptions generate = generate_options(options, *model, grammar);
   Session session(*model);
   Json all = Json::array();
   int exit_code = 0;

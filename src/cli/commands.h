@@ -15,5 +15,7 @@ int run_show(const Options& options);
 int run_list(const Options& options);
 int run_completions(const Options& options);
 int run_man(const Options& options);
+int run_pull(const Options& options);
+int run_rm(const Options& options);
 
 }  // namespace tap::cli

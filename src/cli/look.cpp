@@ -1,8 +1,10 @@
 // tapetum IMAGE… "question", and tapetum describe IMAGE…
 #include "base/file.h"
+#include "cli/answer_form.h"
 #include "cli/asking.h"
 #include "cli/commands.h"
 #include "cli/output.h"
+#include "io/url.h"
 
 namespace tap::cli {
 
@@ -20,16 +22,20 @@ int ask_all(const std::vector<std::string>& pictures, const std::string& questio
     if (stream && pictures.size() > 1) write_out(turn.path + ": ");
     std::string text;
     const auto say = [&](std::string piece) {
-      if (text.empty())
+      if (text.empty() && !turn.generate.constraint)
         piece.erase(0, piece.find_first_not_of(" \n"));  // the template leaves no space after "Assistant:"
       if (stream) write_out(piece);
       text += piece;
     };
-    while (const auto event = generation.next()) say(event->text);
+    TokenLog log(turn.session.model().tokenizer());
+    while (const auto event = generation.next()) {
+      say(event->text);
+      if (options.logprobs) log.add(*event);
+    }
     say(generation.rest());
     if (stream) write_out("\n");
     const Timings timings = turn.report(generation.timings());
-    return Json{{"image", turn.path},
+    Json answer{{"image", turn.path},
                 {"width", turn.image->width},
                 {"height", turn.image->height},
                 {"model", turn.session.model().name()},
@@ -38,6 +44,10 @@ int ask_all(const std::vector<std::string>& pictures, const std::string& questio
                 {"finish_reason", name(generation.finish_reason())},
                 {"tokens", tokens_json(timings)},
                 {"ms", ms_json(timings, turn.total.ms())}};
+    if (options.logprobs) log.write(answer);
+    if (options.logprobs && !options.choices.empty())
+      answer["choices"] = score_choices(turn.session, generation.prepared(), split_choices(options.choices));
+    return answer;
   });
 }
 
@@ -49,7 +59,7 @@ int run_describe(const Options& options) {
 }
 
 int run_look(const Options& options) {
-  const auto is_picture = [](const std::string& word) { return word == "-" || file_exists(word); };
+  const auto is_picture = [](const std::string& word) { return word == "-" || is_url(word) || file_exists(word); };
   std::vector<std::string> pictures = options.words;
   if (pictures.empty()) fail(ErrorCode::usage, "name a picture and a question: tapetum IMAGE \"question\"");
   std::string question = describe_question;

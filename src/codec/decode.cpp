@@ -19,10 +19,41 @@ bool starts_with(std::span<const std::byte> bytes, std::string_view magic, std::
                     [](char a, std::byte b) { return static_cast<std::byte>(a) == b; });
 }
 
-std::optional<ImageFormat> format_of(std::span<const std::byte> bytes) {
-  if (starts_with(bytes, "\x89PNG\r\n\x1a\n")) return ImageFormat::png;
-  if (starts_with(bytes, "\xff\xd8\xff")) return ImageFormat::jpeg;
-  return std::nullopt;
+bool is_png(std::span<const std::byte> bytes) { return starts_with(bytes, "\x89PNG\r\n\x1a\n"); }
+bool is_jpeg(std::span<const std::byte> bytes) { return starts_with(bytes, "\xff\xd8\xff"); }
+bool is_gif(std::span<const std::byte> bytes) { return starts_with(bytes, "GIF87a") || starts_with(bytes, "GIF89a"); }
+
+struct Format {
+  ImageFormat format;
+  std::string_view name, extensions;  // extensions: separated by blanks
+  bool (*matches)(std::span<const std::byte> bytes);
+  codec::HeaderReader* header;
+  codec::Decoder* decode;
+};
+
+constexpr Format formats[] = {
+    {ImageFormat::png, "PNG", "png apng", is_png, codec::png_header, codec::decode_png},
+    {ImageFormat::jpeg, "JPEG", "jpg jpeg jpe jfif", is_jpeg, codec::jpeg_header, codec::decode_jpeg},
+    {ImageFormat::gif, "GIF", "gif", is_gif, codec::gif_header, codec::decode_gif},
+};
+
+const Format* format_of(std::span<const std::byte> bytes) {
+  const Format* found =
+      std::find_if(std::begin(formats), std::end(formats), [&](const Format& format) { return format.matches(bytes); });
+  return found == std::end(formats) ? nullptr : found;
+}
+
+const Format& format_of(ImageFormat format) {
+  return *std::find_if(std::begin(formats), std::end(formats), [&](const Format& row) { return row.format == format; });
+}
+
+std::string known_names() {  // "PNG, JPEG and GIF"
+  std::string text;
+  for (const Format& format : formats) {
+    if (&format != formats) text += &format + 1 == std::end(formats) ? " and " : ", ";
+    text += format.name;
+  }
+  return text;
 }
 
 Error not_a_picture(std::span<const std::byte> bytes, std::string_view what) {
@@ -34,18 +65,23 @@ Error not_a_picture(std::span<const std::byte> bytes, std::string_view what) {
   bool is_picture = false;
   const std::string_view kind = codec::sniff_other(bytes, is_picture);
   if (is_picture)
-    return Error(ErrorCode::unsupported, fmt::format("{}: {} is not supported yet: PNG and JPEG are", what, kind),
+    return Error(ErrorCode::unsupported, fmt::format("{}: {} is not supported: {} are", what, kind, known_names()),
                  item);
   if (!kind.empty()) return Error(ErrorCode::bad_file, fmt::format("{}: is {}, not a picture", what, kind), item);
-  return Error(ErrorCode::bad_file, fmt::format("{}: is no picture that can be read (PNG and JPEG are)", what), item);
+  return Error(ErrorCode::bad_file, fmt::format("{}: is no picture that can be read ({} are)", what, known_names()),
+               item);
 }
 
 std::optional<Error> over_limits(const codec::Header& header, std::size_t file_bytes, std::string_view what,
-                                 const ImageLimits& limits) {
+                                 const DecodeOptions& options) {
   const auto error = [&](ErrorCode code, std::string message) {
     return Error(code, fmt::format("{}: {}", what, message), std::string(what));
   };
   const ImageInfo& info = header.info;
+  const ImageLimits& limits = options.limits;
+  if (options.frame < 0 || options.frame >= info.frames)
+    return error(ErrorCode::bad_input, fmt::format("has no frame {}: it holds {} {}, counted from 0", options.frame,
+                                                   info.frames, info.frames == 1 ? "frame" : "frames"));
   if (info.width <= 0 || info.height <= 0)
     return error(ErrorCode::bad_file, fmt::format("a picture of {}x{} has no pixels", info.width, info.height));
   if (info.width > limits.max_edge_px || info.height > limits.max_edge_px)
@@ -58,48 +94,43 @@ std::optional<Error> over_limits(const codec::Header& header, std::size_t file_b
   if (static_cast<double>(file_bytes) < header.least_bytes)
     return error(ErrorCode::bad_file, fmt::format("declares {}x{} pixels, which {} bytes cannot hold (at least {:.0f})",
                                                   info.width, info.height, file_bytes, header.least_bytes));
-  // Interlaced PNG with alpha keeps RGBA bytes, progressive JPEG 16-bit coefficients.
-  const std::size_t work_per_pixel = !header.whole                     ? 0
-                                     : info.format == ImageFormat::png ? (header.has_alpha ? 4 : 0)
-                                                                       : 2 * static_cast<std::size_t>(header.channels);
-  // libjpeg counts its own work, subsampling included.
-  const std::size_t memory =
-      static_cast<std::size_t>(pixels) * (3 + (info.format == ImageFormat::png ? work_per_pixel : 0));
-  if (memory > limits.max_memory_bytes)
+  const double memory = 3 * static_cast<double>(pixels) + header.work_bytes;
+  if (memory > static_cast<double>(limits.max_memory_bytes))
     return error(ErrorCode::limit,
-                 fmt::format("decoding needs {} bytes; the limit is {}", memory, limits.max_memory_bytes));
+                 fmt::format("decoding needs {:.0f} bytes; the limit is {}", memory, limits.max_memory_bytes));
+  if (header.work_pixels > static_cast<double>(limits.max_work_pixels))
+    return error(ErrorCode::limit, fmt::format("frame {} takes drawing {:.0f} pixels; the limit is {}", options.frame,
+                                               header.work_pixels, limits.max_work_pixels));
   return std::nullopt;
 }
 
-Result<codec::Header> checked_header(std::span<const std::byte> bytes, std::string_view what,
-                                     const ImageLimits& limits) {
-  const std::optional<ImageFormat> format = format_of(bytes);
+Result<codec::Header> checked_header(const Format* format, std::span<const std::byte> bytes, std::string_view what,
+                                     const DecodeOptions& options) {
   if (!format) return not_a_picture(bytes, what);
-  Result<codec::Header> header =
-      *format == ImageFormat::png ? codec::png_header(bytes, what) : codec::jpeg_header(bytes, what);
+  Result<codec::Header> header = format->header(bytes, what, options);
   if (!header) return header;
-  if (std::optional<Error> error = over_limits(*header, bytes.size(), what, limits)) return *std::move(error);
+  if (std::optional<Error> error = over_limits(*header, bytes.size(), what, options)) return *std::move(error);
   return header;
 }
 
 // A wrong extension is no fault of the picture; it is worth a line for whoever looks for one.
-void note_extension(ImageFormat format, std::string_view what) {
+void note_extension(const Format& format, std::string_view what) {
   const std::size_t dot = what.rfind('.');
   if (dot == std::string_view::npos || what.size() - dot > 6) return;
   std::string extension(what.substr(dot + 1));
   std::transform(extension.begin(), extension.end(), extension.begin(),
                  [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  const bool png = extension == "png" || extension == "apng";
-  const bool jpeg = extension == "jpg" || extension == "jpeg" || extension == "jpe" || extension == "jfif";
-  if (format == ImageFormat::png ? !png : !jpeg) log::info("{}: is {} whatever its name says", what, name(format));
+  const std::string known = fmt::format(" {} ", format.extensions);
+  if (known.find(fmt::format(" {} ", extension)) == std::string::npos)
+    log::info("{}: is {} whatever its name says", what, format.name);
 }
 
 }  // namespace
 
-std::string_view name(ImageFormat format) { return format == ImageFormat::png ? "PNG" : "JPEG"; }
+std::string_view name(ImageFormat format) { return format_of(format).name; }
 
 Result<ImageInfo> probe_image(std::span<const std::byte> bytes, std::string_view what, const ImageLimits& limits) {
-  const Result<codec::Header> header = checked_header(bytes, what, limits);
+  const Result<codec::Header> header = checked_header(format_of(bytes), bytes, what, {.limits = limits});
   if (!header) return header.error();
   return header->info;
 }
@@ -109,12 +140,12 @@ Result<Image> decode_image(std::span<const std::byte> bytes, std::string_view wh
     return Error(ErrorCode::limit,
                  fmt::format("{}: {} bytes; the limit is {}", what, bytes.size(), options.limits.max_file_bytes),
                  std::string(what));
-  const Result<codec::Header> header = checked_header(bytes, what, options.limits);
+  const Format* format = format_of(bytes);
+  const Result<codec::Header> header = checked_header(format, bytes, what, options);
   if (!header) return header.error();
-  note_extension(header->info.format, what);
+  note_extension(*format, what);
   try {
-    Result<Image> image = header->info.format == ImageFormat::png ? codec::decode_png(bytes, what, *header, options)
-                                                                  : codec::decode_jpeg(bytes, what, *header, options);
+    Result<Image> image = format->decode(bytes, what, *header, options);
     if (!image || header->info.orientation == 1) return image;
     return apply_orientation(std::move(image).value(), header->info.orientation);
   } catch (const std::bad_alloc&) {
@@ -131,6 +162,10 @@ Result<Image> load_image(const std::string& path, const DecodeOptions& options) 
 }
 
 namespace codec {
+
+Error bad_picture(std::string_view what, ImageFormat format, std::string_view reason) {
+  return Error(ErrorCode::bad_file, fmt::format("{}: {}: {}", what, name(format), reason), std::string(what));
+}
 
 int allowed_scans(Dim pixels, const ImageLimits& limits) {
   constexpr Dim scan_pixels = 2'000'000'000, usual_scans = 20;

@@ -18,14 +18,12 @@ struct Magic {
 using namespace std::string_view_literals;
 
 constexpr std::array magics{
-    Magic{0, "GIF87a"sv, "GIF", true},
-    Magic{0, "GIF89a"sv, "GIF", true},
-    Magic{8, "WEBP"sv, "WebP", true},
     Magic{4, "ftypavif"sv, "AVIF", true},
     Magic{4, "ftypavis"sv, "AVIF", true},
     Magic{4, "ftyphei"sv, "HEIC", true},
     Magic{4, "ftyphev"sv, "HEIC", true},
     Magic{4, "ftypmif1"sv, "HEIF", true},
+    Magic{8, "WEBP"sv, "WebP", true},
     Magic{0, "BM"sv, "BMP", true},
     Magic{0, "II*\0"sv, "TIFF", true},
     Magic{0, "MM\0*"sv, "TIFF", true},

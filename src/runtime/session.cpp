@@ -185,6 +185,29 @@ Tensor Session::decode(TokenId id, std::int32_t position, std::size_t axes) {
   return network.logits(hidden);
 }
 
+double Session::log_probability(const PreparedPrompt& prepared, std::span<const TokenId> answer) {
+  if (prepared.prompt.rows() + static_cast<Dim>(answer.size()) > context_)
+    fail(ErrorCode::limit, "the prompt has {} tokens and the answer to score {}, the context is {}",
+         prepared.prompt.rows(), answer.size(), context_);
+  ++turn_;
+  std::int32_t position = 0;
+  for (const auto& axis : prepared.prompt.positions)
+    for (const std::int32_t at : axis) position = std::max(position, at + 1);
+  try {
+    Timings timings;
+    Tensor logits = prefill(prepared, static_cast<Dim>(answer.size()), timings);
+    double sum = 0;
+    for (const TokenId id : answer) {
+      sum += log_softmax(logits.values<float>(), {&id, 1});
+      logits = decode(id, position++, prepared.prompt.positions.size());
+    }
+    return sum + log_softmax(logits.values<float>(), model_->end_tokens());
+  } catch (...) {
+    recover();
+    throw;
+  }
+}
+
 void Session::recover() { cache_.truncate(static_cast<Dim>(cached_.size())); }
 
 Generation::Generation(Session& session, PreparedPrompt prepared, GenerateOptions options)
@@ -196,6 +219,7 @@ Generation::Generation(Session& session, PreparedPrompt prepared, GenerateOption
       rng_(options_.sampling.seed),
       decoder_(session.model().tokenizer()),
       stop_(options_.stop) {
+  if (options_.constraint) constraint_.emplace(options_.constraint);
   const Prompt& prompt = prepared_.prompt;
   options_.max_tokens = std::min(options_.max_tokens, session.context() - prompt.rows());
   for (const auto& axis : prompt.positions)
@@ -240,7 +264,8 @@ std::optional<TokenEvent> Generation::step() {
     timings_.decode.ms += watch.ms();
     ++timings_.decode.tokens;
   }
-  const Sampler::Choice choice = sampler_(logits_.values<float>(), rng_);
+  const auto allowed = constraint_ ? constraint_->allowed(options_.ignore_end) : std::span<const std::uint64_t>();
+  const Sampler::Choice choice = sampler_(logits_.values<float>(), rng_, allowed);
   output_.push_back(choice.id);
   ++timings_.output_tokens;
   TokenEvent event{choice.id, {}, choice.logprob, false};
@@ -250,8 +275,8 @@ std::optional<TokenEvent> Generation::step() {
     finish(FinishReason::stop);
     return event;
   }
-  event.text = stop_.push(decoder_.push(choice.id));
-  if (stop_.stopped())
+  event.text = stop_.push(constraint_ ? constraint_->accept(choice.id) : decoder_.push(choice.id));
+  if (stop_.stopped() || (constraint_ && constraint_->must_end()))
     finish(FinishReason::stop);
   else if (static_cast<Dim>(output_.size()) >= options_.max_tokens)
     finish(FinishReason::length);

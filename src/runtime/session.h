@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "runtime/constraint.h"
 #include "runtime/feature_cache.h"
 #include "runtime/model.h"
 #include "runtime/sampler.h"
@@ -17,10 +18,11 @@
 namespace tap {
 
 struct GenerateOptions {
-  Dim max_tokens = 512;           // cut to what the context leaves; at least 1
-  SamplingOptions sampling;       // start from Model::sampling_defaults()
-  std::vector<std::string> stop;  // matched over text, across token borders; not part of the answer
-  bool ignore_end = false;        // do not stop at end tokens (goldens)
+  Dim max_tokens = 512;                          // cut to what the context leaves; at least 1
+  SamplingOptions sampling;                      // start from Model::sampling_defaults()
+  std::vector<std::string> stop;                 // matched over text, across token borders; not part of the answer
+  bool ignore_end = false;                       // do not stop at end tokens (goldens)
+  std::shared_ptr<const Constraint> constraint;  // null: any answer
 };
 
 enum class FinishReason : std::uint8_t { none, stop, length, cancelled };
@@ -63,6 +65,7 @@ class Generation {
   Rng rng_;
   StreamDecoder decoder_;
   StopMatcher stop_;
+  std::optional<TokenConstraint> constraint_;
   std::vector<TokenId> output_;
   Tensor logits_;
   std::string rest_;
@@ -95,6 +98,9 @@ class Session {
   const std::shared_ptr<FeatureCache>& features() const { return features_; }
   // Feature rows of one picture, from the cache or computed.
   Tensor features_of(const Image& image, const ImagePlan& plan, Timings* timings = nullptr);
+  // log P(the answer is these tokens and then ends | the prompt), by teacher forcing; ends at any of the end tokens.
+  // Ends an answer that is going on; what is cached of the prompt is reused.
+  double log_probability(const PreparedPrompt& prepared, std::span<const TokenId> answer);
   void clear();  // forgets the conversation, keeps encoded pictures
 
  private:

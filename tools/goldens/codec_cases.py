@@ -1,9 +1,9 @@
-"""Small PNG and JPEG files with the RGB bytes that Pillow decodes them to, for tests/data/codec.
+"""Small pictures of every format with the RGB bytes that Pillow decodes them to, for tests/data/codec.
 
     python tools/goldens/codec_cases.py        # needs Pillow 13 and numpy
 
 cases.txt has a line for each: file, width, height, CRC-32 of the RGB bytes with alpha laid on white, and with alpha dropped, both
-after exif_transpose.
+after exif_transpose. frame_cases.txt has a line for each frame of the files with several: file, frame, frames, and the rest as above.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from PIL import Image, ImageOps
 
 OUT = Path(__file__).resolve().parents[2] / "tests/data/codec"
 rows: list[str] = []
+frame_rows: list[str] = []
 
 
 def scene(width: int, height: int, seed: int = 0) -> np.ndarray:
@@ -29,17 +30,33 @@ def scene(width: int, height: int, seed: int = 0) -> np.ndarray:
     return np.clip(rgb + rng.normal(0, 12, rgb.shape), 0, 255).astype(np.uint8)
 
 
-def add(name: str, data: bytes, grey16: bool = False) -> None:
-    image = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
-    if grey16:  # the one departure: the high byte, not clipping
-        image = Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
+def crcs(image: Image.Image) -> str:
+    """Width, height, CRC on white, CRC with alpha dropped."""
     plain = image.convert("RGB")
     rgba = image.convert("RGBA")
     white = Image.new("RGB", image.size, "white")
     white.paste(rgba.convert("RGB"), mask=rgba.getchannel("A"))
-    suffix = "png" if data[:4] == b"\x89PNG" else "jpg"
-    (OUT / f"{name}.{suffix}").write_bytes(data)
-    rows.append(f"{name}.{suffix} {image.width} {image.height} {zlib.crc32(white.tobytes())} {zlib.crc32(plain.tobytes())}")
+    return f"{image.width} {image.height} {zlib.crc32(white.tobytes())} {zlib.crc32(plain.tobytes())}"
+
+
+def add(name: str, data: bytes, grey16: bool = False) -> None:
+    """`name` has its suffix, or is a PNG or a JPEG."""
+    image = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+    if grey16:  # the one departure: the high byte, not clipping
+        image = Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
+    if "." not in name:
+        name += ".png" if data[:4] == b"\x89PNG" else ".jpg"
+    (OUT / name).write_bytes(data)
+    rows.append(f"{name} {crcs(image)}")
+
+
+def add_frames(name: str, data: bytes) -> None:
+    (OUT / name).write_bytes(data)
+    frames = Image.open(io.BytesIO(data)).n_frames
+    for frame in range(frames):
+        image = Image.open(io.BytesIO(data))
+        image.seek(frame)
+        frame_rows.append(f"{name} {frame} {frames} {crcs(ImageOps.exif_transpose(image))}")
 
 
 def saved(image: Image.Image, kind: str, **options) -> bytes:
@@ -76,6 +93,60 @@ def tiff(orientation: int, big: bool = False) -> bytes:
     e = ">" if big else "<"
     head = (b"MM\0*" if big else b"II*\0") + struct.pack(e + "I", 8)
     return head + struct.pack(e + "H", 1) + struct.pack(e + "HHIHH", 0x0112, 3, 1, orientation, 0) + struct.pack(e + "I", 0)
+
+
+def lzw(indices: list[int], bits: int) -> bytes:
+    """GIF's LZW without a growing code: the table is cleared before it would grow."""
+    clear = 1 << bits
+    codes = []
+    for i, index in enumerate(indices):
+        codes += [clear, index] if i % (clear - 2) == 0 else [index]
+    value = size = 0
+    for code in [*codes, clear + 1]:
+        value |= code << size
+        size += bits + 1
+    data = value.to_bytes((size + 7) // 8, "little")
+    return bytes([bits]) + b"".join(bytes([len(data[i : i + 255])]) + data[i : i + 255] for i in range(0, len(data), 255)) + b"\0"
+
+
+def random_gif(seed: int, grey: bool = False, outside: bool = False) -> bytes:
+    """Frames of random places, palettes, disposals, transparency and interlacing."""
+    rng = np.random.default_rng(seed)
+    width, height = (int(v) for v in rng.integers(3, 14, 2))
+
+    def palette(bits: int) -> bytes:
+        return bytes(i for i in range(1 << bits) for _ in range(3)) if grey else rng.bytes(3 << bits)
+
+    out = b"GIF89a" + struct.pack("<HHBBB", width, height, 0x80 | 2, int(rng.integers(8)), 0) + palette(3)
+    for frame in range(8):
+        flags = int(rng.integers(0, 5)) << 2 | int(rng.random() < 0.6)
+        out += b"!\xf9\4" + struct.pack("<BHBB", flags, 5, int(rng.integers(8)), 0)
+        w, h = (width, height) if frame == 0 else (int(rng.integers(1, width + 1)), int(rng.integers(1, height + 1)))
+        x, y = int(rng.integers(0, width - w + 1)), int(rng.integers(0, height - h + 1))
+        if outside and frame >= 3:
+            x, y = x + frame, y + 2
+        local, interlaced = not grey and rng.random() < 0.4, rng.random() < 0.5
+        bits = 4 if local else 3
+        out += b"," + struct.pack("<HHHHB", x, y, w, h, 0x80 * local | 0x40 * interlaced | bits - 1)
+        out += (palette(bits) if local else b"") + lzw([int(v) for v in rng.integers(0, 1 << bits, w * h)], bits)
+    return out + b";"
+
+
+def add_gifs() -> None:
+    s = Image.fromarray(scene(29, 19))
+    add("rgb.gif", saved(s.convert("P", palette=Image.Palette.ADAPTIVE), "GIF"))
+    add("interlaced.gif", saved(s.convert("P", palette=Image.Palette.ADAPTIVE, colors=60), "GIF", interlace=1))
+    add("grey.gif", saved(s.convert("L"), "GIF"))
+    add("bilevel.gif", saved(s.convert("1"), "GIF"))
+    add("transparent.gif", saved(s.convert("P", palette=Image.Palette.ADAPTIVE, colors=16), "GIF", transparency=3))
+    for w, h in ((1, 1), (1, 200), (200, 1)):
+        add(f"gif_{w}x{h}.gif", saved(Image.fromarray(scene(w, h)).convert("P"), "GIF"))
+    frames = [Image.fromarray(scene(31, 23, seed)) for seed in range(5)]
+    add_frames("movie.gif", saved(frames[0], "GIF", save_all=True, append_images=frames[1:], duration=40, disposal=2))
+    for seed in range(6):
+        add_frames(f"random_{seed}.gif", random_gif(seed))
+    add_frames("random_grey.gif", random_gif(6, grey=True))
+    add_frames("random_outside.gif", random_gif(9, outside=True))
 
 
 def main() -> None:
@@ -141,6 +212,8 @@ def main() -> None:
         end = len(png) - 12
         exif = chunk(b"eXIf", tiff(o, big=o % 2 == 0))
         add(f"exif_{o}_png", png[:33] + exif + png[33:] if o < 5 else png[:end] + exif + png[end:])
+    add_gifs()
+    (OUT / "frame_cases.txt").write_text("\n".join(frame_rows) + "\n")
     (OUT / "cases.txt").write_text("\n".join(rows) + "\n")
 
 
