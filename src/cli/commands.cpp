@@ -53,6 +53,9 @@ const std::vector<Command>& command_table() {
        "tensor is present was\n"
        "checked and passed. Runs in f32; another --dtype measures its errors against the same goldens instead.",
        join({"allow-unchecked", "dtype", "threads"}, common), run_verify},
+      {"completions", "bash|zsh|fish", "a script that completes commands, options and models in a shell",
+       "An installation has them in place. Otherwise: source <(tapetum completions bash).", common, run_completions},
+      {"man", "[COMMAND]", "a manual page in roff: tapetum man | man -l -", "", common, run_man},
   };
   return table;
 }

@@ -14,6 +14,8 @@ int run_tokenize(const Options& options);
 int run_render(const Options& options);
 int run_show(const Options& options);
 int run_list(const Options& options);
+int run_completions(const Options& options);
+int run_man(const Options& options);
 int run_pull(const Options& options);
 int run_rm(const Options& options);
 
