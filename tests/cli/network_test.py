@@ -272,6 +272,19 @@ class Pull(Network):
         self.assertNotIn("Authorization", cdn[0])
         self.assertTrue(all(headers.get("Authorization") for _, path, headers in hub.requests if not path.startswith("/cdn/")))
 
+    def test_F04_a_link_to_the_bytes_that_has_run_out_is_asked_for_again(self):
+        hub = self.start()
+        hub.cdn, refusals = True, [403, 500]
+
+        def serve(handler):
+            if refusals:
+                return reply(handler, refusals.pop(), b"expired")
+            hub.body(handler, "model.safetensors", {})
+
+        hub.answers["/cdn/"] = serve
+        self.pull(hub)
+        self.check_whole(hub)
+
     def test_a_gated_model_says_what_to_do(self):
         hub = self.start()
         hub.token = "hf_good"
