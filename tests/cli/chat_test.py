@@ -5,6 +5,7 @@ import json
 import os
 import pty
 import re
+import resource
 import select
 import signal
 import struct
@@ -24,7 +25,7 @@ SLOW = ("--seed", "1", "--temperature", "100", "--max-tokens", "900")  # a long 
 class Talk:
     """The program on a terminal of its own."""
 
-    def __init__(self, *args, env=None, columns=100, rows=30):
+    def __init__(self, *args, env=None, columns=400, rows=30):
         try:
             self.master, self.slave = pty.openpty()
         except OSError as error:
@@ -34,6 +35,7 @@ class Talk:
 
         def own_the_terminal():
             os.setsid()
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
             fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
         self.process = subprocess.Popen([PROGRAM, "chat", *map(str, args)], stdin=self.slave, stdout=self.slave, stderr=self.slave,
@@ -70,7 +72,7 @@ class Talk:
     def ask(self, line):
         """Sends a line and waits for the next prompt; gives what was shown behind the line."""
         self.keys(line, None)
-        self.wait_for("\x1b[J> " + line[-20:])
+        self.wait_for(line[-20:])
         self.seen = b""
         os.write(self.master, b"\r")
         return self.wait_for("\x1b[?2004h\r\x1b[J> ")
@@ -159,7 +161,7 @@ class Terminal(Case):
         talk.wait_for("(stopped; what was said stays in the conversation)")
         talk.wait_for("\x1b[?2004h\r\x1b[J> ")
         saved = self.folder / "talk.json"
-        self.assertIn("saved 1 turns", talk.ask(f"/save {saved}"))
+        self.assertIn("saved 1 turn", talk.ask(f"/save {saved}"))
         self.assertEqual(json.loads(saved.read_text())["messages"][-1]["finish_reason"], "cancelled")
         talk.ask("/params temperature 0")
         self.assertIn("bird", talk.ask("/reset") + talk.ask(f"{ROOF} {QUESTION}"))
