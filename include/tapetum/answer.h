@@ -31,6 +31,11 @@ struct AskOptions {
   std::uint64_t seed = 0;                  // the same seed gives the same answer
   std::vector<std::string> stop = {};      // the answer ends before any of these
   KeepOn keep_on = {};                     // empty: nothing interrupts
+  // At most one of these three; the answer is then of that form exactly, however likely another one was. Throws usage
+  // for a form that cannot be read or two at once. An answer that max_tokens cuts is the beginning of one.
+  std::vector<std::string> choices = {};  // one of these, at most 10 000 of 64 KiB in all
+  std::string regex = {};                 // what matches as a whole; no back references, no looking around
+  std::string json_schema = {};           // the text of a JSON Schema
 };
 
 enum class Finish {

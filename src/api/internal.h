@@ -35,6 +35,9 @@ struct Engine {
   std::unique_ptr<tap::Model> model;
   std::shared_ptr<FeatureCache> features = std::make_shared<FeatureCache>();  // of all chats; guarded by `turn`
   std::int64_t width = 0;
+  // The newest form of answers that was asked for, as many questions in a row tend to want the same; guarded by `turn`.
+  std::string constraint_key;
+  std::shared_ptr<const Constraint> constraint;
   std::mutex turn;
   std::atomic<std::thread::id> owner;  // who has the turn
 
@@ -56,6 +59,7 @@ struct Turn {
   std::shared_ptr<Talk> talk;
   Conversation conversation;  // with this question
   KeepOn keep_on;
+  bool exact = false;  // the answer has a form: every blank of it counts
   std::uint64_t number = 0;
   std::optional<Generation> generation;
   std::string text;
@@ -142,6 +146,7 @@ auto with_engine(Engine& engine, const KeepOn& keep_on, Fn&& fn) -> decltype(fn(
   }
 }
 
-GenerateOptions generate_options(const v1::AskOptions& options, const tap::Model& model);
+// For the holder of the engine's turn.
+GenerateOptions generate_options(const v1::AskOptions& options, Engine& engine);
 
 }  // namespace tap::api

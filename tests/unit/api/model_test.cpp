@@ -157,6 +157,18 @@ TEST_CASE("options reach the answer") {
   CHECK(code_of([&] { tap::Model::load("nano", {.threads = -1}); }) == "usage");
 }
 
+TEST_CASE("an answer has the form asked for") {
+  const tap::Image roof = sample("roof");
+  CHECK(nano().ask(roof, "What is on the roof?", {.choices = {"a cat", "a dog", " a fish "}}).text.find("a ") <= 1);
+  const std::string digits = nano().ask(roof, "What is on the roof?", {.regex = "[0-9]{2}"}).text;
+  CHECK(digits.size() == 2);
+  CHECK(std::ranges::all_of(digits, [](char c) { return c >= '0' && c <= '9'; }));
+  CHECK(nano().ask(roof, "Is there a bird?", {.json_schema = R"({"const": {"seen": true}})"}).text.front() == '{');
+  CHECK(code_of([&] { nano().ask(roof, "What?", {.choices = {"a"}, .regex = "b"}); }) == "usage");
+  CHECK(code_of([&] { nano().ask(roof, "What?", {.regex = "("}); }) == "usage");
+  CHECK(nano().ask(roof, "What is on the roof?").text == "A white bird");
+}
+
 TEST_CASE("boxes are in the picture's own pixels and can be drawn") {
   const tap::Image roof = sample("roof");
   const auto found = nano().detect(roof, "bird on the roof");
