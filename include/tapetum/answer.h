@@ -13,10 +13,10 @@
 namespace tap {
 namespace v1 [[gnu::visibility("default")]] {
 
-// Called while the library works: after every layer of the network and every token, many times a second, on the thread
-// that called. `false` ends the work: the call throws Error (cancelled) and everything is as before it. It must be
-// quick, and may not use the model that called it (Error usage). What it throws ends the work too and reaches the
-// caller.
+// Called while the library works, after every layer of the network and every token, and while a call waits for another
+// one's: many times a second, on the thread that called. `false` ends the work: the call throws Error (cancelled) and
+// everything is as before it. It must be quick, and may not use the model that called it (Error usage). What it throws
+// ends the work too and reaches the caller.
 //   const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(5);
 //   const tap::KeepOn in_time = [=] { return std::chrono::steady_clock::now() < deadline; };
 using KeepOn = std::function<bool()>;

@@ -2,7 +2,7 @@
 #include <tapetum/tapetum.h>
 
 #include <algorithm>
-#include <chrono>
+#include <atomic>
 #include <cmath>
 #include <fstream>
 #include <numeric>
@@ -138,6 +138,44 @@ TEST_CASE("threads share one model") {
     });
   for (std::thread& thread : threads) thread.join();
   CHECK(answers == std::vector<std::string>{"A white bird", "5", "A white bird", "5"});
+}
+
+TEST_CASE("a call that waits for another one can be cancelled") {
+  std::atomic<bool> inside = false, over = false;
+  std::thread busy([&] {
+    tap::AskOptions options;
+    options.keep_on = [&] {
+      inside = true;
+      while (!over) std::this_thread::yield();
+      return true;
+    };
+    (void)nano().ask(sample("roof"), "What is on the roof?", options);
+  });
+  while (!inside) std::this_thread::yield();
+  CHECK(code_of([] { nano().embed("words", [] { return false; }); }) == "cancelled");
+  CHECK(code_of([] { nano().embed("words", [] { return nano().embed("more").empty(); }); }) == "usage");
+  over = true;
+  busy.join();
+}
+
+TEST_CASE("a long answer lets a short one through") {
+  std::atomic<bool> inside = false, waiting = false, long_over = false;
+  std::thread busy([&] {
+    tap::AskOptions options;
+    options.keep_on = [&] {
+      inside = true;
+      while (!waiting) std::this_thread::yield();
+      return true;
+    };
+    const tap::Answer answer = nano().ask(sample("yard"), "Describe the image.", options);
+    CHECK(answer.output_tokens > 20);
+    long_over = true;
+  });
+  while (!inside) std::this_thread::yield();
+  const auto vector = nano().embed("words", [&] { return waiting = true; });
+  CHECK_FALSE(long_over);  // one turn, the next one
+  CHECK_FALSE(vector.empty());
+  busy.join();
 }
 
 TEST_CASE("options reach the answer") {
