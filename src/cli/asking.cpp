@@ -6,7 +6,6 @@
 #include "cli/answer_form.h"
 #include "cli/model_path.h"
 #include "cli/output.h"
-#include "cli/pictures.h"
 
 namespace tap::cli {
 
@@ -35,6 +34,7 @@ GenerateOptions generate_options(const Options& options, const Model& model, con
     log::info("seed: {}", sampling.seed);
   }
   sampling.validate();
+  StopMatcher{generate.stop};  // refuses what cannot be, before any picture is read
   return generate;
 }
 
@@ -69,39 +69,47 @@ Json ms_json(const Timings& t, double total_ms) {
           {"total", rounded(total_ms)}};
 }
 
-Timings Turn::report(Timings answer) const {
-  answer.load.ms = session.model().load_ms();
-  answer.preprocess.ms += decode_ms;
-  log_timings(answer, total.ms());
-  return answer;
-}
+namespace {
 
-int for_each_picture(const std::vector<std::string>& pictures, const Options& options,
-                     const std::function<Json(const Turn&)>& one) {
+class PictureItems final : public ItemSource {
+ public:
+  using Make = std::function<void(const PictureSource&, Item&)>;
+  PictureItems(const std::vector<PictureSource>& pictures, Make make) : pictures_(pictures), make_(std::move(make)) {}
+  Next next(Item& item, bool) override {
+    if (at_ == pictures_.size()) return Next::end;
+    item.index = at_;
+    const PictureSource& picture = pictures_[at_++];
+    item.name = picture.name;
+    make_(picture, item);
+    return Next::item;
+  }
+
+ private:
+  const std::vector<PictureSource>& pictures_;
+  Make make_;
+  std::size_t at_ = 0;
+};
+
+}  // namespace
+
+int ask_about(const PictureList& pictures, const Options& options, const std::function<void(const Model&)>& check,
+              const std::function<void(const Turn&, Item&)>& fill) {
   const Stopwatch total;
   const GrammarPtr grammar = grammar_of(options);
   const auto model = load_model_for(options);
   const GenerateOptions generate = generate_options(options, *model, grammar);
-  Session session(*model, {.context = options.context, .features = nullptr});
-  Json all = Json::array();
-  int exit_code = 0;
-  for (const std::string& path : pictures) {
-    try {
-      const Stopwatch watch;
-      const auto image = load_picture(path, options);
-      all.push_back(one({session, generate, path, image, watch.ms(), total}));
-    } catch (const Error& error) {
-      // The only picture, or the user's wish to stop: main reports it.
-      if (pictures.size() == 1 || error.code() == ErrorCode::cancelled || error.code() == ErrorCode::usage) throw;
-      exit_code = 1;
-      if (options.json)
-        all.push_back(error_json(Error(error.code(), error.message(), error.item().empty() ? path : error.item())));
-      else
-        print_error(error);
-    }
-  }
-  if (options.json) write_json(pictures.size() == 1 ? all.at(0) : all);
-  return exit_code;
+  const auto features = std::make_shared<FeatureCache>();
+  if (check) check(*model);
+  PictureItems items(pictures.sources, [&](const PictureSource& picture, Item& item) {
+    const Stopwatch watch;
+    auto image = load_picture(picture, options);
+    item.decode_ms = watch.ms();
+    item.generate = generate;
+    fill({*model, generate, picture.name, std::move(image), features, pictures.many, total}, item);
+  });
+  const auto output = make_output(options, pictures.many);
+  Progress progress("pictures", pictures.sources.size(), Progress::Unit::items, options.quiet || !pictures.many);
+  return run_items(*model, {options, total, features}, items, *output, progress).failed > 0 ? 1 : 0;
 }
 
 }  // namespace tap::cli

@@ -19,9 +19,11 @@ const std::vector<Command>& command_table() {
   static const Names form = {"choices", "regex", "schema", "logprobs"};
   static const Names talking = join(join(join(model, sampling), {"stop", "system", "context"}), picture);
   static const Names looking = join(talking, form);
+  static const Names many = {"clipboard", "batch", "jsonl"};
   static const std::vector<Command> table = {
-      {"", "IMAGE… \"question\"", "ask about pictures", "", join(join(looking, common), {"version"}), run_look},
-      {"describe", "IMAGE…", "say what is in each picture", "", join(looking, common), run_describe},
+      {"", "IMAGE… \"question\"", "ask about pictures", "", join(join(join(looking, many), common), {"version"}),
+       run_look},
+      {"describe", "IMAGE…", "say what is in each picture", "", join(join(looking, many), common), run_describe},
       {"chat", "[IMAGE…]", "talk about pictures",
        "A picture's path in a line attaches it; /help in the conversation lists the commands. When stdin is no "
        "terminal, "
@@ -30,7 +32,16 @@ const std::vector<Command>& command_table() {
       {"detect", "\"THING\" IMAGE…", "find things: typed boxes in the picture's own pixels",
        "Boxes are [x1, y1, x2, y2] in pixels of the picture as shown (after EXIF rotation). Nothing found is no "
        "failure.",
-       join(join(join(join(model, sampling), {"system", "output"}), picture), common), run_detect},
+       join(join(join(join(model, sampling), {"system", "output", "context"}), join(picture, many)), common),
+       run_detect},
+      {"batch", "REQUESTS.jsonl|-", "answer a file of questions, one JSON line each",
+       "A request is {\"image\" or \"images\", \"question\"} or {\"messages\"}, with \"id\", \"system\", "
+       "\"max_tokens\", "
+       "\"temperature\", \"top_p\", \"top_k\",\n\"min_p\", \"seed\", \"stop\" as it likes; or {\"task\": \"detect\", "
+       "\"image\", "
+       "\"thing\"}. Paths are relative to the file's folder.\nResults are JSON lines in order of completion; each has "
+       "the request's id and index. A request that fails stops no other.",
+       join(join(looking, {"batch", "output", "resume"}), common), run_batch},
       {"tokenize", "MODEL [TEXT|-]", "text to token ids; --decode for ids to text",
        "Text is read as a trusted prompt: special tokens in it are recognised. Without TEXT, or with -, it comes from "
        "stdin.",

@@ -191,15 +191,15 @@ void BatchGenerator::take(const Share& share, Step& step) {
   ++request.timings.output_tokens;
   request.text += step.events.back().token.text;
   if (!request.loop.finished()) return;
-  Answer answer{without_blank_ends(request.text + request.loop.rest()), request.loop.finish_reason(),
-                request.loop.output(), request.timings, request.prepared.sent};
-  step.finished.push_back({request.id, std::move(answer), std::nullopt});
+  std::string rest = request.loop.rest();
+  Answer answer = answer_of(request.loop, request.text + rest, request.timings, request.prepared.sent);
+  step.finished.push_back({request.id, std::move(answer), std::move(rest), std::nullopt});
   running_[static_cast<std::size_t>(share.sequence)].reset();
 }
 
 void BatchGenerator::fail_request(Dim sequence, const Error& error, Step& step) {
   auto& request = running_[static_cast<std::size_t>(sequence)];
-  step.finished.push_back({request->id, {}, error});
+  step.finished.push_back({request->id, {}, {}, error});
   request.reset();
 }
 

@@ -37,6 +37,7 @@ class BatchGenerator {
   struct Finished {
     Id id = 0;
     Answer answer;
+    std::string rest;  // text at its end that no event gave
     std::optional<Error> error;
   };
   struct Step {
