@@ -26,7 +26,8 @@ struct Library {
         decode(l.symbol<decltype(avifDecoderNthImage)>("avifDecoderNthImage")),
         set_defaults(l.symbol<decltype(avifRGBImageSetDefaults)>("avifRGBImageSetDefaults")),
         to_rgb(l.symbol<decltype(avifImageYUVToRGB)>("avifImageYUVToRGB")),
-        text_of(l.symbol<decltype(avifResultToString)>("avifResultToString")) {
+        text_of(l.symbol<decltype(avifResultToString)>("avifResultToString")),
+        codec_name(l.symbol<decltype(avifCodecName)>("avifCodecName")) {
     // The decoder's fields are set and read directly: they have their places in this version only.
     const std::string version = l.symbol<decltype(avifVersion)>("avifVersion")();
     const std::string wanted = fmt::format("{}.{}.", AVIF_VERSION_MAJOR, AVIF_VERSION_MINOR);
@@ -42,6 +43,7 @@ struct Library {
   decltype(avifRGBImageSetDefaults)* set_defaults;
   decltype(avifImageYUVToRGB)* to_rgb;
   decltype(avifResultToString)* text_of;
+  decltype(avifCodecName)* codec_name;
 };
 
 Result<DynamicLibrary> open_library(std::string_view what) {
@@ -51,9 +53,11 @@ Result<DynamicLibrary> open_library(std::string_view what) {
 
 // A decoder that has parsed the file's boxes; nothing of the size of the picture is allocated yet.
 struct Parsed {
-  Parsed(const Library& l, std::span<const std::byte> bytes, const ImageLimits& limits)
+  Parsed(const Library& l, std::span<const std::byte> bytes, const ImageLimits& limits,
+         avifCodecChoice choice = AVIF_CODEC_CHOICE_AUTO)
       : library(l), decoder(l.create(), l.destroy) {
     if (!decoder) throw std::bad_alloc();
+    decoder->codecChoice = choice;
     decoder->maxThreads = 1;
     decoder->ignoreExif = decoder->ignoreXMP = AVIF_TRUE;  // rotation and mirroring have boxes of their own
     // Up to libavif's own limit the size is for the caller to refuse, with a better message.
@@ -98,6 +102,16 @@ double bytes_per_pixel(const avifImage& image, bool has_alpha) {
   return (samples + (has_alpha ? 1 : 0)) * (image.depth > 8 ? 2 : 1);
 }
 
+// libaom says nothing about damaged data, where dav1d writes to stderr and libavif cannot forbid it. But libaom holds
+// 11 bytes a pixel beside its pictures (measured with 42 million pixels), so the largest pictures are left to dav1d.
+constexpr double aom_bytes_per_pixel = 11;
+
+bool takes_aom(const Library& library, const Header& header, const ImageLimits& limits) {
+  const double pixels = static_cast<double>(header.info.width) * static_cast<double>(header.info.height);
+  return library.codec_name(AVIF_CODEC_CHOICE_AOM, AVIF_CODEC_FLAG_CAN_DECODE) != nullptr &&
+         (3 + aom_bytes_per_pixel) * pixels + header.work_bytes <= static_cast<double>(limits.max_memory_bytes);
+}
+
 }  // namespace
 
 Result<Header> avif_header(std::span<const std::byte> bytes, std::string_view what, const DecodeOptions& options) {
@@ -132,7 +146,8 @@ Result<Image> decode_avif(std::span<const std::byte> bytes, std::string_view wha
   const Result<DynamicLibrary> opened = open_library(what);
   if (!opened) return opened.error();
   const Library library(*opened);
-  Parsed parsed(library, bytes, options.limits);
+  Parsed parsed(library, bytes, options.limits,
+                takes_aom(library, header, options.limits) ? AVIF_CODEC_CHOICE_AOM : AVIF_CODEC_CHOICE_AUTO);
   if (parsed.result == AVIF_RESULT_OK)
     parsed.result = library.decode(parsed.decoder.get(), static_cast<std::uint32_t>(options.frame));
   if (parsed.result != AVIF_RESULT_OK) return parsed.error(what);
