@@ -48,7 +48,8 @@ class Talk:
     def read(self, seconds):
         if select.select([self.master], [], [], seconds)[0]:
             try:
-                self.seen += os.read(self.master, 65536)
+                # The terminal itself puts a carriage return before each line end.
+                self.seen = (self.seen + os.read(self.master, 65536)).replace(b"\r\r\n", b"\r\n")
             except OSError:
                 return False
             return True
