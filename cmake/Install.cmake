@@ -9,30 +9,37 @@ foreach(part MAJOR MINOR PATCH)
   endif()
 endforeach()
 
-get_property(folders GLOBAL PROPERTY TAP_FOLDERS)
-get_property(linked GLOBAL PROPERTY TAP_LINKED)
-list(REMOVE_DUPLICATES linked)
-list(REMOVE_ITEM linked nlohmann_json::nlohmann_json)  # headers only
-set(objects "")
-foreach(folder IN LISTS folders)
-  get_target_property(type tap_${folder} TYPE)
-  if(type STREQUAL STATIC_LIBRARY)
-    list(APPEND objects "$<TARGET_OBJECTS:tap_${folder}>")
+# tap_library(TARGET [SHARED|STATIC]): without a kind, BUILD_SHARED_LIBS decides.
+function(tap_library TARGET)
+  get_property(folders GLOBAL PROPERTY TAP_FOLDERS)
+  get_property(linked GLOBAL PROPERTY TAP_LINKED)
+  list(REMOVE_DUPLICATES linked)
+  list(REMOVE_ITEM linked nlohmann_json::nlohmann_json)  # headers only
+  set(objects "")
+  foreach(folder IN LISTS folders)
+    get_target_property(type tap_${folder} TYPE)
+    if(type STREQUAL STATIC_LIBRARY)
+      list(APPEND objects "$<TARGET_OBJECTS:tap_${folder}>")
+    endif()
+  endforeach()
+  add_library(${TARGET} ${ARGN} ${objects})
+  target_include_directories(${TARGET} INTERFACE "$<BUILD_INTERFACE:${CMAKE_SOURCE_DIR}/include>")
+  target_compile_features(${TARGET} INTERFACE cxx_std_20)
+  target_link_libraries(${TARGET} PRIVATE ${linked})
+  # While the major version is 0, a minor version may change the interface.
+  set_target_properties(${TARGET} PROPERTIES OUTPUT_NAME tapetum LINKER_LANGUAGE CXX
+    VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR}.${PROJECT_VERSION_MINOR}
+    ARCHIVE_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/lib" LIBRARY_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/lib")
+  get_target_property(type ${TARGET} TYPE)
+  if(type STREQUAL SHARED_LIBRARY)
+    target_link_options(${TARGET} PRIVATE "LINKER:--version-script=${CMAKE_SOURCE_DIR}/cmake/tapetum.map")
+    set_target_properties(${TARGET} PROPERTIES LINK_DEPENDS "${CMAKE_SOURCE_DIR}/cmake/tapetum.map")
   endif()
-endforeach()
-add_library(libtapetum ${objects})  # static, or shared with -DBUILD_SHARED_LIBS=ON
+endfunction()
+
+tap_library(libtapetum)
+set_target_properties(libtapetum PROPERTIES EXPORT_NAME tapetum)
 add_library(tapetum::tapetum ALIAS libtapetum)
-target_include_directories(libtapetum INTERFACE "$<BUILD_INTERFACE:${CMAKE_SOURCE_DIR}/include>")
-target_compile_features(libtapetum INTERFACE cxx_std_20)
-target_link_libraries(libtapetum PRIVATE ${linked})
-# While the major version is 0, a minor version may change the interface.
-set_target_properties(libtapetum PROPERTIES OUTPUT_NAME tapetum EXPORT_NAME tapetum LINKER_LANGUAGE CXX
-  VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR}.${PROJECT_VERSION_MINOR}
-  ARCHIVE_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/lib" LIBRARY_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/lib")
-if(BUILD_SHARED_LIBS)
-  target_link_options(libtapetum PRIVATE "LINKER:--version-script=${CMAKE_SOURCE_DIR}/cmake/tapetum.map")
-  set_target_properties(libtapetum PROPERTIES LINK_DEPENDS "${CMAKE_SOURCE_DIR}/cmake/tapetum.map")
-endif()
 
 # How installed files find each other, however the prefix is moved.
 set(TAPETUM_DATA_DIR "${CMAKE_INSTALL_DATADIR}/tapetum")
@@ -63,6 +70,15 @@ endif()
 configure_file("${CMAKE_SOURCE_DIR}/cmake/tapetum.pc.in" "${CMAKE_BINARY_DIR}/tapetum.pc" @ONLY)
 install(FILES "${CMAKE_BINARY_DIR}/tapetum.pc" DESTINATION "${CMAKE_INSTALL_LIBDIR}/pkgconfig")
 install(DIRECTORY "${CMAKE_SOURCE_DIR}/include/tapetum" DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}")
+
+# Completions and manual pages, made by the program itself.
+set(docs "${CMAKE_BINARY_DIR}/docs")
+add_custom_command(OUTPUT "${docs}.stamp" VERBATIM DEPENDS tapetum "${CMAKE_SOURCE_DIR}/cmake/GenerateDocs.cmake"
+  COMMAND ${CMAKE_COMMAND} -D "program=$<TARGET_FILE:tapetum>" -D "out=${docs}" -P "${CMAKE_SOURCE_DIR}/cmake/GenerateDocs.cmake"
+  COMMAND ${CMAKE_COMMAND} -E touch "${docs}.stamp")
+add_custom_target(tapetum_docs ALL DEPENDS "${docs}.stamp")
+install(DIRECTORY "${docs}/bash-completion" "${docs}/zsh" "${docs}/fish" DESTINATION "${CMAKE_INSTALL_DATADIR}")
+install(DIRECTORY "${docs}/man/" DESTINATION "${CMAKE_INSTALL_MANDIR}")
 
 install(TARGETS tapetum RUNTIME DESTINATION "${CMAKE_INSTALL_BINDIR}")
 install(DIRECTORY "${CMAKE_SOURCE_DIR}/data/nano" DESTINATION "${CMAKE_INSTALL_DATADIR}/tapetum")

@@ -23,14 +23,14 @@ using KeepOn = std::function<bool()>;
 
 // What is not set is the model's own choice (its generation_config.json), else the likeliest token each time.
 struct AskOptions {
-  std::int64_t max_tokens = 512;      // at least 1; cut to what the context leaves
-  std::optional<float> temperature;   // [0, 100]; 0 takes the likeliest token
-  std::optional<float> top_p;         // [0, 1]: sample among the likeliest tokens that together reach this
-  std::optional<std::int64_t> top_k;  // at least 0: among so many of the likeliest; 0 = all
-  std::optional<float> min_p;         // [0, 1]: drop tokens less likely than this share of the likeliest
-  std::uint64_t seed = 0;             // the same seed gives the same answer
-  std::vector<std::string> stop;      // the answer ends before any of these
-  KeepOn keep_on;                     // empty: nothing interrupts
+  std::int64_t max_tokens = 512;           // at least 1; cut to what the context leaves
+  std::optional<float> temperature = {};   // [0, 100]; 0 takes the likeliest token
+  std::optional<float> top_p = {};         // [0, 1]: sample among the likeliest tokens that together reach this
+  std::optional<std::int64_t> top_k = {};  // at least 0: among so many of the likeliest; 0 = all
+  std::optional<float> min_p = {};         // [0, 1]: drop tokens less likely than this share of the likeliest
+  std::uint64_t seed = 0;                  // the same seed gives the same answer
+  std::vector<std::string> stop = {};      // the answer ends before any of these
+  KeepOn keep_on = {};                     // empty: nothing interrupts
 };
 
 enum class Finish {
@@ -43,7 +43,7 @@ std::string_view name(Finish finish) noexcept;
 
 // One answer, whole.
 struct Answer {
-  std::string text;  // UTF-8, without white space at its ends
+  std::string text = {};  // UTF-8, without white space at its ends
   Finish finish = Finish::stop;
   std::int64_t prompt_tokens = 0;  // of the whole conversation so far, pictures included
   std::int64_t image_tokens = 0;   // how many of them stand for pictures
@@ -60,9 +60,9 @@ struct Box {
 };
 
 struct Detection {
-  std::string label;
-  Box box;
-  std::optional<float> score;  // [0, 1]; unset when the model gives none
+  std::string label = {};
+  Box box = {};
+  std::optional<float> score = {};  // [0, 1]; unset when the model gives none
 };
 
 }  // namespace gnu::visibility("default")]]

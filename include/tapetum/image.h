@@ -33,8 +33,8 @@ struct ImageOptions {
 class Image {
  public:
   // Reads a file; its first bytes tell the format, EXIF orientation is applied. Throws not_found or io for the file,
-  // bad_input for what cannot be decoded, limit beyond 80 million pixels or 65535 pixels an edge: checked before memory
-  // is allocated.
+  // bad_file for what is no picture or a damaged one, unsupported for a picture of a kind that this build cannot read,
+  // limit beyond 80 million pixels or 65535 pixels an edge: checked before memory is allocated.
   //   const tap::Image roof = tap::Image::load("roof.png");
   static Image load(const std::string& path, const ImageOptions& options = {});
 

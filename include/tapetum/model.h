@@ -32,12 +32,12 @@ enum class Dtype { automatic, f32, bf16, q8, q4 };
 
 struct LoadOptions {
   Dtype dtype = Dtype::automatic;
-  int threads = 0;  // CPU threads, at most 4096; 0 = those that this process may use (affinity and cgroup quota)
-  KeepOn keep_on;   // while loading
+  int threads = 0;      // CPU threads, at most 4096; 0 = those that this process may use (affinity and cgroup quota)
+  KeepOn keep_on = {};  // while loading
 };
 
 struct ChatOptions {
-  std::string system;        // a system message before the first question; empty: none
+  std::string system = {};   // a system message before the first question; empty: none
   std::int64_t context = 0;  // most tokens of the whole conversation; 0, or more than the model has: the model's
 };
 

@@ -3,6 +3,7 @@
 #include <random>
 
 #include "base/log.h"
+#include "cli/answer_form.h"
 #include "cli/model_path.h"
 #include "cli/output.h"
 
@@ -16,8 +17,9 @@ std::unique_ptr<Model> load_model_for(const Options& options) {
   return model;
 }
 
-GenerateOptions generate_options(const Options& options, const Model& model) {
+GenerateOptions generate_options(const Options& options, const Model& model, const GrammarPtr& grammar) {
   GenerateOptions generate;
+  if (grammar) generate.constraint = std::make_shared<const Constraint>(grammar, model.tokenizer(), model.end_tokens());
   generate.max_tokens = options.max_tokens;
   generate.stop = options.stop;
   SamplingOptions& sampling = generate.sampling = model.sampling_defaults();
@@ -93,19 +95,21 @@ class PictureItems final : public ItemSource {
 int ask_about(const PictureList& pictures, const Options& options, const std::function<void(const Model&)>& check,
               const std::function<void(const Turn&, Item&)>& fill) {
   const Stopwatch total;
+  const GrammarPtr grammar = grammar_of(options);
   const auto model = load_model_for(options);
-  const GenerateOptions generate = generate_options(options, *model);
+  const GenerateOptions generate = generate_options(options, *model, grammar);
   if (check) check(*model);
+  const auto features = std::make_shared<FeatureCache>();
   PictureItems items(pictures.sources, [&](const PictureSource& picture, Item& item) {
     const Stopwatch watch;
     auto image = load_picture(picture, options);
     item.decode_ms = watch.ms();
     item.generate = generate;
-    fill({*model, generate, picture.name, std::move(image), pictures.many, total}, item);
+    fill({*model, generate, picture.name, std::move(image), features, pictures.many, total}, item);
   });
   const auto output = make_output(options, pictures.many);
   Progress progress("pictures", pictures.sources.size(), Progress::Unit::items, options.quiet || !pictures.many);
-  return run_items(*model, options, items, *output, total, progress).failed > 0 ? 1 : 0;
+  return run_items(*model, options, items, *output, total, progress, features).failed > 0 ? 1 : 0;
 }
 
 }  // namespace tap::cli

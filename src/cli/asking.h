@@ -19,7 +19,7 @@ namespace tap::cli {
 std::unique_ptr<Model> load_model_for(const Options& options);
 // The model's sampling defaults with what the options say over them; a seed drawn anew when one is needed and none is
 // given. Throws Error(usage).
-GenerateOptions generate_options(const Options& options, const Model& model);
+GenerateOptions generate_options(const Options& options, const Model& model, const GrammarPtr& grammar = nullptr);
 void log_timings(const Timings& timings, double total_ms);  // at -v: one line a stage with tokens and rate
 
 Json tokens_json(const Timings& timings);
@@ -31,6 +31,7 @@ struct Turn {
   const GenerateOptions& generate;
   const std::string& name;  // of the picture
   std::shared_ptr<const Image> image;
+  std::shared_ptr<FeatureCache> features;
   bool many;               // others have turns too
   const Stopwatch& total;  // since the program began its work; outlives the items
 };

@@ -3,6 +3,7 @@
 #include <unordered_map>
 
 #include "base/log.h"
+#include "cli/answer_form.h"
 #include "cli/asking.h"
 #include "cli/commands.h"
 #include "cli/detect.h"
@@ -104,6 +105,7 @@ class RequestItems final : public ItemSource {
     head["index"] = item.index;
     if (request.task == Request::Task::detect) {
       const auto image = pictures(request.image);
+      item.generate.constraint = nullptr;  // boxes have a form of their own
       item.conversation = detect_conversation(context_.model, image, request.thing, system);
       item.report = [head, &model = context_.model, width = image->width, height = image->height,
                      thing = request.thing](const Answer& answer) {
@@ -174,8 +176,9 @@ int run_batch(const Options& options) {
   const Stopwatch total;
   LineReader lines(path, request_limit_bytes);
   ResultsFile results(options.output, options.resume);
+  const GrammarPtr grammar = grammar_of(options);
   const auto model = load_model_for(options);
-  const GenerateOptions generate = generate_options(options, *model);
+  const GenerateOptions generate = generate_options(options, *model, grammar);
   const std::string folder = path == "-" ? "." : std::filesystem::path(path).parent_path().string();
   const Context context{options, *model, generate, folder.empty() ? "." : folder};
   RequestItems items(context, lines, results);

@@ -15,16 +15,25 @@ const std::vector<Command>& command_table() {
   static const Names common = {"json", "quiet", "verbose", "help"};
   static const Names model = {"model", "dtype", "threads"};
   static const Names sampling = {"max-tokens", "temperature", "top-p", "top-k", "min-p", "seed"};
-  static const Names looking = join(join(model, sampling), {"stop", "system", "background", "frame"});
+  static const Names picture = {"background", "frame", "allow-private"};
+  static const Names form = {"choices", "regex", "schema", "logprobs"};
+  static const Names talking = join(join(join(model, sampling), {"stop", "system", "context"}), picture);
+  static const Names looking = join(talking, form);
   static const Names many = {"clipboard", "batch", "jsonl"};
   static const std::vector<Command> table = {
       {"", "IMAGE… \"question\"", "ask about pictures", "", join(join(join(looking, many), common), {"version"}),
        run_look},
       {"describe", "IMAGE…", "say what is in each picture", "", join(join(looking, many), common), run_describe},
+      {"chat", "[IMAGE…]", "talk about pictures",
+       "A picture's path in a line attaches it; /help in the conversation lists the commands. When stdin is no "
+       "terminal, "
+       "each line is a turn.",
+       join(talking, common), run_chat},
       {"detect", "\"THING\" IMAGE…", "find things: typed boxes in the picture's own pixels",
        "Boxes are [x1, y1, x2, y2] in pixels of the picture as shown (after EXIF rotation). Nothing found is no "
        "failure.",
-       join(join(join(join(model, sampling), {"system", "background", "frame", "output"}), many), common), run_detect},
+       join(join(join(join(join(model, sampling), {"system", "output", "context"}), picture), many), common),
+       run_detect},
       {"batch", "REQUESTS.jsonl|-", "answer a file of questions, one JSON line each",
        "A request is {\"image\" or \"images\", \"question\"} or {\"messages\"}, with \"id\", \"system\", "
        "\"max_tokens\", "
@@ -32,7 +41,7 @@ const std::vector<Command>& command_table() {
        "\"image\", "
        "\"thing\"}. Paths are relative to the file's folder.\nResults are JSON lines in order of completion; each has "
        "the request's id and index. A request that fails stops no other.",
-       join(join(looking, {"batch", "output", "resume", "allow-private"}), common), run_batch},
+       join(join(talking, {"choices", "regex", "schema", "batch", "output", "resume"}), common), run_batch},
       {"tokenize", "MODEL [TEXT|-]", "text to token ids; --decode for ids to text",
        "Text is read as a trusted prompt: special tokens in it are recognised. Without TEXT, or with -, it comes from "
        "stdin.",
@@ -44,11 +53,20 @@ const std::vector<Command>& command_table() {
       {"show", "MODEL", "configuration, parts, tensors and memory plan of a model", "", join({"dtype"}, common),
        run_show},
       {"list", "", "models in the local hub cache, and the embedded one", "", common, run_list},
+      {"pull", "ORG/NAME[@REVISION]", "download a model from the hub into its local cache",
+       "Only what a model needs: settings, tokenizer, templates and safetensors; never pickles. A download that was "
+       "cut "
+       "goes on where it\nstopped. HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE, HF_HOME and HF_HUB_CACHE are honoured.",
+       join({"allow-private"}, common), run_pull},
+      {"rm", "ORG/NAME", "remove a model from the local hub cache", "", join({"yes"}, common), run_rm},
       {"verify", "FOLDER…", "check the engine against reference outputs (goldens)",
        "A golden folder holds manifest.json, its cases and a checkpoint. Exit code 0 only when every stage whose "
        "tensor is present was\n"
        "checked and passed. Runs in f32; another --dtype measures its errors against the same goldens instead.",
        join({"allow-unchecked", "dtype", "threads"}, common), run_verify},
+      {"completions", "bash|zsh|fish", "a script that completes commands, options and models in a shell",
+       "An installation has them in place. Otherwise: source <(tapetum completions bash).", common, run_completions},
+      {"man", "[COMMAND]", "a manual page in roff: tapetum man | man -l -", "", common, run_man},
   };
   return table;
 }

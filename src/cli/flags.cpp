@@ -65,6 +65,7 @@ std::span<const Flag> flags() {
       {"allow-unchecked", 0, "CASE:STAGE",
        "do not fail when this stage has a tensor but cannot be checked; may be repeated", &Options::allow_unchecked},
       {"decode", 0, "", "take ids, print text", &Options::decode},
+      {"yes", 'y', "", "do not ask", &Options::yes},
       {"json", 0, "", "print JSON", &Options::json},
       {"quiet", 'q', "", "no warnings, no progress", &Options::quiet},
       {"verbose", 'v', "", "say what is done and how long it takes, on stderr", &Options::verbose},

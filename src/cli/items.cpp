@@ -142,10 +142,11 @@ Dim default_batch(const Model& model, const Options& options) {
 }
 
 ItemCounts run_items(const Model& model, const Options& options, ItemSource& source, ItemOutput& output,
-                     const Stopwatch& total, Progress& progress) {
+                     const Stopwatch& total, Progress& progress, std::shared_ptr<FeatureCache> features) {
   BatchOptions how;
   how.sequences = options.batch > 0 ? options.batch : default_batch(model, options);
   how.context = options.context;
+  how.features = std::move(features);
   BatchGenerator batch(model, how);
   std::map<BatchGenerator::Id, Running> running;
   ItemCounts counts;
@@ -159,7 +160,8 @@ ItemCounts run_items(const Model& model, const Options& options, ItemSource& sou
   // Without the white space that the template leaves between "Assistant:" and the answer.
   const auto say = [&](Running& one, std::string_view text) {
     if (!one.item.streams) return;
-    if (!one.begun) text.remove_prefix(std::min(text.size(), text.find_first_not_of(" \n")));
+    if (!one.begun && !one.item.generate.constraint)
+      text.remove_prefix(std::min(text.size(), text.find_first_not_of(" \n")));
     if (text.empty()) return;
     one.begun = true;
     progress.hide();
@@ -187,7 +189,11 @@ ItemCounts run_items(const Model& model, const Options& options, ItemSource& sou
     }
     if (batch.idle()) continue;
     BatchGenerator::Step step = batch.step();
-    for (const auto& event : step.events) say(running.at(event.id), event.token.text);
+    for (const auto& event : step.events) {
+      Running& one = running.at(event.id);
+      if (one.item.on_token) one.item.on_token(event.token);
+      say(one, event.token.text);
+    }
     for (auto& finished : step.finished) {
       Running one = std::move(running.extract(finished.id).mapped());
       if (finished.error) {

@@ -13,6 +13,7 @@
 #include "io/json.h"
 #include "runtime/answer.h"
 #include "runtime/conversation.h"
+#include "runtime/feature_cache.h"
 
 namespace tap::cli {
 
@@ -30,6 +31,7 @@ struct Item {
   double decode_ms = 0;  // of its pictures' files
   bool streams = false;  // its text is given out as it comes, after `heading`
   std::string heading;
+  std::function<void(const TokenEvent&)> on_token;  // may be empty
   std::function<Outcome(const Answer&)> report;
 };
 
@@ -69,7 +71,7 @@ struct ItemCounts {
 // Runs them all, several at once (Options::batch); a failing item stops no other. Throws Error(cancelled), and what
 // output throws. `total` runs since the program began its work.
 ItemCounts run_items(const Model& model, const Options& options, ItemSource& source, ItemOutput& output,
-                     const Stopwatch& total, Progress& progress);
+                     const Stopwatch& total, Progress& progress, std::shared_ptr<FeatureCache> features = nullptr);
 
 // How many sequences' caches memory allows, at most 16.
 Dim default_batch(const Model& model, const Options& options);

@@ -1,5 +1,6 @@
 // tapetum IMAGE… "question", and tapetum describe IMAGE…
 #include "base/file.h"
+#include "cli/answer_form.h"
 #include "cli/asking.h"
 #include "cli/commands.h"
 
@@ -19,13 +20,26 @@ int ask_all(const PictureList& pictures, const std::string& question, const Opti
                  {"width", turn.image->width},
                  {"height", turn.image->height},
                  {"model", turn.model.name()}};
-    item.report = [json = std::move(json), &total = turn.total](const Answer& answer) {
+    std::shared_ptr<TokenLog> log;
+    std::function<Json()> choices;
+    if (options.logprobs) {
+      log = std::make_shared<TokenLog>(turn.model.tokenizer());
+      item.on_token = [log](const TokenEvent& event) { log->add(event); };
+      if (!options.choices.empty())
+        choices = [&options, &model = turn.model, features = turn.features, talk = item.conversation] {
+          Session session(model, {.context = options.context, .features = features});
+          return score_choices(session, model.prepare(talk), split_choices(options.choices));
+        };
+    }
+    item.report = [json = std::move(json), &total = turn.total, log, choices](const Answer& answer) {
       Json all = json;
       all.update({{"prompt_sent", answer.prompt_sent},
                   {"text", answer.text},
                   {"finish_reason", name(answer.finish_reason)},
                   {"tokens", tokens_json(answer.timings)},
                   {"ms", ms_json(answer.timings, total.ms())}});
+      if (log) log->write(all);
+      if (choices) all["choices"] = choices();
       return Outcome{std::move(all), "\n"};
     };
   });

@@ -11,6 +11,7 @@
 #include "cli/commands.h"
 #include "cli/interrupt.h"
 #include "cli/output.h"
+#include "io/url.h"
 #include "kernels/isa.h"
 
 namespace tap::cli {
@@ -49,7 +50,7 @@ const Command& choose_command(std::vector<std::string>& words) {
     words.erase(words.begin() + static_cast<std::ptrdiff_t>(first));
     return *found;
   }
-  if (first > 0 || file_exists(words[0])) return question;
+  if (first > 0 || is_url(words[0]) || file_exists(words[0])) return question;
   std::vector<std::string_view> names;
   for (const Command& command : commands()) names.push_back(command.name);
   std::string hint;

@@ -8,8 +8,10 @@
 #include <glob.h>
 
 #include "base/file.h"
+#include "base/log.h"
 #include "cli/clipboard.h"
 #include "codec/decode.h"
+#include "io/fetch.h"
 #include "io/url.h"
 
 namespace tap::cli {
@@ -36,6 +38,22 @@ bool has_picture_ending(std::string_view name) {
   std::transform(ending.begin(), ending.end(), ending.begin(),
                  [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   return std::find(endings.begin(), endings.end(), ending) != endings.end();
+}
+
+// The bytes that an http:, https: or data: URL stands for.
+std::string bytes_of_url(const std::string& url, std::size_t max_bytes, const Options& options) {
+  if (!is_data_url(url)) {
+    FetchOptions fetching;
+    fetching.max_bytes = max_bytes;
+    fetching.allow_private = options.allow_private;
+    return fetch(url, fetching).value();
+  }
+  DataUrl data = parse_data_url(url, max_bytes).value();
+  if (!data.mime.starts_with("image/"))
+    throw Error(ErrorCode::bad_input,
+                fmt::format("{}: its type is {}: must be image/…", shortened_url(url), log::one_line(data.mime)),
+                shortened_url(url));
+  return std::move(data.bytes);
 }
 
 std::vector<std::string> matches_of(const std::string& pattern) {
@@ -136,7 +154,13 @@ std::shared_ptr<const Image> load_picture(const PictureSource& source, const Opt
 }
 
 std::shared_ptr<const Image> load_picture(const std::string& source, const Options& options) {
-  return std::make_shared<const Image>(load_image(source, decode_options(options)).value());
+  const DecodeOptions decode = decode_options(options);
+  if (is_url(source)) {
+    const std::string bytes = bytes_of_url(source, decode.limits.max_file_bytes, options);
+    return std::make_shared<const Image>(
+        decode_image(std::as_bytes(std::span(bytes)), shortened_url(source), decode).value());
+  }
+  return std::make_shared<const Image>(load_image(source, decode).value());
 }
 
 }  // namespace tap::cli

@@ -33,7 +33,7 @@ PictureList list_pictures(const std::vector<std::string>& words, const Options& 
 
 // Throw Error naming the source.
 std::shared_ptr<const Image> load_picture(const PictureSource& source, const Options& options);
-std::shared_ptr<const Image> load_picture(const std::string& source, const Options& options);  // file, "-"
+std::shared_ptr<const Image> load_picture(const std::string& source, const Options& options);  // file, URL, "-"
 
 // Whether `a` stands before `b` where numbers count as numbers.
 bool natural_less(std::string_view a, std::string_view b);

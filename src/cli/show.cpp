@@ -45,6 +45,15 @@ double packed_bytes(WeightType type, const Weights::Entry& entry) {
 
 constexpr std::array plan_types{WeightType::f32, WeightType::bf16, WeightType::q8, WeightType::q4};
 
+// What a line of `list` says of a model that is not whole, or has a download begun and not finished.
+std::string incomplete_text(const CachedModel& m) {
+  std::string text = m.missing.empty() ? "" : fmt::format("  incomplete: {} is missing", m.missing);
+  if (m.partial_bytes)
+    text += fmt::format("  (download not finished, {} so far; `tapetum pull {}` goes on)",
+                        human_bytes(static_cast<double>(m.partial_bytes)), m.name);
+  return text;
+}
+
 struct Part {
   Dim tensors = 0, parameters = 0;
   std::uint64_t bytes = 0;
@@ -130,14 +139,14 @@ int run_list(const Options& options) {
                      {"architecture", m.architecture},
                      {"bytes", m.bytes},
                      {"complete", m.missing.empty()},
-                     {"missing", m.missing}});
+                     {"missing", m.missing},
+                     {"partial_bytes", m.partial_bytes}});
     write_json(all);
     return 0;
   }
   for (const CachedModel& m : models)
     write_out(fmt::format("{:<44} {:>8}  {}{}\n", m.name, human_bytes(static_cast<double>(m.bytes)),
-                          m.architecture.empty() ? "(unknown architecture)" : m.architecture,
-                          m.missing.empty() ? "" : fmt::format("  incomplete: {} is missing", m.missing)));
+                          m.architecture.empty() ? "(unknown architecture)" : m.architecture, incomplete_text(m)));
   const std::string cache = env.cache_folder();
   if (models.size() == 1 && !options.quiet)
     write_out(fmt::format("(no models in the hub cache{})\n", cache.empty() ? "" : " " + cache));

@@ -68,8 +68,8 @@ class Fetcher {
   ~Fetcher();
 
   // A response of any status (bodies of others than 200 and 206 are dropped). Errors name the URL, the cause and the
-  // limit: usage (a URL that is refused), io (network; a refused address too), limit, bad_input (a response that makes
-  // no sense), cancelled.
+  // limit: io (the network: another attempt may go better), limit, bad_input (a refused address, a bad certificate, an
+  // answer that makes no sense), usage (a token that cannot be sent), cancelled.
   Result<FetchResponse> fetch(const FetchRequest& request, const FetchOptions& options, const FetchSink& sink);
 
  private:

@@ -38,7 +38,7 @@ template <class... Args>
 Error refuse(std::string_view url, fmt::format_string<Args...> format, Args&&... args) {
   std::string shown = shortened_url(url);
   std::string message = fmt::format("{}: {}", shown, fmt::format(format, std::forward<Args>(args)...));
-  return Error(ErrorCode::usage, std::move(message), std::move(shown));
+  return Error(ErrorCode::bad_input, std::move(message), std::move(shown));
 }
 
 // The scheme before the first ':', lower case; empty when there is none.
@@ -279,6 +279,8 @@ bool is_url(std::string_view word) {
   return word.starts_with("//") || (scheme == "data" && !word.starts_with(' '));
 }
 
+bool is_data_url(std::string_view word) { return scheme_of(word) == "data"; }
+
 std::string shortened_url(std::string_view text) {
   std::string shown = log::one_line(text.substr(0, max_shown_bytes));
   if (const auto start = shown.find("//"), at = shown.substr(0, shown.find_first_of("/?#", start + 2)).rfind('@');
@@ -324,7 +326,7 @@ Result<Url> parse_url(std::string_view text) {
   }
   auto canonical = canonical_host(host, text);
   if (!canonical.ok()) return canonical.error();
-  url.host = *std::move(canonical);
+  url.host = std::move(canonical).value();
   rest = rest.substr(0, rest.find('#'));
   url.target = escaped(rest);
   if (!url.target.starts_with('/')) url.target.insert(0, "/");
@@ -393,7 +395,7 @@ Result<DataUrl> parse_data_url(std::string_view text, std::size_t max_bytes) {
   auto bytes = base64_decoded(data, url);
   if (!bytes.ok()) return bytes.error();
   if (bytes->size() > max_bytes) return too_large(bytes->size());
-  out.bytes = *std::move(bytes);
+  out.bytes = std::move(bytes).value();
   return out;
 }
 

@@ -31,7 +31,7 @@ struct Url {
 // control characters, an empty host or one over 255 bytes, ports outside 1 to 65535, more than 8192 bytes. Hosts of
 // numbers
 // ("0x7f.1", "2130706433", "127.1") become dotted decimal, one trailing dot of a host goes, other bytes of UTF-8 in
-// path and query become percent escapes. Errors are usage errors that quote a shortened URL.
+// path and query become percent escapes. Errors (bad_input) quote the URL shortened.
 Result<Url> parse_url(std::string_view text);
 
 // The URL that `location` (of a redirect) means at `base`: absolute, "//host/path", "/path", "?query" or relative.
@@ -39,6 +39,7 @@ Result<Url> resolve_url(const Url& base, std::string_view location);
 
 // Whether a word names something by URL: a scheme and "//", or "data:" and no blank. ("./data:x" names a file.)
 bool is_url(std::string_view word);
+bool is_data_url(std::string_view word);  // its scheme is data:
 
 // The text, at most about 100 bytes of it and without a password, for messages and names of items.
 std::string shortened_url(std::string_view text);

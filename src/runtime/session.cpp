@@ -93,14 +93,34 @@ Tensor Session::prefill(const PreparedPrompt& prepared, Dim more_rows, Timings& 
   return logits;
 }
 
-Tensor Session::decode(const TokenLoop& loop, std::size_t axes) {
+Tensor Session::decode(TokenId id, std::int32_t position, std::size_t axes) {
   const Network& network = model_->network();
-  const TokenId id = loop.output().back();
   ForwardInput input;
-  input.add_token(id, loop.newest_position(), axes, static_cast<Dim>(cached_.size()));
+  input.add_token(id, position, axes, static_cast<Dim>(cached_.size()));
   const Tensor hidden = network.forward(input.embed(network), input.batch(), &cache_);
   cached_.push_back({id, -1, 0});
   return network.logits(hidden);
+}
+
+double Session::log_probability(const PreparedPrompt& prepared, std::span<const TokenId> answer) {
+  if (prepared.prompt.rows() + static_cast<Dim>(answer.size()) > context_)
+    fail(ErrorCode::limit, "the prompt has {} tokens and the answer to score {}, the context is {}",
+         prepared.prompt.rows(), answer.size(), context_);
+  ++turn_;
+  std::int32_t position = prepared.prompt.next_position();
+  try {
+    Timings timings;
+    Tensor logits = prefill(prepared, static_cast<Dim>(answer.size()), timings);
+    double sum = 0;
+    for (const TokenId id : answer) {
+      sum += log_softmax(logits.values<float>(), {&id, 1});
+      logits = decode(id, position++, prepared.prompt.positions.size());
+    }
+    return sum + log_softmax(logits.values<float>(), model_->end_tokens());
+  } catch (...) {
+    recover();
+    throw;
+  }
 }
 
 void Session::recover() { cache_.truncate(static_cast<Dim>(cached_.size())); }
@@ -138,7 +158,7 @@ std::optional<TokenEvent> Generation::step() {
     timings_.first_token_ms = since_ask_.ms();
   } else {
     const Stopwatch watch;
-    logits_ = session_->decode(loop_, prepared_.prompt.positions.size());
+    logits_ = session_->decode(loop_.output().back(), loop_.newest_position(), prepared_.prompt.positions.size());
     timings_.decode.ms += watch.ms();
     ++timings_.decode.tokens;
   }

@@ -66,6 +66,9 @@ class Session {
   const std::shared_ptr<FeatureCache>& features() const { return encoder_.features(); }
   // Feature rows of one picture, from the cache or computed.
   Tensor features_of(const Image& image, const ImagePlan& plan, Timings* timings = nullptr);
+  // log P(the answer is these tokens and then ends | the prompt), by teacher forcing; ends at any of the end tokens.
+  // Ends an answer that is going on; what is cached of the prompt is reused.
+  double log_probability(const PreparedPrompt& prepared, std::span<const TokenId> answer);
   void clear();  // forgets the conversation, keeps encoded pictures
 
  private:
@@ -80,7 +83,7 @@ class Session {
   std::vector<RowKey> keys_of(const PreparedPrompt& prepared, std::vector<PictureKey>& keys);
   // Logits of the last row [1, vocab]; room for `more_rows` of answer is reserved, so that no later step allocates.
   Tensor prefill(const PreparedPrompt& prepared, Dim more_rows, Timings& timings);
-  Tensor decode(const TokenLoop& loop, std::size_t axes);
+  Tensor decode(TokenId id, std::int32_t position, std::size_t axes);
   void recover();  // drops what an interrupted forward left behind
   const Model* model_;
   Dim context_;

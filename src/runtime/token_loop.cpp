@@ -40,6 +40,7 @@ TokenLoop::TokenLoop(const Model& model, const PreparedPrompt& prepared, Generat
       decoder_(model.tokenizer()),
       stop_(options_.stop),
       first_position_(prepared.prompt.next_position()) {
+  if (options_.constraint) constraint_.emplace(options_.constraint);
   options_.max_tokens = std::min(options_.max_tokens, context - prepared.prompt.rows());
 }
 
@@ -56,7 +57,8 @@ void TokenLoop::end(FinishReason reason) {
 }
 
 TokenEvent TokenLoop::take(std::span<const float> logits) {
-  const Sampler::Choice choice = sampler_(logits, rng_);
+  const auto allowed = constraint_ ? constraint_->allowed(options_.ignore_end) : std::span<const std::uint64_t>();
+  const Sampler::Choice choice = sampler_(logits, rng_, allowed);
   output_.push_back(choice.id);
   TokenEvent event{choice.id, {}, choice.logprob, false};
   const auto& ends = model_->end_tokens();
@@ -65,8 +67,8 @@ TokenEvent TokenLoop::take(std::span<const float> logits) {
     end(FinishReason::stop);
     return event;
   }
-  event.text = stop_.push(decoder_.push(choice.id));
-  if (stop_.stopped())
+  event.text = stop_.push(constraint_ ? constraint_->accept(choice.id) : decoder_.push(choice.id));
+  if (stop_.stopped() || (constraint_ && constraint_->must_end()))
     end(FinishReason::stop);
   else if (static_cast<Dim>(output_.size()) >= options_.max_tokens)
     end(FinishReason::length);

@@ -3,11 +3,14 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "runtime/constraint.h"
 #include "runtime/model.h"
 #include "runtime/sampler.h"
 #include "runtime/stop_matcher.h"
@@ -15,10 +18,11 @@
 namespace tap {
 
 struct GenerateOptions {
-  Dim max_tokens = 512;           // cut to what the context leaves; at least 1
-  SamplingOptions sampling;       // start from Model::sampling_defaults()
-  std::vector<std::string> stop;  // matched over text, across token borders; not part of the answer
-  bool ignore_end = false;        // do not stop at end tokens (goldens)
+  Dim max_tokens = 512;                          // cut to what the context leaves; at least 1
+  SamplingOptions sampling;                      // start from Model::sampling_defaults()
+  std::vector<std::string> stop;                 // matched over text, across token borders; not part of the answer
+  bool ignore_end = false;                       // do not stop at end tokens (goldens)
+  std::shared_ptr<const Constraint> constraint;  // null: any answer
 };
 
 enum class FinishReason : std::uint8_t { none, stop, length, cancelled };
@@ -46,6 +50,7 @@ class TokenLoop {
   void end(FinishReason reason);
 
   FinishReason finish_reason() const { return finish_; }
+  bool constrained() const { return constraint_.has_value(); }  // every byte of its text counts
   bool finished() const { return finish_ != FinishReason::none; }
   std::string rest() { return std::exchange(rest_, {}); }         // text still held back, once finished
   const std::vector<TokenId>& output() const { return output_; }  // end token included
@@ -60,6 +65,7 @@ class TokenLoop {
   Rng rng_;
   StreamDecoder decoder_;
   StopMatcher stop_;
+  std::optional<TokenConstraint> constraint_;
   std::vector<TokenId> output_;
   std::string rest_;
   std::int32_t first_position_;  // of the answer

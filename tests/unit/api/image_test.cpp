@@ -52,9 +52,9 @@ TEST_CASE("what is no picture is an error with its kind") {
   CHECK(code_of([] { tap::Image::load("/nowhere/at/all.png"); }) == "not_found");
   CHECK(code_of([] { tap::Image::load("-"); }) == "not_found");
   CHECK(code_of([] { tap::Image::load("/"); }) != "none");
-  CHECK(code_of([] { tap::Image::decode({}); }) == "bad_input");
+  CHECK(code_of([] { tap::Image::decode({}); }) == "bad_file");
   const std::string text = "no picture at all";
-  CHECK(code_of([&] { tap::Image::decode(std::as_bytes(std::span(text)), "note.txt"); }) == "bad_input");
+  CHECK(code_of([&] { tap::Image::decode(std::as_bytes(std::span(text)), "note.txt"); }) == "bad_file");
   CHECK(code_of([] { tap::Image::from_rgb(1, 1, std::vector<std::uint8_t>(3)).save("/nowhere/at/all.png"); }) == "io");
 }
 

@@ -13,7 +13,7 @@ namespace {
 std::string error_of(const std::string& text) {
   const auto url = parse_url(text);
   if (url.ok()) return "accepted as " + url->text();
-  CHECK(url.error().code() == ErrorCode::usage);
+  CHECK(url.error().code() == ErrorCode::bad_input);
   CHECK(url.error().message().find_first_of("\n\r\x1b") == std::string::npos);
   CHECK(url.error().message().size() < 400);
   return url.error().message();
