@@ -19,14 +19,8 @@ namespace tap::cli {
 std::unique_ptr<Model> load_model_for(const Options& options);
 // The model's sampling defaults with what the options say over them; a seed drawn anew when one is needed and none is
 // given. Throws Error(usage).
-void log_timings(const Timings& timings, double total_ms);  // at -v: one line a stage with tokens and rate
-
-// What --model and --dtype name.
-std::unique_ptr<Model> load_model_for(const Options& options);
-// The model's sampling defaults with what the options say over them; a seed drawn anew when one is needed and none is
-// given. Throws Error(usage).
 GenerateOptions generate_options(const Options& options, const Model& model, const GrammarPtr& grammar = nullptr);
-void log_timings(const Timings& timings, double total_ms);  // at -v
+void log_timings(const Timings& timings, double total_ms);  // at -v: one line a stage with tokens and rate
 
 Json tokens_json(const Timings& timings);
 Json ms_json(const Timings& timings, double total_ms);

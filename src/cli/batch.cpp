@@ -105,6 +105,7 @@ class RequestItems final : public ItemSource {
     head["index"] = item.index;
     if (request.task == Request::Task::detect) {
       const auto image = pictures(request.image);
+      item.generate.constraint = nullptr;  // boxes have a form of their own
       item.conversation = detect_conversation(context_.model, image, request.thing, system);
       item.report = [head, &model = context_.model, width = image->width, height = image->height,
                      thing = request.thing](const Answer& answer) {

@@ -31,9 +31,9 @@ bool names_pictures(const std::string& word);
 // file that is not there is kept: loading it is the error.
 PictureList list_pictures(const std::vector<std::string>& words, const Options& options);
 
-// Throw Error naming the source.
+// Throw Error naming the source; a text is a file, a URL (http:, https:, data:) or "-".
 std::shared_ptr<const Image> load_picture(const PictureSource& source, const Options& options);
-std::shared_ptr<const Image> load_picture(const std::string& source, const Options& options);  // a file, a URL (http:, https:, data:), "-"
+std::shared_ptr<const Image> load_picture(const std::string& source, const Options& options);
 
 // Whether `a` stands before `b` where numbers count as numbers.
 bool natural_less(std::string_view a, std::string_view b);

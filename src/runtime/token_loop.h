@@ -50,6 +50,7 @@ class TokenLoop {
   void end(FinishReason reason);
 
   FinishReason finish_reason() const { return finish_; }
+  bool constrained() const { return constraint_.has_value(); }  // every byte of its text counts
   bool finished() const { return finish_ != FinishReason::none; }
   std::string rest() { return std::exchange(rest_, {}); }           // text still held back, once finished
   const std::vector<TokenId>& output() const { return output_; }    // end token included
