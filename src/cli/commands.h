@@ -5,12 +5,14 @@
 
 namespace tap::cli {
 
-int run_look(const Options& options);       // tapetum IMAGE… "question"
+int run_look(const Options& options);  // tapetum IMAGE… "question"
 int run_describe(const Options& options);
 int run_detect(const Options& options);
 int run_verify(const Options& options);
 int run_tokenize(const Options& options);
 int run_render(const Options& options);
+int run_bench(const Options& options);
+int run_doctor(const Options& options);
 int run_show(const Options& options);
 int run_list(const Options& options);
 

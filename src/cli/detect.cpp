@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "cli/asking.h"
 #include "cli/commands.h"
+#include "cli/dry_run.h"
 #include "cli/output.h"
 #include "codec/encode.h"
 #include "media/draw.h"
@@ -70,6 +71,9 @@ int run_detect(const Options& options) {
   if (!options.output.empty() && pictures.size() > 1)
     fail(ErrorCode::usage, "-o {} is one file, but {} pictures are given", options.output, pictures.size());
   if (!options.output.empty()) check_output_name(options.output);
+  if (options.dry_run)
+    return dry_run(
+        pictures, [&](const Model& model) { return detect_prompt(grounding_of(model), phrase); }, options);
   return for_each_picture(pictures, options, [&](const Turn& turn) {
     const Detections found = detect(turn.session, turn.image, phrase, turn.generate, options.system);
     if (!options.output.empty()) save_drawing(options.output, *turn.image, found);

@@ -2,6 +2,7 @@
 #include "base/file.h"
 #include "cli/asking.h"
 #include "cli/commands.h"
+#include "cli/dry_run.h"
 #include "cli/output.h"
 
 namespace tap::cli {
@@ -11,6 +12,9 @@ namespace {
 constexpr const char* describe_question = "Describe the image.";
 
 int ask_all(const std::vector<std::string>& pictures, const std::string& question, const Options& options) {
+  if (options.dry_run)
+    return dry_run(
+        pictures, [&](const Model&) { return question; }, options);
   return for_each_picture(pictures, options, [&](const Turn& turn) {
     Conversation conversation;
     if (!options.system.empty()) conversation.system(options.system);

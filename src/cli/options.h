@@ -27,7 +27,8 @@ struct Options {
   std::vector<std::string> allow_unchecked;
   std::int64_t frame = 0, batch = 0, context = 0;  // batch, context: 0 = not given
   std::string choices, regex, schema, requests;
-  bool clipboard = false, allow_private = false, dry_run = false, logprobs = false, jsonl = false, resume = false;
+  bool clipboard = false, allow_private = false, dry_run = false, force = false, logprobs = false, jsonl = false,
+       resume = false;
   bool json = false, quiet = false, verbose = false, decode = false, help = false, version = false;
 };
 

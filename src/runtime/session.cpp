@@ -6,18 +6,15 @@ namespace tap {
 
 namespace {
 
-constexpr Dim pixel_elements = Dim{1} << 20;  // of tiles in memory as floats at a time, at least one tile
-constexpr Dim prefill_rows = 512;  // per forward: enough to keep the products busy, few enough to be interrupted
-
 std::string trimmed(std::string_view text) {
   const std::size_t begin = text.find_first_not_of(" \n\t\r");
   if (begin == std::string_view::npos) return {};
   return std::string(text.substr(begin, text.find_last_not_of(" \n\t\r") - begin + 1));
 }
 
-// The end of the chunk that starts at `begin`: at most prefill_rows on, but no atomic span is cut.
+// The end of the chunk that starts at `begin`: at most session_prefill_rows on, but no atomic span is cut.
 Dim chunk_end(const Prompt& prompt, Dim begin) {
-  Dim end = std::min(begin + prefill_rows, prompt.rows());
+  Dim end = std::min(begin + session_prefill_rows, prompt.rows());
   for (const Span& span : prompt.atomic)
     if (span.begin < end && end < span.end) end = span.begin > begin ? span.begin : span.end;
   return end;
@@ -85,7 +82,7 @@ Tensor Session::features_of(const PictureKey& key, const Image& image, const Ima
   Stopwatch watch;
   const Processor& processor = model_->processor();
   const Image prepared = processor.prepare(image, plan);
-  const Dim at_once = std::max<Dim>(1, pixel_elements / (3 * plan.tile.width * plan.tile.height));
+  const Dim at_once = std::max<Dim>(1, session_pixel_elements / (3 * plan.tile.width * plan.tile.height));
   double preprocess_ms = watch.lap_ms(), encode_ms = 0;
   std::vector<Tensor> parts;
   Dim count = 0;

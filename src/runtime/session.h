@@ -72,6 +72,9 @@ class Generation {
   FinishReason finish_ = FinishReason::none;
 };
 
+constexpr Dim session_pixel_elements = Dim{1} << 20;  // of tiles in memory as floats at a time, at least one tile
+constexpr Dim session_prefill_rows = 512;  // a forward: enough to keep the products busy, few enough to be interrupted
+
 struct SessionOptions {
   Dim context = 0;                         // 0 = the model's
   std::shared_ptr<FeatureCache> features;  // shared between sessions; null = its own

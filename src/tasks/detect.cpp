@@ -53,6 +53,12 @@ std::optional<Detection> parse_one(std::string_view part, Dim width, Dim height,
 
 }  // namespace
 
+const Grounding& grounding_of(const Model& model) {
+  if (const Grounding* grounding = model.grounding()) return *grounding;
+  fail(ErrorCode::unsupported,
+       "{}: this model has no location tokens, so it cannot give boxes; nano can (leave out -m)", model.name());
+}
+
 std::string detect_prompt(const Grounding& grounding, std::string_view phrase) {
   std::string_view thing = trimmed(phrase);
   constexpr std::string_view verb = "detect ";
@@ -82,11 +88,7 @@ std::vector<Detection> parse_detections(const Grounding& grounding, std::string_
 
 Detections detect(Session& session, std::shared_ptr<const Image> image, std::string_view phrase,
                   const GenerateOptions& options, std::string_view system) {
-  const Grounding* grounding = session.model().grounding();
-  if (!grounding)
-    fail(ErrorCode::unsupported,
-         "{}: this model has no location tokens, so it cannot give boxes; nano can (leave out -m)",
-         session.model().name());
+  const Grounding* const grounding = &grounding_of(session.model());
   if (trimmed(phrase).empty()) fail(ErrorCode::usage, "detect: say what to look for");
   Detections result{image->width, image->height, detect_prompt(*grounding, phrase), {}, {}, {}};
   Conversation conversation;
