@@ -3,6 +3,7 @@
 #include "cli/answer_form.h"
 #include "cli/asking.h"
 #include "cli/commands.h"
+#include "cli/dry_run.h"
 
 namespace tap::cli {
 
@@ -13,6 +14,9 @@ constexpr const char* describe_question = "Describe the image.";
 int ask_all(const PictureList& pictures, const std::string& question, const Options& options) {
   if (options.logprobs && !options.json && !options.jsonl)
     throw Error(ErrorCode::usage, "--logprobs is part of the JSON output; add --json or --jsonl", "logprobs");
+  if (options.dry_run)
+    return dry_run(
+        pictures, [&](const Model&) { return question; }, options);
   const bool scores = options.logprobs && !options.choices.empty();
   std::shared_ptr<Session> scorer;  // shares the pictures' features with the batch
   return ask_about(pictures, options, {}, [&](const Turn& turn, Item& item) {

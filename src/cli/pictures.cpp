@@ -145,19 +145,25 @@ PictureList list_pictures(const std::vector<std::string>& words, const Options& 
   return list;
 }
 
+std::string picture_bytes(const PictureSource& source, const Options& options) {
+  const std::size_t limit = ImageLimits{}.max_file_bytes;
+  if (source.clipboard) return clipboard_picture(limit).value();
+  return is_url(source.name) ? bytes_of_url(source.name, limit, options) : read_file(source.name, limit).value();
+}
+
+std::string shown_name(const PictureSource& source) {
+  if (source.clipboard) return source.name;
+  return source.name == "-" ? "stdin" : is_url(source.name) ? shortened_url(source.name) : source.name;
+}
+
 std::shared_ptr<const Image> load_picture(const PictureSource& source, const Options& options) {
-  if (!source.clipboard) return load_picture(source.name, options);
-  const DecodeOptions decode = decode_options(options);
-  const std::string bytes = clipboard_picture(decode.limits.max_file_bytes).value();
-  return std::make_shared<const Image>(decode_image(std::as_bytes(std::span(bytes)), source.name, decode).value());
+  const std::string bytes = picture_bytes(source, options);
+  return std::make_shared<const Image>(
+      decode_image(std::as_bytes(std::span(bytes)), shown_name(source), decode_options(options)).value());
 }
 
 std::shared_ptr<const Image> load_picture(const std::string& source, const Options& options) {
-  const DecodeOptions decode = decode_options(options);
-  if (!is_url(source)) return std::make_shared<const Image>(load_image(source, decode).value());
-  const std::string bytes = bytes_of_url(source, decode.limits.max_file_bytes, options);
-  return std::make_shared<const Image>(
-      decode_image(std::as_bytes(std::span(bytes)), shortened_url(source), decode).value());
+  return load_picture(PictureSource{source, false}, options);
 }
 
 }  // namespace tap::cli

@@ -55,7 +55,6 @@ class TokenLoop {
   std::string rest() { return std::exchange(rest_, {}); }           // text still held back, once finished
   const std::vector<TokenId>& output() const { return output_; }    // end token included
   const std::vector<float>& logprobs() const { return logprobs_; }  // of each token of it
-  bool constrained() const { return constraint_.has_value(); }
   const std::string& stop_string() const { return stop_.matched(); }
   Dim max_tokens() const { return options_.max_tokens; }  // as the context leaves them
   std::int32_t newest_position() const;                   // where output().back() stands; there is one
