@@ -12,17 +12,22 @@ std::string_view trimmed(std::string_view text) {
                                          : text.substr(begin, text.find_last_not_of(blanks) - begin + 1);
 }
 
+// Different for different forms.
+std::string key_of(const v1::AskOptions& options) {
+  if (!options.regex.empty()) return fmt::format("regex {}", options.regex);
+  if (!options.json_schema.empty()) return fmt::format("schema {}", options.json_schema);
+  std::string key("choices");
+  for (const std::string& choice : options.choices) key += fmt::format(" {}:{}", choice.size(), choice);
+  return key;
+}
+
 // The form that an answer must have, or null.
 std::shared_ptr<const Constraint> constraint_of(const v1::AskOptions& options, Engine& engine) {
   const int forms = !options.choices.empty() + !options.regex.empty() + !options.json_schema.empty();
   if (forms == 0) return nullptr;
   if (forms > 1)
     throw tap::Error(tap::ErrorCode::usage, "choices, regex and json_schema exclude each other; give one", "choices");
-  std::string key = options.regex.empty() ? "j" + options.json_schema : "r" + options.regex;
-  if (!options.choices.empty()) {
-    key = "c";
-    for (const std::string& choice : options.choices) key += fmt::format("{}:{}", choice.size(), choice);
-  }
+  const std::string key = key_of(options);
   if (key == engine.constraint_key) return engine.constraint;
   const auto grammar = !options.choices.empty() ? Grammar::from_choices(options.choices)
                        : !options.regex.empty() ? Grammar::from_regex(options.regex)
@@ -30,7 +35,7 @@ std::shared_ptr<const Constraint> constraint_of(const v1::AskOptions& options, E
   if (!grammar.ok()) throw tap::Error(tap::ErrorCode::usage, grammar.error().message(), grammar.error().item());
   engine.constraint =
       std::make_shared<const Constraint>(*grammar, engine.model->tokenizer(), engine.model->end_tokens());
-  engine.constraint_key = std::move(key);
+  engine.constraint_key = key;
   return engine.constraint;
 }
 
