@@ -90,7 +90,7 @@ class Memory(Case):
         at = data.index(b"ispe") + 8
         huge.write_bytes(data[:at] + struct.pack(">II", 8000, 8000) + data[at + 8 :])
         far = self.folder / "far.gif"
-        far.write_bytes(b"GIF89a" + struct.pack("<HHBBB", 8000, 8000, 0, 0, 0) + b"," + struct.pack("<HHHHB", 0, 0, 1, 1, 0) + b"\2\1\0\0;")
+        far.write_bytes(b"GIF89a" + struct.pack("<HHBBB", 8000, 8000, 0, 0, 0) + b"," + struct.pack("<HHHHB", 0, 0, 1, 1, 0) + b"\2\0;")  # a frame without data
         strip = self.folder / "strip.tif"
         tags = {256: 6600, 257: 6600, 258: 8, 259: 8, 262: 1, 273: 8, 277: 1, 278: 6600, 279: 8}
         strip.write_bytes(b"II*\0" + struct.pack("<I", 16) + bytes(8) + struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", k, 4, 1, v) for k, v in tags.items()) + bytes(4))
