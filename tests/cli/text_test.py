@@ -213,6 +213,8 @@ class World(Case):
         except OSError as error:
             self.skipTest(f"no cgroup to be had: {error}")
         self.addCleanup(group.rmdir)
+        if not (group / "cpu.max").exists():
+            self.skipTest("no cgroup v2 with a cpu controller here")
         try:
             (group / "cpu.max").write_text("50000 100000")
         except OSError as error:
