@@ -13,10 +13,10 @@
 namespace tap {
 namespace v1 [[gnu::visibility("default")]] {
 
-// Called while the library works: after every layer of the network and every token, many times a second, on the thread
-// that called. `false` ends the work: the call throws Error (cancelled) and everything is as before it. It must be
-// quick, and may not use the model that called it (Error usage). What it throws ends the work too and reaches the
-// caller.
+// Called while the library works, after every layer of the network and every token, and while a call waits for another
+// one's: many times a second, on the thread that called. `false` ends the work: the call throws Error (cancelled) and
+// everything is as before it. It must be quick, and may not use the model that called it (Error usage). What it throws
+// ends the work too and reaches the caller.
 //   const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(5);
 //   const tap::KeepOn in_time = [=] { return std::chrono::steady_clock::now() < deadline; };
 using KeepOn = std::function<bool()>;
@@ -31,6 +31,11 @@ struct AskOptions {
   std::uint64_t seed = 0;                  // the same seed gives the same answer
   std::vector<std::string> stop = {};      // the answer ends before any of these
   KeepOn keep_on = {};                     // empty: nothing interrupts
+  // At most one of these three; the answer is then of that form exactly, however likely another one was. Throws usage
+  // for a form that cannot be read or two at once. An answer that max_tokens cuts is the beginning of one.
+  std::vector<std::string> choices = {};  // one of these, at most 10 000 of 64 KiB in all
+  std::string regex = {};                 // what matches as a whole; no back references, no looking around
+  std::string json_schema = {};           // the text of a JSON Schema
 };
 
 enum class Finish {

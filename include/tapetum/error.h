@@ -15,7 +15,7 @@ enum class ErrorCode {
   usage,          // the call itself is wrong: an option out of its range, an empty question
   not_found,      // no such file, folder or model
   bad_file,       // a model's file or a picture that is damaged, incomplete or of no known kind
-  bad_input,      // a value that cannot be used: an empty text to embed
+  bad_input,      // a value that cannot be used: an empty text to embed, a frame that a file lacks
   limit,          // larger than what is allowed, or than the model's context
   io,             // reading or writing failed
   unsupported,    // right, but this model or this build cannot

@@ -26,6 +26,7 @@ struct ImageOptions {
   // Transparent pixels are laid over this colour (red, green, blue); nullopt drops the alpha channel and keeps the
   // stored colours.
   std::optional<std::array<std::uint8_t, 3>> background = std::array<std::uint8_t, 3>{255, 255, 255};
+  std::int64_t frame = 0;  // which picture of an animated or many-page file, counted from 0
 };
 
 // An upright 8-bit RGB picture that never changes: copying is cheap, and any number of threads may read one. At least
@@ -33,8 +34,9 @@ struct ImageOptions {
 class Image {
  public:
   // Reads a file; its first bytes tell the format, EXIF orientation is applied. Throws not_found or io for the file,
-  // bad_file for what is no picture or a damaged one, unsupported for a picture of a kind that this build cannot read,
-  // limit beyond 80 million pixels or 65535 pixels an edge: checked before memory is allocated.
+  // bad_file for what is no picture or a damaged one, bad_input for a frame it lacks, unsupported for a picture of a
+  // kind that this build cannot read, limit beyond 80 million pixels or 65535 pixels an edge: checked before memory is
+  // allocated.
   //   const tap::Image roof = tap::Image::load("roof.png");
   static Image load(const std::string& path, const ImageOptions& options = {});
 

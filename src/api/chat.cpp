@@ -12,19 +12,47 @@ std::string_view trimmed(std::string_view text) {
                                          : text.substr(begin, text.find_last_not_of(blanks) - begin + 1);
 }
 
+// Different for different forms.
+std::string key_of(const v1::AskOptions& options) {
+  if (!options.regex.empty()) return fmt::format("regex {}", options.regex);
+  if (!options.json_schema.empty()) return fmt::format("schema {}", options.json_schema);
+  std::string key("choices");
+  for (const std::string& choice : options.choices) key += fmt::format(" {}:{}", choice.size(), choice);
+  return key;
+}
+
+// The form that an answer must have, or null.
+std::shared_ptr<const Constraint> constraint_of(const v1::AskOptions& options, Engine& engine) {
+  const int forms = !options.choices.empty() + !options.regex.empty() + !options.json_schema.empty();
+  if (forms == 0) return nullptr;
+  if (forms > 1)
+    throw tap::Error(tap::ErrorCode::usage, "choices, regex and json_schema exclude each other; give one", "choices");
+  const std::string key = key_of(options);
+  if (key == engine.constraint_key) return engine.constraint;
+  const auto grammar = !options.choices.empty() ? Grammar::from_choices(options.choices)
+                       : !options.regex.empty() ? Grammar::from_regex(options.regex)
+                                                : Grammar::from_schema(options.json_schema, "json_schema");
+  if (!grammar.ok()) throw tap::Error(tap::ErrorCode::usage, grammar.error().message(), grammar.error().item());
+  engine.constraint =
+      std::make_shared<const Constraint>(*grammar, engine.model->tokenizer(), engine.model->end_tokens());
+  engine.constraint_key = key;
+  return engine.constraint;
+}
+
 }  // namespace
 
-GenerateOptions generate_options(const v1::AskOptions& options, const tap::Model& model) {
+GenerateOptions generate_options(const v1::AskOptions& options, Engine& engine) {
   GenerateOptions generate;
   generate.max_tokens = options.max_tokens;
   generate.stop = options.stop;
-  SamplingOptions& sampling = generate.sampling = model.sampling_defaults();
+  SamplingOptions& sampling = generate.sampling = engine.model->sampling_defaults();
   if (options.temperature) sampling.temperature = *options.temperature;
   if (options.top_p) sampling.top_p = *options.top_p;
   if (options.top_k) sampling.top_k = *options.top_k;
   if (options.min_p) sampling.min_p = *options.min_p;
   sampling.seed = options.seed;
   sampling.validate();
+  generate.constraint = constraint_of(options, engine);
   return generate;
 }
 
@@ -36,7 +64,7 @@ std::string Turn::step() {
     piece = event->text;
   else
     piece = generation->rest(), state = State::done;
-  if (text.empty()) piece.erase(0, std::min(piece.find_first_not_of(blanks), piece.size()));
+  if (text.empty() && !exact) piece.erase(0, std::min(piece.find_first_not_of(blanks), piece.size()));
   text += piece;
   if (answer.first_token_ms == 0) answer.first_token_ms = answer.total_ms + since_last.ms();
   if (state == State::done) finish();
@@ -45,7 +73,7 @@ std::string Turn::step() {
 
 void Turn::finish() {
   const Timings& timings = generation->timings();
-  answer.text = trimmed(text);
+  answer.text = exact ? text : std::string(trimmed(text));
   answer.finish = generation->finish_reason() == FinishReason::length ? v1::Finish::length : v1::Finish::stop;
   answer.prompt_tokens = timings.prompt_tokens;
   answer.image_tokens = timings.image_tokens;
@@ -82,9 +110,10 @@ std::unique_ptr<Turn> begin_turn(const std::shared_ptr<Talk>& talk, std::string_
   turn->keep_on = options.keep_on;
   with_engine(*talk->engine, options.keep_on, [&] {
     if (trimmed(question).empty()) fail(tap::ErrorCode::usage, "the question is empty");
-    const GenerateOptions generate = generate_options(options, *talk->engine->model);
+    const GenerateOptions generate = generate_options(options, *talk->engine);
     std::vector<std::shared_ptr<const tap::Image>> pictures;
     for (const v1::Image& image : images) pictures.push_back(Access::picture(image));
+    turn->exact = generate.constraint != nullptr;
     turn->conversation = talk->conversation;
     turn->conversation.user(std::string(question), std::move(pictures));
     turn->generation.emplace(talk->session->ask(turn->conversation, generate));

@@ -74,7 +74,7 @@ void throw_public() {
 }
 
 void Engine::refuse_reentry() const {
-  if (owner.load() == std::this_thread::get_id())
+  if (turns.has_caller())
     throw v1::Error(v1::ErrorCode::usage, "keep_on may not use the model that called it", "keep_on");
 }
 

@@ -9,6 +9,7 @@ namespace {
 DecodeOptions decode_options(const ImageOptions& options) {
   DecodeOptions decode;
   decode.background = options.background;
+  decode.frame = options.frame;
   return decode;
 }
 

@@ -7,7 +7,6 @@
 #include <exception>
 #include <memory>
 #include <mutex>
-#include <thread>
 
 #include "base/clock.h"
 #include "base/exec_context.h"
@@ -20,6 +19,7 @@
 #include "runtime/session.h"
 #include "tasks/detect.h"
 #include "tasks/embed.h"
+#include "api/turns.h"
 
 #include <tapetum/tapetum.h>
 
@@ -33,10 +33,13 @@ struct Engine {
   explicit Engine(int threads) : context(threads) {}
   ExecContext context;  // before the model: its arena holds the weights
   std::unique_ptr<tap::Model> model;
-  std::shared_ptr<FeatureCache> features = std::make_shared<FeatureCache>();  // of all chats; guarded by `turn`
+  std::shared_ptr<FeatureCache> features = std::make_shared<FeatureCache>();  // of all chats; guarded by `turns`
   std::int64_t width = 0;
-  std::mutex turn;
-  std::atomic<std::thread::id> owner;  // who has the turn
+  // The newest form of answers that was asked for, as many questions in a row tend to want the same; guarded by
+  // `turns`.
+  std::string constraint_key;
+  std::shared_ptr<const Constraint> constraint;
+  Turns turns;
 
   // A keep_on that calls its own model would wait for itself: Error(usage) instead.
   void refuse_reentry() const;
@@ -45,7 +48,7 @@ struct Engine {
 struct Talk {
   std::shared_ptr<Engine> engine;
   std::mutex asking;           // held while a question is prepared, by `ask` until its end
-  Conversation conversation;   // of finished turns; guarded by engine->turn, as are the two below
+  Conversation conversation;   // of finished turns; guarded by engine->turns, as are the two below
   std::size_t first_turn = 0;  // messages before the first question
   std::uint64_t newest = 0;    // number of the newest question
   std::unique_ptr<Session> session;
@@ -56,6 +59,7 @@ struct Turn {
   std::shared_ptr<Talk> talk;
   Conversation conversation;  // with this question
   KeepOn keep_on;
+  bool exact = false;  // the answer has a form: every blank of it counts
   std::uint64_t number = 0;
   std::optional<Generation> generation;
   std::string text;
@@ -99,13 +103,16 @@ auto guarded(Fn&& fn) -> decltype(fn()) {
   }
 }
 
-// This thread has the engine's turn.
+// This thread has the engine's turn, for as long as this lives.
 class Owning {
  public:
-  explicit Owning(Engine& engine) : engine_(engine) { engine_.owner = std::this_thread::get_id(); }
+  Owning(Engine& engine, std::function<void()> ask) : engine_(engine) {
+    engine_.turns.enter(ask);
+    engine_.context.set_hook(std::move(ask));
+  }
   ~Owning() {
     engine_.context.set_hook({});
-    engine_.owner = std::thread::id();
+    engine_.turns.leave();
   }
   Owning(const Owning&) = delete;
   Owning& operator=(const Owning&) = delete;
@@ -114,17 +121,16 @@ class Owning {
   Engine& engine_;
 };
 
-// Waits for the engine's turn and runs fn in its context, with `keep_on` asked at every checkpoint.
+// Waits for the engine's turn and runs fn in its context, with `keep_on` asked while waiting and at every checkpoint.
 template <class Fn>
 auto with_engine(Engine& engine, const KeepOn& keep_on, Fn&& fn) -> decltype(fn()) {
   engine.refuse_reentry();
   std::exception_ptr thrown;  // by keep_on: the caller's own exception, handed back as it is
   try {
     return guarded([&] {
-      const std::lock_guard lock(engine.turn);
-      const Owning owning(engine);
+      std::function<void()> ask;
       if (keep_on)
-        engine.context.set_hook([&] {
+        ask = [&] {
           bool go_on = false;
           try {
             go_on = keep_on();
@@ -132,7 +138,8 @@ auto with_engine(Engine& engine, const KeepOn& keep_on, Fn&& fn) -> decltype(fn(
             thrown = std::current_exception();
           }
           if (!go_on) throw tap::Error(tap::ErrorCode::cancelled, "cancelled by keep_on");
-        });
+        };
+      const Owning owning(engine, std::move(ask));
       const ExecContext::Scope scope(engine.context);
       return fn();
     });
@@ -142,6 +149,7 @@ auto with_engine(Engine& engine, const KeepOn& keep_on, Fn&& fn) -> decltype(fn(
   }
 }
 
-GenerateOptions generate_options(const v1::AskOptions& options, const tap::Model& model);
+// For the holder of the engine's turn.
+GenerateOptions generate_options(const v1::AskOptions& options, Engine& engine);
 
 }  // namespace tap::api

@@ -66,7 +66,7 @@ std::vector<Detection> Model::detect(const Image& image, std::string_view phrase
   return api::with_engine(*engine_, options.keep_on, [&] {
     Session session(*engine_->model, {0, engine_->features});
     const Detections found =
-        tap::detect(session, api::Access::picture(image), phrase, api::generate_options(options, *engine_->model));
+        tap::detect(session, api::Access::picture(image), phrase, api::generate_options(options, *engine_));
     std::vector<Detection> all;
     for (const tap::Detection& d : found.objects)
       all.push_back({d.label, {d.box.x1, d.box.y1, d.box.x2, d.box.y2}, d.score});

@@ -58,8 +58,6 @@ GrammarPtr grammar_of(const Options& options) {
   const int given = !options.choices.empty() + !options.regex.empty() + !options.schema.empty();
   if (given > 1)
     throw Error(ErrorCode::usage, "--choices, --regex and --schema exclude each other; give one of them", "choices");
-  if (options.logprobs && !options.json && !options.jsonl)
-    throw Error(ErrorCode::usage, "--logprobs is part of the JSON output; add --json", "logprobs");
   if (!options.choices.empty()) return wanted(Grammar::from_choices(split_choices(options.choices)), "choices");
   if (!options.regex.empty()) return wanted(Grammar::from_regex(options.regex), "regex");
   if (options.schema.empty()) return nullptr;
@@ -67,17 +65,19 @@ GrammarPtr grammar_of(const Options& options) {
   return Grammar::from_schema(text, options.schema).value();
 }
 
-void TokenLog::add(const TokenEvent& event) {
-  const std::string bytes = tokenizer_.bytes_of(event.id);
-  Json list = Json::array();
-  for (const char c : bytes) list.push_back(static_cast<unsigned char>(c));
-  sum_ += static_cast<double>(event.logprob);
-  tokens_.push_back({{"token", bytes}, {"id", event.id}, {"logprob", event.logprob}, {"bytes", std::move(list)}});
-}
-
-void TokenLog::write(Json& answer) const {
-  answer["logprobs"] = tokens_;
-  answer["logprob"] = sum_;
+void add_logprobs(Json& json, const Answer& answer, const Tokenizer& tokenizer) {
+  Json tokens = Json::array();
+  double sum = 0;
+  for (std::size_t i = 0; i < answer.tokens.size(); ++i) {
+    const std::string bytes = tokenizer.bytes_of(answer.tokens[i]);
+    Json list = Json::array();
+    for (const char c : bytes) list.push_back(static_cast<unsigned char>(c));
+    sum += static_cast<double>(answer.logprobs[i]);
+    tokens.push_back(
+        {{"token", bytes}, {"id", answer.tokens[i]}, {"logprob", answer.logprobs[i]}, {"bytes", std::move(list)}});
+  }
+  json["logprobs"] = std::move(tokens);
+  json["logprob"] = sum;
 }
 
 Json score_choices(Session& session, const PreparedPrompt& prepared, std::span<const std::string> choices) {

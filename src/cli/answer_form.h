@@ -17,19 +17,9 @@ std::vector<std::string> split_choices(std::string_view text);
 // schema's file is refused for. Needs no model.
 GrammarPtr grammar_of(const Options& options);
 
-// The answer's tokens with their log-probabilities under the raw logits, before any constraint and temperature.
-class TokenLog {
- public:
-  explicit TokenLog(const Tokenizer& tokenizer) : tokenizer_(tokenizer) {}
-  void add(const TokenEvent& event);
-  // Adds "logprobs" and "logprob", their sum.
-  void write(Json& answer) const;
-
- private:
-  Tokenizer tokenizer_;
-  Json tokens_ = Json::array();
-  double sum_ = 0;
-};
+// Adds "logprobs", the answer's tokens with their log-probabilities under the raw logits (before any constraint and
+// temperature), and "logprob", their sum.
+void add_logprobs(Json& json, const Answer& answer, const Tokenizer& tokenizer);
 
 // {"yes": {"logprob", "probability"}, …}: each choice scored on the prompt by teacher forcing, end included, with and
 // without a space before it; probabilities add up to 1 over the choices.

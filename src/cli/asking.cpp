@@ -4,14 +4,17 @@
 
 #include "base/log.h"
 #include "cli/answer_form.h"
+#include "base/memory.h"
+#include "cli/dry_run.h"
 #include "cli/model_path.h"
 #include "cli/output.h"
 
 namespace tap::cli {
 
-std::unique_ptr<Model> load_model_for(const Options& options) {
+std::unique_ptr<Model> load_model_for(const Options& options, const PictureList& pictures) {
   LoadOptions load;
   load.dtype = *parse_dtype(options.dtype);
+  load.admit = admission(options, pictures);
   auto model = load_model(model_folder(options.model), load);
   log::info("load: {:.1f} ms, {} in {}", model->load_ms(), model->name(), name(model->weight_type()));
   return model;
@@ -55,6 +58,7 @@ void log_timings(const Timings& t, double total_ms) {
   const auto mb = [](std::size_t bytes) { return static_cast<double>(bytes) / 1048576; };
   log::info("memory: {:.0f} MB in use, {:.0f} MB kept for reuse, {:.0f} MB at most", mb(stats.in_use_bytes),
             mb(stats.kept_bytes), mb(stats.peak_bytes));
+  log::info("process: {} bytes at most", peak_resident_bytes());
 }
 
 Json tokens_json(const Timings& t) {
@@ -96,10 +100,10 @@ int ask_about(const PictureList& pictures, const Options& options, const std::fu
               const std::function<void(const Turn&, Item&)>& fill) {
   const Stopwatch total;
   const GrammarPtr grammar = grammar_of(options);
-  const auto model = load_model_for(options);
+  const auto model = load_model_for(options, pictures);
   const GenerateOptions generate = generate_options(options, *model, grammar);
-  if (check) check(*model);
   const auto features = std::make_shared<FeatureCache>();
+  if (check) check(*model);
   PictureItems items(pictures.sources, [&](const PictureSource& picture, Item& item) {
     const Stopwatch watch;
     auto image = load_picture(picture, options);
@@ -109,7 +113,7 @@ int ask_about(const PictureList& pictures, const Options& options, const std::fu
   });
   const auto output = make_output(options, pictures.many);
   Progress progress("pictures", pictures.sources.size(), Progress::Unit::items, options.quiet || !pictures.many);
-  return run_items(*model, options, items, *output, total, progress, features).failed > 0 ? 1 : 0;
+  return run_items(*model, {options, total, features}, items, *output, progress).failed > 0 ? 1 : 0;
 }
 
 }  // namespace tap::cli

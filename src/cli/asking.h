@@ -15,8 +15,8 @@
 
 namespace tap::cli {
 
-// What --model and --dtype name.
-std::unique_ptr<Model> load_model_for(const Options& options);
+// What --model and --dtype name, unless a run about these pictures would not fit in memory: Error(out_of_memory).
+std::unique_ptr<Model> load_model_for(const Options& options, const PictureList& pictures = {});
 // The model's sampling defaults with what the options say over them; a seed drawn anew when one is needed and none is
 // given. Throws Error(usage).
 GenerateOptions generate_options(const Options& options, const Model& model, const GrammarPtr& grammar = nullptr);
@@ -31,9 +31,9 @@ struct Turn {
   const GenerateOptions& generate;
   const std::string& name;  // of the picture
   std::shared_ptr<const Image> image;
-  std::shared_ptr<FeatureCache> features;
-  bool many;               // others have turns too
-  const Stopwatch& total;  // since the program began its work; outlives the items
+  std::shared_ptr<FeatureCache> features;  // of this run's pictures
+  bool many;                               // others have turns too
+  const Stopwatch& total;                  // since the program began its work; outlives the items
 };
 
 // Loads the model, checks what `check` says, then runs the Item that `fill` makes of each picture, and prints what

@@ -122,11 +122,12 @@ class RequestItems final : public ItemSource {
         for (const NamedPart& part : message.parts)
           to.parts.push_back(part.image.empty() ? Part{part.text, nullptr} : Part{{}, pictures(part.image)});
       }
-      item.report = [head](const Answer& answer) {
+      item.report = [head, &model = context_.model, logprobs = options.logprobs](const Answer& answer) {
         Json json = head;
         json.update({{"text", answer.text},
                      {"finish_reason", name(answer.finish_reason)},
                      {"tokens", tokens_json(answer.timings)}});
+        if (logprobs) add_logprobs(json, answer, model.tokenizer());
         return Outcome{std::move(json), {}};
       };
     }
@@ -184,7 +185,7 @@ int run_batch(const Options& options) {
   RequestItems items(context, lines, results);
   ResultsOutput output(results, items);
   Progress progress("requests", 0, Progress::Unit::items, options.quiet, results.kept());
-  const ItemCounts counts = run_items(*model, options, items, output, total, progress);
+  const ItemCounts counts = run_items(*model, {options, total}, items, output, progress);
   results.sync();
   if (!items.foreign().empty())
     throw Error(ErrorCode::bad_input,

@@ -60,7 +60,7 @@ void Chat::tell(std::string_view text) const {
   if (options_.json)
     std::fprintf(stderr, "%.*s", static_cast<int>(text.size()), text.data());
   else
-    write_out(text);
+    write_out(input_.is_terminal() ? printable(text) : std::string(text));
 }
 
 void Chat::fail_turn(const Error& error) {

@@ -176,6 +176,11 @@ struct ChatCommands {
     chat.note("a new conversation; system text and parameters stay");
   }
 
+  static std::string turns_text(const Chat& chat) {
+    const std::size_t count = chat.transcript_.turns.size();
+    return fmt::format("{} turn{}", count, count == 1 ? "" : "s");
+  }
+
   static void save(Chat& chat, const std::string& argument) {
     bool replace = argument.starts_with("! ");
     std::string path = replace ? file_of(argument.substr(argument.find_first_not_of(' ', 1)), "save")
@@ -188,7 +193,7 @@ struct ChatCommands {
         path,
         transcript_json(chat.transcript_, chat.model_->name()).dump(2, ' ', false, Json::error_handler_t::replace) +
             "\n");
-    chat.note(fmt::format("saved {} turns to {}", chat.transcript_.turns.size(), path));
+    chat.note(fmt::format("saved {} to {}", turns_text(chat), path));
     chat.file_ = std::move(path);
   }
 
@@ -205,7 +210,7 @@ struct ChatCommands {
       log::warn("{}: the picture has changed since the conversation was saved", source);
     chat.transcript_ = std::move(loaded.transcript);
     chat.pending_.clear();
-    chat.note(fmt::format("loaded {} turns from {}", chat.transcript_.turns.size(), path));
+    chat.note(fmt::format("loaded {} from {}", turns_text(chat), path));
     chat.file_ = std::move(path);
   }
 

@@ -18,8 +18,8 @@ const std::vector<Command>& command_table() {
   static const Names picture = {"background", "frame", "allow-private"};
   static const Names form = {"choices", "regex", "schema", "logprobs"};
   static const Names talking = join(join(join(model, sampling), {"stop", "system", "context"}), picture);
-  static const Names looking = join(talking, form);
-  static const Names many = {"clipboard", "batch", "jsonl"};
+  static const Names looking = join(join(talking, form), {"force"});
+  static const Names many = {"clipboard", "batch", "jsonl", "dry-run"};
   static const std::vector<Command> table = {
       {"", "IMAGE… \"question\"", "ask about pictures", "", join(join(join(looking, many), common), {"version"}),
        run_look},
@@ -28,11 +28,11 @@ const std::vector<Command>& command_table() {
        "A picture's path in a line attaches it; /help in the conversation lists the commands. When stdin is no "
        "terminal, "
        "each line is a turn.",
-       join(talking, common), run_chat},
+       join(join(talking, {"force"}), common), run_chat},
       {"detect", "\"THING\" IMAGE…", "find things: typed boxes in the picture's own pixels",
        "Boxes are [x1, y1, x2, y2] in pixels of the picture as shown (after EXIF rotation). Nothing found is no "
        "failure.",
-       join(join(join(join(join(model, sampling), {"system", "output", "context"}), picture), many), common),
+       join(join(join(join(model, sampling), {"system", "output", "context", "force"}), join(picture, many)), common),
        run_detect},
       {"batch", "REQUESTS.jsonl|-", "answer a file of questions, one JSON line each",
        "A request is {\"image\" or \"images\", \"question\"} or {\"messages\"}, with \"id\", \"system\", "
@@ -41,7 +41,7 @@ const std::vector<Command>& command_table() {
        "\"image\", "
        "\"thing\"}. Paths are relative to the file's folder.\nResults are JSON lines in order of completion; each has "
        "the request's id and index. A request that fails stops no other.",
-       join(join(talking, {"choices", "regex", "schema", "batch", "output", "resume"}), common), run_batch},
+       join(join(looking, {"batch", "output", "resume"}), common), run_batch},
       {"tokenize", "MODEL [TEXT|-]", "text to token ids; --decode for ids to text",
        "Text is read as a trusted prompt: special tokens in it are recognised. Without TEXT, or with -, it comes from "
        "stdin.",
@@ -59,6 +59,11 @@ const std::vector<Command>& command_table() {
        "goes on where it\nstopped. HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE, HF_HOME and HF_HUB_CACHE are honoured.",
        join({"allow-private"}, common), run_pull},
       {"rm", "ORG/NAME", "remove a model from the local hub cache", "", join({"yes"}, common), run_rm},
+      {"doctor", "", "what this machine offers, what is missing, and how to fix it",
+       "Exit code 0 unless something is broken that stops every answer.", join({"threads"}, common), run_doctor},
+      {"bench", "", "speed and memory of a model, as fractions of what this machine can do",
+       "Prints one JSON object; progress goes to stderr. Nothing else should run meanwhile.", join(model, common),
+       run_bench},
       {"verify", "FOLDER…", "check the engine against reference outputs (goldens)",
        "A golden folder holds manifest.json, its cases and a checkpoint. Exit code 0 only when every stage whose "
        "tensor is present was\n"

@@ -116,7 +116,7 @@ Place place_of(const Command& command) {
   std::string_view usage = command.usage.substr(0, command.usage.find(' '));
   if (usage.starts_with("[")) usage = usage.substr(1, usage.find(']') - 1);
   if (usage.empty()) return {};
-  if (usage.starts_with("MODEL")) return {Place::Kind::models, {}};
+  if (usage.starts_with("MODEL") || usage.starts_with("ORG/NAME")) return {Place::Kind::models, {}};
   if (usage == "COMMAND") return {Place::Kind::commands, {}};
   if (usage.find_first_not_of("abcdefghijklmnopqrstuvwxyz|") != std::string_view::npos) return {Place::Kind::files, {}};
   Place place{Place::Kind::words, {}};

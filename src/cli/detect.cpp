@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "cli/asking.h"
 #include "cli/commands.h"
+#include "cli/dry_run.h"
 #include "codec/encode.h"
 #include "media/draw.h"
 
@@ -71,6 +72,9 @@ int run_detect(const Options& options) {
   if (!options.output.empty() && pictures.many)
     fail(ErrorCode::usage, "-o {} is one file, but {} pictures are given", options.output, pictures.sources.size());
   if (!options.output.empty()) check_output_name(options.output);
+  if (options.dry_run)
+    return dry_run(
+        pictures, [&](const Model& model) { return detect_prompt(grounding_of(model), phrase); }, options);
   const auto check = [&](const Model& model) { require_detect(model, phrase); };
   return ask_about(pictures, options, check, [&](const Turn& turn, Item& item) {
     item.conversation = detect_conversation(turn.model, turn.image, phrase, options.system);

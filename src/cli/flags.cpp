@@ -50,6 +50,7 @@ std::span<const Flag> flags() {
       {"allow-private", 0, "", "fetch URLs from private, loopback and link-local addresses too",
        &Options::allow_private},
       {"dry-run", 0, "", "say what it would take (tokens, sizes, memory, seconds), and do nothing", &Options::dry_run},
+      {"force", 0, "", "run even when the plan says that memory will not suffice", &Options::force},
       {"choices", 0, "A,B,…", "the answer is exactly one of these", &Options::choices},
       {"regex", 0, "PATTERN", "the answer matches PATTERN as a whole", &Options::regex},
       {"schema", 0, "FILE", "the answer is JSON that the JSON Schema in FILE allows", &Options::schema},

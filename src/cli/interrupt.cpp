@@ -42,7 +42,6 @@ InterruptScope::InterruptScope(ExecContext& context) {
   ::sigaction(SIGTERM, &action, nullptr);
   ::sigaction(SIGHUP, &action, nullptr);
   ::signal(SIGXFSZ, SIG_IGN);  // a file-size limit is a failed write, not a death
-  ::signal(SIGPIPE, SIG_IGN);
 }
 
 InterruptScope::~InterruptScope() { interrupted_context = nullptr; }

@@ -7,7 +7,7 @@ namespace tap::cli {
 
 class InterruptScope {
  public:
-  explicit InterruptScope(ExecContext& context);  // SIGINT, SIGTERM and SIGHUP cancel `context`; SIGPIPE is ignored
+  explicit InterruptScope(ExecContext& context);  // SIGINT, SIGTERM and SIGHUP cancel `context`
   ~InterruptScope();
   InterruptScope(const InterruptScope&) = delete;
   InterruptScope& operator=(const InterruptScope&) = delete;

@@ -141,12 +141,12 @@ Dim default_batch(const Model& model, const Options& options) {
   return std::clamp(static_cast<Dim>(available_bytes() / 4 / sequence_bytes), Dim{1}, most_by_default);
 }
 
-ItemCounts run_items(const Model& model, const Options& options, ItemSource& source, ItemOutput& output,
-                     const Stopwatch& total, Progress& progress, std::shared_ptr<FeatureCache> features) {
+ItemCounts run_items(const Model& model, const ItemRun& run, ItemSource& source, ItemOutput& output,
+                     Progress& progress) {
   BatchOptions how;
-  how.sequences = options.batch > 0 ? options.batch : default_batch(model, options);
-  how.context = options.context;
-  how.features = std::move(features);
+  how.sequences = run.options.batch > 0 ? run.options.batch : default_batch(model, run.options);
+  how.context = run.options.context;
+  how.features = run.features;
   BatchGenerator batch(model, how);
   std::map<BatchGenerator::Id, Running> running;
   ItemCounts counts;
@@ -189,11 +189,7 @@ ItemCounts run_items(const Model& model, const Options& options, ItemSource& sou
     }
     if (batch.idle()) continue;
     BatchGenerator::Step step = batch.step();
-    for (const auto& event : step.events) {
-      Running& one = running.at(event.id);
-      if (one.item.on_token) one.item.on_token(event.token);
-      say(one, event.token.text);
-    }
+    for (const auto& event : step.events) say(running.at(event.id), event.token.text);
     for (auto& finished : step.finished) {
       Running one = std::move(running.extract(finished.id).mapped());
       if (finished.error) {
@@ -202,7 +198,7 @@ ItemCounts run_items(const Model& model, const Options& options, ItemSource& sou
       }
       say(one, finished.rest);
       finished.answer.timings.preprocess.ms += one.item.decode_ms;
-      log_timings(finished.answer.timings, total.ms());
+      log_timings(finished.answer.timings, run.total.ms());
       Outcome outcome = one.item.report(finished.answer);
       progress.hide();
       ++counts.done;

@@ -31,7 +31,6 @@ struct Item {
   double decode_ms = 0;  // of its pictures' files
   bool streams = false;  // its text is given out as it comes, after `heading`
   std::string heading;
-  std::function<void(const TokenEvent&)> on_token;  // may be empty
   std::function<Outcome(const Answer&)> report;
 };
 
@@ -68,10 +67,16 @@ struct ItemCounts {
   std::size_t done = 0, failed = 0;
 };
 
+struct ItemRun {
+  const Options& options;
+  const Stopwatch& total;                            // since the program began its work
+  std::shared_ptr<FeatureCache> features = nullptr;  // shared with others who look at the same pictures
+};
+
 // Runs them all, several at once (Options::batch); a failing item stops no other. Throws Error(cancelled), and what
-// output throws. `total` runs since the program began its work.
-ItemCounts run_items(const Model& model, const Options& options, ItemSource& source, ItemOutput& output,
-                     const Stopwatch& total, Progress& progress, std::shared_ptr<FeatureCache> features = nullptr);
+// output throws.
+ItemCounts run_items(const Model& model, const ItemRun& run, ItemSource& source, ItemOutput& output,
+                     Progress& progress);
 
 // How many sequences' caches memory allows, at most 16.
 Dim default_batch(const Model& model, const Options& options);

@@ -3,6 +3,7 @@
 #include "cli/answer_form.h"
 #include "cli/asking.h"
 #include "cli/commands.h"
+#include "cli/dry_run.h"
 
 namespace tap::cli {
 
@@ -11,6 +12,13 @@ namespace {
 constexpr const char* describe_question = "Describe the image.";
 
 int ask_all(const PictureList& pictures, const std::string& question, const Options& options) {
+  if (options.logprobs && !options.json && !options.jsonl)
+    throw Error(ErrorCode::usage, "--logprobs is part of the JSON output; add --json or --jsonl", "logprobs");
+  if (options.dry_run)
+    return dry_run(
+        pictures, [&](const Model&) { return question; }, options);
+  const bool scores = options.logprobs && !options.choices.empty();
+  std::shared_ptr<Session> scorer;  // shares the pictures' features with the batch
   return ask_about(pictures, options, {}, [&](const Turn& turn, Item& item) {
     if (!options.system.empty()) item.conversation.system(options.system);
     item.conversation.user(question, {turn.image});
@@ -20,26 +28,20 @@ int ask_all(const PictureList& pictures, const std::string& question, const Opti
                  {"width", turn.image->width},
                  {"height", turn.image->height},
                  {"model", turn.model.name()}};
-    std::shared_ptr<TokenLog> log;
-    std::function<Json()> choices;
-    if (options.logprobs) {
-      log = std::make_shared<TokenLog>(turn.model.tokenizer());
-      item.on_token = [log](const TokenEvent& event) { log->add(event); };
-      if (!options.choices.empty())
-        choices = [&options, &model = turn.model, features = turn.features, talk = item.conversation] {
-          Session session(model, {.context = options.context, .features = features});
-          return score_choices(session, model.prepare(talk), split_choices(options.choices));
-        };
-    }
-    item.report = [json = std::move(json), &total = turn.total, log, choices](const Answer& answer) {
+    if (scores && !scorer)
+      scorer =
+          std::make_shared<Session>(turn.model, SessionOptions{.context = options.context, .features = turn.features});
+    // The question once more, picture and all, only where its choices will be scored.
+    item.report = [json = std::move(json), &options, &total = turn.total, &model = turn.model, scorer,
+                   asked = scores ? item.conversation : Conversation()](const Answer& answer) {
       Json all = json;
       all.update({{"prompt_sent", answer.prompt_sent},
                   {"text", answer.text},
                   {"finish_reason", name(answer.finish_reason)},
                   {"tokens", tokens_json(answer.timings)},
                   {"ms", ms_json(answer.timings, total.ms())}});
-      if (log) log->write(all);
-      if (choices) all["choices"] = choices();
+      if (options.logprobs) add_logprobs(all, answer, model.tokenizer());
+      if (scorer) all["choices"] = score_choices(*scorer, model.prepare(asked), split_choices(options.choices));
       return Outcome{std::move(all), "\n"};
     };
   });

@@ -1,4 +1,5 @@
 // The `tapetum` program: finds the command, runs it, turns what goes wrong into one line and an exit code.
+#include <csignal>
 #include <cstdlib>
 #include <new>
 
@@ -103,6 +104,7 @@ int run(std::vector<std::string> words) {
 }  // namespace tap::cli
 
 int main(int argc, char** argv) {
+  ::signal(SIGPIPE, SIG_IGN);  // a reader that left is EPIPE, also for --help
   tap::cli::occupy_closed_streams();
   return tap::cli::run({argv + (argc > 0 ? 1 : 0), argv + argc});
 }

@@ -28,7 +28,7 @@ struct Options {
   std::int64_t frame = 0, batch = 0, context = 0;  // batch, context: 0 = not given
   std::string choices, regex, schema;
   bool clipboard = false, allow_private = false, dry_run = false, logprobs = false, jsonl = false, resume = false;
-  bool yes = false;
+  bool yes = false, force = false;
   bool json = false, quiet = false, verbose = false, decode = false, help = false, version = false;
 };
 

@@ -12,7 +12,6 @@
 #include "cli/clipboard.h"
 #include "codec/decode.h"
 #include "io/fetch.h"
-#include "io/url.h"
 
 namespace tap::cli {
 
@@ -25,19 +24,6 @@ DecodeOptions decode_options(const Options& options) {
   if (options.background == "none") decode.background.reset();
   decode.frame = options.frame;
   return decode;
-}
-
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
-
-bool has_picture_ending(std::string_view name) {
-  constexpr std::array<std::string_view, 15> endings{".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".gif", ".webp", ".avif",
-                                                     ".bmp", ".ppm", ".pgm",  ".pbm", ".pnm",  ".tif", ".tiff"};
-  const std::size_t dot = name.rfind('.');
-  if (dot == std::string_view::npos) return false;
-  std::string ending(name.substr(dot));
-  std::transform(ending.begin(), ending.end(), ending.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return std::find(endings.begin(), endings.end(), ending) != endings.end();
 }
 
 // The bytes that an http:, https: or data: URL stands for.
@@ -54,6 +40,19 @@ std::string bytes_of_url(const std::string& url, std::size_t max_bytes, const Op
                 fmt::format("{}: its type is {}: must be image/…", shortened_url(url), log::one_line(data.mime)),
                 shortened_url(url));
   return std::move(data.bytes);
+}
+
+bool is_digit(char c) { return c >= '0' && c <= '9'; }
+
+bool has_picture_ending(std::string_view name) {
+  constexpr std::array<std::string_view, 15> endings{".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".gif", ".webp", ".avif",
+                                                     ".bmp", ".ppm", ".pgm",  ".pbm", ".pnm",  ".tif", ".tiff"};
+  const std::size_t dot = name.rfind('.');
+  if (dot == std::string_view::npos) return false;
+  std::string ending(name.substr(dot));
+  std::transform(ending.begin(), ending.end(), ending.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return std::find(endings.begin(), endings.end(), ending) != endings.end();
 }
 
 std::vector<std::string> matches_of(const std::string& pattern) {
@@ -146,21 +145,25 @@ PictureList list_pictures(const std::vector<std::string>& words, const Options& 
   return list;
 }
 
+std::string picture_bytes(const PictureSource& source, const Options& options) {
+  const std::size_t limit = ImageLimits{}.max_file_bytes;
+  if (source.clipboard) return clipboard_picture(limit).value();
+  return is_url(source.name) ? bytes_of_url(source.name, limit, options) : read_file(source.name, limit).value();
+}
+
+std::string shown_name(const PictureSource& source) {
+  if (source.clipboard) return source.name;
+  return source.name == "-" ? "stdin" : is_url(source.name) ? shortened_url(source.name) : source.name;
+}
+
 std::shared_ptr<const Image> load_picture(const PictureSource& source, const Options& options) {
-  if (!source.clipboard) return load_picture(source.name, options);
-  const DecodeOptions decode = decode_options(options);
-  const std::string bytes = clipboard_picture(decode.limits.max_file_bytes).value();
-  return std::make_shared<const Image>(decode_image(std::as_bytes(std::span(bytes)), source.name, decode).value());
+  const std::string bytes = picture_bytes(source, options);
+  return std::make_shared<const Image>(
+      decode_image(std::as_bytes(std::span(bytes)), shown_name(source), decode_options(options)).value());
 }
 
 std::shared_ptr<const Image> load_picture(const std::string& source, const Options& options) {
-  const DecodeOptions decode = decode_options(options);
-  if (is_url(source)) {
-    const std::string bytes = bytes_of_url(source, decode.limits.max_file_bytes, options);
-    return std::make_shared<const Image>(
-        decode_image(std::as_bytes(std::span(bytes)), shortened_url(source), decode).value());
-  }
-  return std::make_shared<const Image>(load_image(source, decode).value());
+  return load_picture(PictureSource{source, false}, options);
 }
 
 }  // namespace tap::cli

@@ -11,7 +11,7 @@
 namespace tap::cli {
 
 struct PictureSource {
-  std::string name;  // a path, "-" for stdin, "clipboard"
+  std::string name;  // a path, a URL, "-" for stdin, "clipboard"
   bool clipboard = false;
 };
 
@@ -31,9 +31,13 @@ bool names_pictures(const std::string& word);
 // file that is not there is kept: loading it is the error.
 PictureList list_pictures(const std::vector<std::string>& words, const Options& options);
 
-// Throw Error naming the source.
+// The bytes of its file, URL or stdin, within the limits of pictures.
+std::string picture_bytes(const PictureSource& source, const Options& options);
+std::string shown_name(const PictureSource& source);  // for messages: "stdin", a URL shortened, else the name
+
+// Throw Error naming the source; a text is a file, a URL (http:, https:, data:) or "-".
 std::shared_ptr<const Image> load_picture(const PictureSource& source, const Options& options);
-std::shared_ptr<const Image> load_picture(const std::string& source, const Options& options);  // file, URL, "-"
+std::shared_ptr<const Image> load_picture(const std::string& source, const Options& options);
 
 // Whether `a` stands before `b` where numbers count as numbers.
 bool natural_less(std::string_view a, std::string_view b);

@@ -70,6 +70,7 @@ Pulled bring(HubClient& hub, const HubEnv& env, const HubName& name, const HubRe
     }
     wanted.push_back({file, std::move(blob)});
   }
+  if (!wanted.empty()) store.prepare();
   if (const auto free = store.free_bytes(); missing_bytes - there_bytes > free)
     throw Error(ErrorCode::io,
                 fmt::format("{}: {} are to come, but {} has {} free", name.repo(),

@@ -30,7 +30,7 @@ struct sigaction resize_action_before;
 // Async-signal-safe (POSIX: tcsetattr, write).
 void restore() noexcept {
   if (pastes_bracketed.exchange(false)) (void)!::write(STDOUT_FILENO, paste_off.data(), paste_off.size());
-  if (changed.exchange(false)) ::tcsetattr(STDIN_FILENO, TCSADRAIN, &settings_before);
+  if (changed.exchange(false)) ::tcsetattr(STDIN_FILENO, TCSANOW, &settings_before);  // never waits for the reader
 }
 
 void on_resize(int) {

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "codec/exif.h"
 #include "codec/format.h"
+#include "codec/pixels.h"
 
 namespace tap {
 
@@ -22,6 +23,38 @@ bool starts_with(std::span<const std::byte> bytes, std::string_view magic, std::
 bool is_png(std::span<const std::byte> bytes) { return starts_with(bytes, "\x89PNG\r\n\x1a\n"); }
 bool is_jpeg(std::span<const std::byte> bytes) { return starts_with(bytes, "\xff\xd8\xff"); }
 bool is_gif(std::span<const std::byte> bytes) { return starts_with(bytes, "GIF87a") || starts_with(bytes, "GIF89a"); }
+bool is_webp(std::span<const std::byte> bytes) { return starts_with(bytes, "RIFF") && starts_with(bytes, "WEBP", 8); }
+
+// "BM" begins many a text: the size of the second header tells.
+bool is_bmp(std::span<const std::byte> bytes) {
+  constexpr std::uint32_t sizes[] = {12, 40, 52, 56, 64, 108, 124};
+  return starts_with(bytes, "BM") && bytes.size() >= 18 &&
+         std::find(std::begin(sizes), std::end(sizes), codec::little32(bytes, 14)) != std::end(sizes);
+}
+
+bool is_ppm(std::span<const std::byte> bytes) {  // "P1" to "P7" and white space
+  return bytes.size() > 2 && starts_with(bytes, "P") && bytes[1] >= std::byte{'1'} && bytes[1] <= std::byte{'7'} &&
+         std::isspace(std::to_integer<int>(bytes[2]));
+}
+
+bool is_tiff(std::span<const std::byte> bytes) {  // classic or with 64-bit offsets
+  using namespace std::string_view_literals;
+  return starts_with(bytes, "II*\0"sv) || starts_with(bytes, "MM\0*"sv) || starts_with(bytes, "II+\0"sv) ||
+         starts_with(bytes, "MM\0+"sv);
+}
+
+// The first box names its brand, or is of a general kind that is compatible with it.
+bool is_avif(std::span<const std::byte> bytes) {
+  if (!starts_with(bytes, "ftyp", 4)) return false;
+  if (starts_with(bytes, "avif", 8) || starts_with(bytes, "avis", 8)) return true;
+  if (!starts_with(bytes, "mif1", 8) && !starts_with(bytes, "msf1", 8)) return false;
+  constexpr std::size_t most_brands_bytes = 256;
+  const std::size_t end =
+      std::min<std::size_t>({bytes.size(), std::to_integer<std::size_t>(bytes[3]), most_brands_bytes});
+  for (std::size_t at = 16; at + 4 <= end; at += 4)
+    if (starts_with(bytes, "avif", at) || starts_with(bytes, "avis", at)) return true;
+  return false;
+}
 
 struct Format {
   ImageFormat format;
@@ -35,6 +68,11 @@ constexpr Format formats[] = {
     {ImageFormat::png, "PNG", "png apng", is_png, codec::png_header, codec::decode_png},
     {ImageFormat::jpeg, "JPEG", "jpg jpeg jpe jfif", is_jpeg, codec::jpeg_header, codec::decode_jpeg},
     {ImageFormat::gif, "GIF", "gif", is_gif, codec::gif_header, codec::decode_gif},
+    {ImageFormat::webp, "WebP", "webp", is_webp, codec::webp_header, codec::decode_webp},
+    {ImageFormat::bmp, "BMP", "bmp dib", is_bmp, codec::bmp_header, codec::decode_bmp},
+    {ImageFormat::ppm, "PPM", "ppm pgm pbm pnm pam", is_ppm, codec::ppm_header, codec::decode_ppm},
+    {ImageFormat::tiff, "TIFF", "tif tiff", is_tiff, codec::tiff_header, codec::decode_tiff},
+    {ImageFormat::avif, "AVIF", "avif avifs", is_avif, codec::avif_header, codec::decode_avif},
 };
 
 const Format* format_of(std::span<const std::byte> bytes) {
@@ -107,10 +145,16 @@ std::optional<Error> over_limits(const codec::Header& header, std::size_t file_b
 Result<codec::Header> checked_header(const Format* format, std::span<const std::byte> bytes, std::string_view what,
                                      const DecodeOptions& options) {
   if (!format) return not_a_picture(bytes, what);
-  Result<codec::Header> header = format->header(bytes, what, options);
-  if (!header) return header;
-  if (std::optional<Error> error = over_limits(*header, bytes.size(), what, options)) return *std::move(error);
-  return header;
+  try {
+    Result<codec::Header> header = format->header(bytes, what, options);
+    if (!header) return header;
+    if (std::optional<Error> error = over_limits(*header, bytes.size(), what, options)) return *std::move(error);
+    return header;
+  } catch (const std::bad_alloc&) {
+    return Error(ErrorCode::out_of_memory, fmt::format("{}: no memory for its header", what), std::string(what));
+  } catch (const Error& error) {  // a library that was opened late is too old
+    return error.within(what, what);
+  }
 }
 
 // A wrong extension is no fault of the picture; it is worth a line for whoever looks for one.
@@ -152,6 +196,8 @@ Result<Image> decode_image(std::span<const std::byte> bytes, std::string_view wh
     return Error(ErrorCode::out_of_memory,
                  fmt::format("{}: no memory for {}x{} pixels", what, header->info.width, header->info.height),
                  std::string(what));
+  } catch (const Error& error) {
+    return error.within(what, what);
   }
 }
 

@@ -32,7 +32,7 @@ struct DecodeOptions {
   ImageLimits limits;
 };
 
-enum class ImageFormat { png, jpeg, gif };
+enum class ImageFormat { png, jpeg, gif, webp, bmp, ppm, tiff, avif };
 
 std::string_view name(ImageFormat format);  // "PNG"
 
@@ -49,7 +49,8 @@ struct ImageInfo {  // what the header says, before any pixel is decoded
 Result<ImageInfo> probe_image(std::span<const std::byte> bytes, std::string_view what, const ImageLimits& limits = {});
 
 // Decodes to RGB, upright. The pixels are those of Pillow 13 (open, seek, exif_transpose, alpha pasted on background),
-// except that 16-bit grey keeps its high byte, where Pillow's convert("RGB") clips everything above 255 to white.
+// except that 16-bit grey keeps its high byte, where Pillow's convert("RGB") clips everything above 255 to white (and
+// what docs/decisions/2026-11-pictures-like-pillow.md lists).
 Result<Image> decode_image(std::span<const std::byte> bytes, std::string_view what, const DecodeOptions& options = {});
 
 // The same from a file, or from stdin when path is "-".

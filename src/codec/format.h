@@ -10,7 +10,7 @@ struct Header {
   ImageInfo info;
   int channels = 0;        // as stored
   bool has_alpha = false;  // an alpha channel or tRNS
-  bool whole = false;      // interlaced PNG: decoded in several passes over the whole picture
+  bool whole = false;      // interlaced PNG or animated WebP: decoded in several passes over the whole picture
   double least_bytes = 0;  // no valid file of this size and kind is shorter
   double work_bytes = 0;   // what decoding holds beside the RGB pixels (libjpeg counts its own)
   double work_pixels = 0;  // pixels that are drawn on the way to the frame that was asked for
@@ -22,8 +22,8 @@ using HeaderReader = Result<Header>(std::span<const std::byte> bytes, std::strin
 using Decoder = Result<Image>(std::span<const std::byte> bytes, std::string_view what, const Header& header,
                               const DecodeOptions& options);
 
-HeaderReader png_header, jpeg_header, gif_header;
-Decoder decode_png, decode_jpeg, decode_gif;
+HeaderReader png_header, jpeg_header, gif_header, webp_header, bmp_header, ppm_header, tiff_header, avif_header;
+Decoder decode_png, decode_jpeg, decode_gif, decode_webp, decode_bmp, decode_ppm, decode_tiff, decode_avif;
 
 // Scans that a progressive JPEG of so many pixels may have: each one is a pass over the whole picture.
 int allowed_scans(Dim pixels, const ImageLimits& limits);

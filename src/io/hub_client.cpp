@@ -116,9 +116,11 @@ Result<HubAccess> HubAccess::from_environment(const HubEnv& env) {
     file = env.home + "/.cache/huggingface/token";
   if (file.starts_with("~/")) file = env.home + file.substr(1);
   if (!file.empty() && file_exists(file)) {
-    auto text = read_file(file, 4096);
-    if (!text.ok()) return text.error();
-    access.token = trimmed(*text);
+    const auto text = read_file(file, 4096);
+    if (text.ok())
+      access.token = trimmed(*text);
+    else
+      log::warn("{}; going on without a token", text.error().message());
   }
   return access;
 }
@@ -196,6 +198,10 @@ Error HubClient::explain(const HubName& name, const std::string& what, const Fet
   const int status = response.status;
   const std::string repo = name.repo(), page = access_.endpoint + "/" + repo;
   const std::string_view code = response.first_header("x-error-code");
+  if (response.url.origin() !=
+      endpoint_.origin())  // where the bytes lie, not the hub: its word on the model means little
+    return Error(ErrorCode::io,
+                 fmt::format("{}: {} answers {} for {}", repo, response.url.origin(), status_text(status), what), repo);
   const bool denied = status == 401 || status == 403;
   if (denied && code == "GatedRepo")
     return Error(ErrorCode::bad_input,
@@ -337,7 +343,7 @@ Result<std::uint64_t> HubClient::download(const HubName& name, const std::string
           partial.restart();
         } else if (response->status != 200 && response->status != 206) {
           failure = explain(name, file, *response);
-          if (response->status < 500) return *failure;
+          if (failure->code() != ErrorCode::io || response->status == 429) return *failure;
         }
       }
       if (partial.bytes() == blob.bytes) {

@@ -216,14 +216,16 @@ Result<HubStore> HubStore::open(const HubEnv& env, const HubName& name) {
   const std::string cache = env.cache_folder();
   if (cache.empty())
     return Error(ErrorCode::usage, "there is no hub cache: set HF_HUB_CACHE, HF_HOME or HOME", "HF_HUB_CACHE");
-  HubStore store(cache, cache + "/" + name.folder());
-  for (const std::string& link : {store.folder_, store.blobs(), store.folder_ + "/snapshots", store.folder_ + "/refs"})
-    if (is_link(link))
-      return Error(ErrorCode::io, fmt::format("{}: is a link: nothing is written through it", link), link);
-  for (const std::string& folder :
-       {store.blobs(), store.folder_ + "/snapshots", store.folder_ + "/refs", store.locks()})
-    if (auto error = make_folders(folder)) return *std::move(error);
-  return store;
+  return HubStore(cache, cache + "/" + name.folder());
+}
+
+void HubStore::prepare() const {
+  const std::string parts[] = {blobs(), folder_ + "/snapshots", folder_ + "/refs"};
+  for (const std::string& part : {folder_, parts[0], parts[1], parts[2]})
+    if (is_link(part))
+      throw Error(ErrorCode::io, fmt::format("{}: is a link: nothing is written through it", part), part);
+  for (const std::string& part : {parts[0], parts[1], parts[2], locks()})
+    if (auto error = make_folders(part)) throw *std::move(error);
 }
 
 std::string HubStore::locks() const { return cache_ + "/" + locks_folder + folder_.substr(cache_.size()); }

@@ -89,8 +89,10 @@ class PartialBlob {
 // The cache's entry of one model.
 class HubStore {
  public:
-  // Makes the folders. Error(io) says what to do when the cache cannot be written.
+  // Looks only; Error(usage) when the environment names no cache.
   static Result<HubStore> open(const HubEnv& env, const HubName& name);
+  // Makes the folders; throws Error(io) that says what to do when the cache cannot be written.
+  void prepare() const;
 
   const std::string& folder() const { return folder_; }
   std::string blobs() const { return folder_ + "/blobs"; }

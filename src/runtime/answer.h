@@ -2,7 +2,6 @@
 #pragma once
 
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "runtime/timings.h"
@@ -11,13 +10,15 @@
 namespace tap {
 
 struct Answer {
-  std::string text;  // without white space at its ends
+  std::string text;  // without white space at its ends, unless a constraint made it
   FinishReason finish_reason = FinishReason::none;
   std::vector<TokenId> tokens;  // end token included
+  std::vector<float> logprobs;  // of each token, under the raw logits
   Timings timings;
   std::string prompt_sent;
 };
 
-std::string without_blank_ends(std::string_view text);
+// `text`: all that the loop gave out. The loop is finished.
+Answer answer_of(const TokenLoop& loop, std::string text, const Timings& timings, std::string prompt_sent);
 
 }  // namespace tap

@@ -192,9 +192,7 @@ void BatchGenerator::take(const Share& share, Step& step) {
   request.text += step.events.back().token.text;
   if (!request.loop.finished()) return;
   std::string rest = request.loop.rest();
-  request.text += rest;
-  Answer answer{request.loop.constrained() ? request.text : without_blank_ends(request.text),
-                request.loop.finish_reason(), request.loop.output(), request.timings, request.prepared.sent};
+  Answer answer = answer_of(request.loop, request.text + rest, request.timings, request.prepared.sent);
   step.finished.push_back({request.id, std::move(answer), std::move(rest), std::nullopt});
   running_[static_cast<std::size_t>(share.sequence)].reset();
 }

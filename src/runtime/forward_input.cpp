@@ -4,12 +4,6 @@
 
 namespace tap {
 
-namespace {
-
-constexpr Dim prefill_rows = 512;
-
-}  // namespace
-
 Dim chunk_end(const Prompt& prompt, Dim begin) {
   Dim end = std::min(begin + prefill_rows, prompt.rows());
   for (const Span& span : prompt.atomic)

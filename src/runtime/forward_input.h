@@ -9,6 +9,8 @@
 
 namespace tap {
 
+constexpr Dim prefill_rows = 512;  // a chunk: enough to keep the products busy, few enough to be interrupted
+
 // The end of the chunk of a prompt that starts at row `begin`: enough rows to keep the products busy, few enough to be
 // interrupted; no atomic span is cut.
 Dim chunk_end(const Prompt& prompt, Dim begin);

@@ -202,6 +202,8 @@ std::unique_ptr<Model> load_model(const std::string& folder, const LoadOptions& 
   model->weight_type_ = type_of(options.dtype, weights ? &*weights : nullptr);
   if (options.weights) {
     ExecContext::current().checkpoint();
+    if (options.admit) options.admit(*model);
+    const Arena::ExactFit exact(ExecContext::current().arena());
     weights->set_type(model->weight_type_);
     model->weights_ = std::move(weights);
     model->network_ = family.network(model->files_, *model->weights_);

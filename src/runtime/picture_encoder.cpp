@@ -6,12 +6,6 @@
 
 namespace tap {
 
-namespace {
-
-constexpr Dim pixel_elements = Dim{1} << 20;  // of tiles in memory as floats at a time, at least one tile
-
-}  // namespace
-
 PictureEncoder::PictureEncoder(const Model& model, std::shared_ptr<FeatureCache> features)
     : model_(&model), features_(features ? std::move(features) : std::make_shared<FeatureCache>()) {}
 
@@ -24,7 +18,7 @@ Tensor PictureEncoder::rows(const PictureKey& key, const Image& image, const Ima
   Stopwatch watch;
   const Processor& processor = model_->processor();
   const Image prepared = processor.prepare(image, plan);
-  const Dim at_once = std::max<Dim>(1, pixel_elements / (3 * plan.tile.width * plan.tile.height));
+  const Dim at_once = std::max<Dim>(1, encode_pixel_elements / (3 * plan.tile.width * plan.tile.height));
   double preprocess_ms = watch.lap_ms(), encode_ms = 0;
   std::vector<Tensor> parts;
   Dim count = 0;

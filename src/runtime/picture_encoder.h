@@ -9,6 +9,8 @@
 
 namespace tap {
 
+constexpr Dim encode_pixel_elements = Dim{1} << 20;  // of tiles in memory as floats at a time, at least one tile
+
 class PictureEncoder {
  public:
   // `features`: shared between encoders; null = its own.

@@ -169,14 +169,10 @@ std::optional<TokenEvent> Generation::step() {
 
 Answer answer(Session& session, const Conversation& conversation, const GenerateOptions& options) {
   Generation generation = session.ask(conversation, options);
-  Answer answer;
-  while (const auto event = generation.next()) answer.text += event->text;
-  answer.text = without_blank_ends(answer.text + generation.rest());
-  answer.finish_reason = generation.finish_reason();
-  answer.tokens = generation.output();
-  answer.timings = generation.timings();
-  answer.prompt_sent = generation.prepared().sent;
-  return answer;
+  std::string text;
+  while (const auto event = generation.next()) text += event->text;
+  text += generation.rest();
+  return answer_of(generation.loop(), std::move(text), generation.timings(), generation.prepared().sent);
 }
 
 }  // namespace tap

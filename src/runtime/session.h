@@ -27,6 +27,7 @@ class Generation {
   const Timings& timings() const { return timings_; }
   const PreparedPrompt& prepared() const { return prepared_; }
   const std::vector<TokenId>& output() const { return loop_.output(); }  // end token included
+  const TokenLoop& loop() const { return loop_; }
   const std::string& stop_string() const { return loop_.stop_string(); }
   const Tensor& last_logits() const { return logits_; }  // [1, vocab] of the newest token's choice
 

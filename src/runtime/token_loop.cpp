@@ -60,6 +60,7 @@ TokenEvent TokenLoop::take(std::span<const float> logits) {
   const auto allowed = constraint_ ? constraint_->allowed(options_.ignore_end) : std::span<const std::uint64_t>();
   const Sampler::Choice choice = sampler_(logits, rng_, allowed);
   output_.push_back(choice.id);
+  logprobs_.push_back(choice.logprob);
   TokenEvent event{choice.id, {}, choice.logprob, false};
   const auto& ends = model_->end_tokens();
   if (!options_.ignore_end && std::binary_search(ends.begin(), ends.end(), choice.id)) {

@@ -52,8 +52,9 @@ class TokenLoop {
   FinishReason finish_reason() const { return finish_; }
   bool constrained() const { return constraint_.has_value(); }  // every byte of its text counts
   bool finished() const { return finish_ != FinishReason::none; }
-  std::string rest() { return std::exchange(rest_, {}); }         // text still held back, once finished
-  const std::vector<TokenId>& output() const { return output_; }  // end token included
+  std::string rest() { return std::exchange(rest_, {}); }           // text still held back, once finished
+  const std::vector<TokenId>& output() const { return output_; }    // end token included
+  const std::vector<float>& logprobs() const { return logprobs_; }  // of each token of it
   const std::string& stop_string() const { return stop_.matched(); }
   Dim max_tokens() const { return options_.max_tokens; }  // as the context leaves them
   std::int32_t newest_position() const;                   // where output().back() stands; there is one
@@ -67,6 +68,7 @@ class TokenLoop {
   StopMatcher stop_;
   std::optional<TokenConstraint> constraint_;
   std::vector<TokenId> output_;
+  std::vector<float> logprobs_;
   std::string rest_;
   std::int32_t first_position_;  // of the answer
   FinishReason finish_ = FinishReason::none;

@@ -53,6 +53,12 @@ std::optional<Detection> parse_one(std::string_view part, Dim width, Dim height,
 
 }  // namespace
 
+const Grounding& grounding_of(const Model& model) {
+  if (const Grounding* grounding = model.grounding()) return *grounding;
+  fail(ErrorCode::unsupported,
+       "{}: this model has no location tokens, so it cannot give boxes; nano can (leave out -m)", model.name());
+}
+
 std::string detect_prompt(const Grounding& grounding, std::string_view phrase) {
   std::string_view thing = trimmed(phrase);
   constexpr std::string_view verb = "detect ";
@@ -81,9 +87,7 @@ std::vector<Detection> parse_detections(const Grounding& grounding, std::string_
 }
 
 void require_detect(const Model& model, std::string_view phrase) {
-  if (!model.grounding())
-    fail(ErrorCode::unsupported,
-         "{}: this model has no location tokens, so it cannot give boxes; nano can (leave out -m)", model.name());
+  (void)grounding_of(model);
   if (trimmed(phrase).empty()) fail(ErrorCode::usage, "detect: say what to look for");
 }
 

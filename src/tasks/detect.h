@@ -32,6 +32,9 @@ struct Detections {
   Timings timings;
 };
 
+// The model's way to be asked for boxes. Throws Error(unsupported) when the checkpoint has no location tokens.
+const Grounding& grounding_of(const Model& model);
+
 // The family's wording for a phrase; a leading "detect" and final full stop of the user's are dropped.
 std::string detect_prompt(const Grounding& grounding, std::string_view phrase);
 

@@ -5,6 +5,7 @@ import json
 import os
 import pty
 import re
+import resource
 import select
 import signal
 import struct
@@ -24,7 +25,7 @@ SLOW = ("--seed", "1", "--temperature", "100", "--max-tokens", "900")  # a long 
 class Talk:
     """The program on a terminal of its own."""
 
-    def __init__(self, *args, env=None, columns=100, rows=30):
+    def __init__(self, *args, env=None, columns=400, rows=30):
         try:
             self.master, self.slave = pty.openpty()
         except OSError as error:
@@ -34,6 +35,7 @@ class Talk:
 
         def own_the_terminal():
             os.setsid()
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
             fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
         self.process = subprocess.Popen([PROGRAM, "chat", *map(str, args)], stdin=self.slave, stdout=self.slave, stderr=self.slave,
@@ -46,7 +48,8 @@ class Talk:
     def read(self, seconds):
         if select.select([self.master], [], [], seconds)[0]:
             try:
-                self.seen += os.read(self.master, 65536)
+                # The terminal itself puts a carriage return before each line end.
+                self.seen = (self.seen + os.read(self.master, 65536)).replace(b"\r\r\n", b"\r\n")
             except OSError:
                 return False
             return True
@@ -67,12 +70,14 @@ class Talk:
         os.write(self.master, text.encode() if isinstance(text, str) else text)
         return self.wait_for(then) if then else ""
 
+    def send(self, line):
+        """Sends a line and waits until it is taken."""
+        self.keys(line, line[-20:])
+        self.keys("\r", "\r\n")
+
     def ask(self, line):
         """Sends a line and waits for the next prompt; gives what was shown behind the line."""
-        self.keys(line, None)
-        self.wait_for("\x1b[J> " + line[-20:])
-        self.seen = b""
-        os.write(self.master, b"\r")
+        self.send(line)
         return self.wait_for("\x1b[?2004h\r\x1b[J> ")
 
     def end(self, seconds=30):
@@ -150,16 +155,12 @@ class Terminal(Case):
 
     def test_ctrl_c_stops_the_answer_and_not_the_program(self):
         talk = self.talk(ROOF, *SLOW)
-        talk.keys("Say much\r", None)
-        talk.wait_for("Say much\r\n")
-        talk.seen = b""
+        talk.send("Say much")
         talk.read(20)  # the answer has begun
-        talk.seen = b""
-        os.write(talk.master, b"\x03")
-        talk.wait_for("(stopped; what was said stays in the conversation)")
+        talk.keys("\x03", "(stopped; what was said stays in the conversation)")
         talk.wait_for("\x1b[?2004h\r\x1b[J> ")
         saved = self.folder / "talk.json"
-        self.assertIn("saved 1 turns", talk.ask(f"/save {saved}"))
+        self.assertIn("saved 1 turn", talk.ask(f"/save {saved}"))
         self.assertEqual(json.loads(saved.read_text())["messages"][-1]["finish_reason"], "cancelled")
         talk.ask("/params temperature 0")
         self.assertIn("bird", talk.ask("/reset") + talk.ask(f"{ROOF} {QUESTION}"))
@@ -172,7 +173,7 @@ class Terminal(Case):
             talk.process.send_signal(number)
             self.left(talk, 130)
             talk = self.talk(ROOF, *SLOW)
-            talk.keys("Say much\r", "Say much\r\n")
+            talk.send("Say much")
             talk.read(20)
             talk.process.send_signal(number)
             self.left(talk, 130)
@@ -180,7 +181,7 @@ class Terminal(Case):
 
     def test_F09_a_second_interrupt_while_stopping_exits_at_once(self):
         talk = self.talk(ROOF, *SLOW)
-        talk.keys("Say much\r", "Say much\r\n")
+        talk.send("Say much")
         # Two signals without a moment between them: the second one finds the first not yet obeyed.
         os.kill(talk.process.pid, signal.SIGSTOP)
         talk.process.send_signal(signal.SIGTERM)

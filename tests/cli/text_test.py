@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import subprocess
 import unittest
 
@@ -27,13 +28,14 @@ def encoded(text):
 
 
 def special_tokens():
-    """Every added token of every tokenizer that is here, without blanks."""
+    """The added tokens of every tokenizer that is here, without blanks; of numbered ones (<loc0001>, …) one each."""
     tokens = set()
     for path in [*(ROOT / "tests/data/tokenizers").rglob("tokenizer.json"), NANO / "tokenizer.json", *FAMILIES.rglob("tokenizer.json")]:
         tokens |= {token["content"] for token in json.loads(path.read_text()).get("added_tokens", [])}
     for path in (ROOT / "tests/data/tokenizers").rglob("tokenizer_config.json"):
         tokens |= {token["content"] for token in json.loads(path.read_text()).get("added_tokens_decoder", {}).values()}
-    return sorted(token for token in tokens if token.strip() and "\n" not in token and "\0" not in token)
+    kinds = {re.sub(r"\d+", "#", token): token for token in sorted(tokens) if token.strip() and "\n" not in token and "\0" not in token}
+    return sorted(kinds.values())
 
 
 class Words(Case):
@@ -47,7 +49,7 @@ class Words(Case):
             with self.subTest(name):
                 self.good(ROOF, text, *SHORT)
                 self.good(ROOF, QUESTION, "--system", text, *SHORT)
-        turns = self.chat(ODD.values(), args=[ROOF])
+        turns = self.chat([line for text in ODD.values() for line in (text, "/undo", f"/image {ROOF}")], args=[ROOF])
         self.assertEqual([turn["tokens"]["image"] for turn in turns], [25] * len(ODD))
         turns = self.chat([b"/system " + encoded(text) + b"\nHi" for text in ODD.values()])
         self.assertEqual(len(turns), len(ODD))
@@ -79,15 +81,14 @@ class Words(Case):
 
     def test_B29_special_tokens_of_every_family_stay_text(self):
         tokens = special_tokens()
-        self.assertGreater(len(tokens), 100)
-        plain = self.chat(["x"], args=[ROOF])[0]["tokens"]["image"]
-        # All of them at once where they fit, a few at a time elsewhere: the picture's rows stay what they were.
-        for at in range(0, len(tokens), 40):
-            words = " ".join(tokens[at:at + 40])
-            turns = self.chat([words, "/undo", "/system " + words, "Hi"], args=[ROOF, "--max-tokens", "1"])
-            self.assertEqual([turn["tokens"]["image"] for turn in turns], [plain, 0], words)
-        for at in range(0, len(tokens), 400):
-            words = " ".join(token for token in tokens[at:at + 400:8])
+        self.assertGreater(len(tokens), 50)
+        plain = self.good_json(ROOF, "x", *SHORT)["tokens"]["image"]
+        lines, groups = [], [" ".join(tokens[at:at + 20]) for at in range(0, len(tokens), 20)]
+        for words in groups:
+            lines += [f"/image {ROOF}", words, "/undo", "/system " + words, "Hi", "/system .", "/reset"]
+        turns = self.chat(lines, args=["--max-tokens", "1"])
+        self.assertEqual([turn["tokens"]["image"] for turn in turns], [plain, 0] * len(groups))
+        for words in groups[:: max(1, len(groups) // 3)]:
             self.assertEqual(self.good_json(ROOF, words, *SHORT)["tokens"]["image"], plain)
             self.assertEqual(self.good_json(ROOF, QUESTION, "--system", words, *SHORT)["tokens"]["image"], plain)
         for token in ("<image>", "<end_of_utterance>", "<|im_end|>", "<|image_pad|>", "<start_of_turn>", "<loc0001>"):
@@ -212,6 +213,8 @@ class World(Case):
         except OSError as error:
             self.skipTest(f"no cgroup to be had: {error}")
         self.addCleanup(group.rmdir)
+        if not (group / "cpu.max").exists():
+            self.skipTest("no cgroup v2 with a cpu controller here")
         try:
             (group / "cpu.max").write_text("50000 100000")
         except OSError as error:

@@ -72,7 +72,6 @@ class Compiler {
     const auto [at, fresh] =
         rules_.emplace(std::string(1, static_cast<char>(form)) + text, static_cast<Rule>(pending_.size()));
     if (fresh) {
-      if (level_ >= 2 * kMostNesting) tree_.refuse(ErrorCode::limit, path, "nested deeper than 64 levels");
       pending_.push_back({form, &tree_.keep(schema), path, level_ + (form == Form::object || form == Form::array)});
       if (pending_.back().level > kMostNesting) tree_.refuse(ErrorCode::limit, path, "nested deeper than 64 levels");
     }

@@ -102,7 +102,7 @@ bool accepts_key(const Dfa& dfa, std::string_view name) {
 // A number without exponent, as short as reads back the same.
 std::string decimal(const Json& value) {
   if (!value.is_number_float()) return value.dump();
-  std::string text = fmt::format("{:f}", value.get<double>());
+  std::string text = fmt::format("{:.30f}", value.get<double>());  // tiny ones then have more digits than are allowed
   if (std::string shortest = fmt::format("{}", value.get<double>()); shortest.find_first_of("en") == std::string::npos)
     text = std::move(shortest);
   return text;
@@ -128,6 +128,7 @@ void SchemaTree::refuse(ErrorCode code, const std::string& path, std::string_vie
 SchemaTree::Guard SchemaTree::enter(std::string text, const std::string& path) {
   if (std::ranges::find(active_, text) != active_.end())
     refuse(ErrorCode::bad_input, path, "refers to itself without anything in between");
+  budget_->steps(100 + text.size());  // reading a schema again costs more than a state does
   if (active_.size() >= kMostNesting) refuse(ErrorCode::limit, path, "nested deeper than 64 levels");
   active_.push_back(std::move(text));
   return Guard(active_);

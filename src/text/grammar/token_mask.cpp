@@ -1,7 +1,6 @@
 #include "text/grammar/token_mask.h"
 
 #include <algorithm>
-#include <array>
 
 namespace tap {
 
@@ -25,11 +24,20 @@ TokenTrie::TokenTrie(const Tokenizer& tokenizer, std::span<const TokenId> left_o
     texts.emplace_back(std::move(bytes), id);
   }
   std::sort(texts.begin(), texts.end());
-  nodes_.push_back({0, 0, 0});
+  nodes_.push_back({0, 0, 0, 0});
   std::vector<std::uint32_t> path{0};
   std::string_view previous;
   const auto close = [&](std::size_t depth) {
-    for (; path.size() > depth; path.pop_back()) nodes_[path.back()].end = static_cast<std::uint32_t>(nodes_.size());
+    for (; path.size() > depth; path.pop_back()) {
+      Node& node = nodes_[path.back()];
+      node.end = static_cast<std::uint32_t>(nodes_.size());
+      if (path.size() < 2) continue;
+      Node& parent = nodes_[path[path.size() - 2]];
+      if (!is_plain(node.byte) || node.plain_below == kNotPlain)
+        parent.plain_below = kNotPlain;
+      else if (parent.plain_below != kNotPlain)
+        parent.plain_below = std::max(parent.plain_below, static_cast<std::uint16_t>(node.plain_below + 1));
+    }
   };
   for (const auto& [text, id] : texts) {
     const auto same = static_cast<std::size_t>(
@@ -37,7 +45,7 @@ TokenTrie::TokenTrie(const Tokenizer& tokenizer, std::span<const TokenId> left_o
     close(same + 1);
     for (std::size_t i = same; i < text.size(); ++i) {
       path.push_back(static_cast<std::uint32_t>(nodes_.size()));
-      nodes_.push_back({0, static_cast<std::uint32_t>(tokens_.size()), static_cast<std::uint8_t>(text[i])});
+      nodes_.push_back({0, static_cast<std::uint32_t>(tokens_.size()), 0, static_cast<std::uint8_t>(text[i])});
     }
     tokens_.push_back(id);
     previous = text;
@@ -49,7 +57,12 @@ TokenTrie::TokenTrie(const Tokenizer& tokenizer, std::span<const TokenId> left_o
 class TokenMasks::Walk {
  public:
   Walk(const TokenMasks& masks, GrammarStacks& stacks, std::span<std::uint64_t> mask)
-      : grammar_(*masks.grammar_), trie_(*masks.trie_), stacks_(stacks), mask_(mask), at_depth_(kLongestToken + 2) {}
+      : masks_(masks),
+        grammar_(*masks.grammar_),
+        trie_(*masks.trie_),
+        stacks_(stacks),
+        mask_(mask),
+        at_depth_(kLongestToken + 2) {}
 
   GrammarThreads& root() { return at_depth_[0]; }
   std::vector<std::uint32_t>* rule_ends = nullptr;  // where frame 0 ends, when it stands for rules not known
@@ -63,23 +76,56 @@ class TokenMasks::Walk {
   void children(std::uint32_t node, std::size_t depth) {
     const auto nodes = trie_.nodes();
     const GrammarThreads& threads = at_depth_[depth];
+    if (threads.list.size() == 1 && masks_.runs_[threads.list[0].state] >= 0)
+      return plain_children(node, depth, threads.list[0].state, threads.list[0].frame);
     for (std::uint32_t child = node + 1; child < nodes[node].end; child = nodes[child].end) {
       step_threads(grammar_, stacks_, threads, nodes[child].byte, at_depth_[depth + 1]);
       enter(child, depth + 1);
     }
   }
 
+  // As children(), of one thread in a state without calls and ends: no sets of threads while that lasts.
+  void plain_children(std::uint32_t node, std::size_t depth, grammar::State state, std::uint32_t frame) {
+    const auto nodes = trie_.nodes();
+    for (std::uint32_t child = node + 1; child < nodes[node].end; child = nodes[child].end) {
+      const std::uint8_t byte = nodes[child].byte;
+      for (const grammar::Dfa::Edge& edge : grammar_.edges_of(state)) {
+        if (byte > edge.high) continue;
+        if (byte < edge.low) break;
+        if (const std::int16_t run = masks_.runs_[edge.to]; run >= 0) {
+          const std::uint32_t needed = stacks_[frame].levels + grammar_.levels_needed(edge.to);
+          levels = std::max(levels, needed);
+          if (needed > grammar::kMostNesting) break;
+          const bool whole = nodes[child].plain_below <= run;
+          allow(trie_.tokens_between(child, whole ? nodes[child].end : child + 1));
+          if (!whole) plain_children(child, depth + 1, edge.to, frame);
+        } else {
+          GrammarThreads& next = at_depth_[depth + 1];
+          next.clear();
+          add_thread(grammar_, stacks_, {edge.to, frame}, next);
+          enter(child, depth + 1);
+        }
+        break;
+      }
+    }
+  }
+
+  void allow(std::span<const TokenId> tokens) {
+    for (const TokenId id : tokens)
+      mask_[static_cast<std::size_t>(id) / 64] |= std::uint64_t{1} << (static_cast<unsigned>(id) % 64);
+  }
+
   void enter(std::uint32_t node, std::size_t depth) {
     const GrammarThreads& threads = at_depth_[depth];
     levels_of(threads);
     if (threads.list.empty()) return;
-    for (const TokenId id : trie_.tokens_at(node))
-      mask_[static_cast<std::size_t>(id) / 64] |= std::uint64_t{1} << (static_cast<unsigned>(id) % 64);
+    allow(trie_.tokens_at(node));
     if (trie_.nodes()[node].end == node + 1) return;
     if (rule_ends && threads.at_end) rule_ends->push_back(node);
     children(node, depth);
   }
 
+  const TokenMasks& masks_;
   const Grammar& grammar_;
   const TokenTrie& trie_;
   GrammarStacks& stacks_;
@@ -88,7 +134,53 @@ class TokenMasks::Walk {
 };
 
 TokenMasks::TokenMasks(const GrammarPtr& grammar, std::shared_ptr<const TokenTrie> trie)
-    : grammar_(grammar->restricted_to(trie->single_bytes())), trie_(std::move(trie)) {}
+    : grammar_(grammar->restricted_to(trie->single_bytes())), trie_(std::move(trie)) {
+  find_runs();
+}
+
+void TokenMasks::find_runs() {
+  constexpr std::int16_t unknown = -2, going = -3;
+  const auto most = static_cast<std::int16_t>(kLongestToken);
+  runs_.assign(grammar_->size(), unknown);
+  // Where all plain bytes lead, when that is one place at the same depth.
+  const auto next_of = [&](grammar::State s) -> std::optional<grammar::State> {
+    std::optional<grammar::State> to;
+    unsigned covered = 0;
+    for (const grammar::Dfa::Edge& edge : grammar_->edges_of(s))
+      for (unsigned byte = std::max<unsigned>(edge.low, 0x20); byte <= std::min<unsigned>(edge.high, 0x7E); ++byte) {
+        if (!TokenTrie::is_plain(static_cast<std::uint8_t>(byte))) continue;
+        if (to && *to != edge.to) return std::nullopt;
+        to = edge.to;
+        ++covered;
+      }
+    if (covered != 0x7F - 0x20 - 2 || grammar_->levels_needed(*to) != grammar_->levels_needed(s)) return std::nullopt;
+    return to;
+  };
+  std::vector<grammar::State> way;
+  for (grammar::State first = 0; first < runs_.size(); ++first) {
+    std::int16_t run = 0;  // of the way's last state
+    for (grammar::State s = first;;) {
+      if (runs_[s] != unknown) {
+        // Back on the way itself: a loop, and no end of plain bytes.
+        run = runs_[s] == going ? most : static_cast<std::int16_t>(std::min<int>(most, runs_[s] + 1));
+        break;
+      }
+      if (!grammar_->calls_of(s).empty() || grammar_->accepts(s)) {
+        runs_[s] = -1;
+        break;
+      }
+      runs_[s] = going;
+      way.push_back(s);
+      const std::optional<grammar::State> next = next_of(s);
+      if (!next) break;
+      s = *next;
+    }
+    for (; !way.empty(); way.pop_back()) {
+      runs_[way.back()] = run;
+      run = static_cast<std::int16_t>(std::min<int>(most, run + 1));
+    }
+  }
+}
 
 std::shared_ptr<const TokenMasks::Local> TokenMasks::local(grammar::State state) const {
   {

@@ -4,6 +4,8 @@
 #include <bitset>
 #include <memory>
 #include <mutex>
+#include <optional>
+#include <optional>
 #include <span>
 #include <unordered_map>
 #include <vector>
@@ -20,14 +22,19 @@ class TokenTrie {
   TokenTrie(const Tokenizer& tokenizer, std::span<const TokenId> left_out);
   struct Node {
     std::uint32_t end;          // one past its subtree
-    std::uint32_t first_token;  // in tokens()
+    std::uint32_t first_token;  // in the list of tokens
+    std::uint16_t plain_below;  // length of the longest way below it, all of plain bytes; kNotPlain: others occur
     std::uint8_t byte;
   };
+  // What a JSON string holds most of: printable ASCII without " and backslash.
+  static bool is_plain(std::uint8_t byte) { return byte >= 0x20 && byte < 0x7F && byte != '"' && byte != '\\'; }
+  static constexpr std::uint16_t kNotPlain = 0xFFFF;
   // Node 0 is the root; the children of n begin at n + 1 and each at the end of the one before.
   std::span<const Node> nodes() const { return nodes_; }
-  std::span<const TokenId> tokens_at(std::uint32_t node) const {
-    const std::uint32_t last =
-        node + 1 < nodes_.size() ? nodes_[node + 1].first_token : static_cast<std::uint32_t>(tokens_.size());
+  std::span<const TokenId> tokens_at(std::uint32_t node) const { return tokens_between(node, node + 1); }
+  // Of the nodes from `node` on and before `end`.
+  std::span<const TokenId> tokens_between(std::uint32_t node, std::uint32_t end) const {
+    const std::size_t last = end < nodes_.size() ? nodes_[end].first_token : tokens_.size();
     return std::span(tokens_).subspan(nodes_[node].first_token, last - nodes_[node].first_token);
   }
   std::size_t words() const { return words_; }                      // of a mask
@@ -64,9 +71,13 @@ class TokenMasks {
     std::uint32_t levels = 0;              // of nesting that any of it needs
   };
   class Walk;
+  void find_runs();
   std::shared_ptr<const Local> local(grammar::State state) const;
   GrammarPtr grammar_;
   std::shared_ptr<const TokenTrie> trie_;
+  // By state: how many plain bytes, whichever they are, certainly lead on within the rule without calling or ending it;
+  // -1 where the state itself calls or ends. Subtrees of the trie within that length need no walk.
+  std::vector<std::int16_t> runs_;
   mutable std::mutex mutex_;
   mutable std::unordered_map<grammar::State, std::shared_ptr<const Local>> cache_;
   mutable std::size_t cached_bytes_ = 0;

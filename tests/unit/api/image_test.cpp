@@ -63,3 +63,12 @@ TEST_CASE("transparent pixels lie on the colour asked for") {
   const tap::Image white = tap::Image::load(path), stored = tap::Image::load(path, {.background = std::nullopt});
   CHECK_FALSE(std::ranges::equal(white.rgb(), stored.rgb()));
 }
+
+TEST_CASE("any frame of an animation can be looked at") {
+  const std::string path = TAPETUM_SOURCE_DIR "/tests/data/codec/movie.gif";
+  const tap::Image first = tap::Image::load(path), second = tap::Image::load(path, {.frame = 1});
+  CHECK(first.width() == second.width());
+  CHECK_FALSE(std::ranges::equal(first.rgb(), second.rgb()));
+  CHECK(code_of([&] { tap::Image::load(path, {.frame = 100000}); }) != "none");
+  CHECK(code_of([&] { tap::Image::load(path, {.frame = -1}); }) != "none");
+}

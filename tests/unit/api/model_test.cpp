@@ -2,7 +2,7 @@
 #include <tapetum/tapetum.h>
 
 #include <algorithm>
-#include <chrono>
+#include <atomic>
 #include <cmath>
 #include <fstream>
 #include <numeric>
@@ -140,6 +140,44 @@ TEST_CASE("threads share one model") {
   CHECK(answers == std::vector<std::string>{"A white bird", "5", "A white bird", "5"});
 }
 
+TEST_CASE("a call that waits for another one can be cancelled") {
+  std::atomic<bool> inside = false, over = false;
+  std::thread busy([&] {
+    tap::AskOptions options;
+    options.keep_on = [&] {
+      inside = true;
+      while (!over) std::this_thread::yield();
+      return true;
+    };
+    (void)nano().ask(sample("roof"), "What is on the roof?", options);
+  });
+  while (!inside) std::this_thread::yield();
+  CHECK(code_of([] { nano().embed("words", [] { return false; }); }) == "cancelled");
+  CHECK(code_of([] { nano().embed("words", [] { return nano().embed("more").empty(); }); }) == "usage");
+  over = true;
+  busy.join();
+}
+
+TEST_CASE("a long answer lets a short one through") {
+  std::atomic<bool> inside = false, waiting = false, long_over = false;
+  std::thread busy([&] {
+    tap::AskOptions options;
+    options.keep_on = [&] {
+      inside = true;
+      while (!waiting) std::this_thread::yield();
+      return true;
+    };
+    const tap::Answer answer = nano().ask(sample("yard"), "Describe the image.", options);
+    CHECK(answer.output_tokens > 20);
+    long_over = true;
+  });
+  while (!inside) std::this_thread::yield();
+  const auto vector = nano().embed("words", [&] { return waiting = true; });
+  CHECK_FALSE(long_over);  // one turn, the next one
+  CHECK_FALSE(vector.empty());
+  busy.join();
+}
+
 TEST_CASE("options reach the answer") {
   const tap::Image yard = sample("yard");
   const tap::Answer cut = nano().ask(yard, "Describe the image.", {.max_tokens = 3});
@@ -155,6 +193,18 @@ TEST_CASE("options reach the answer") {
   CHECK(code_of([&] { nano().chat({.context = -1}); }) == "usage");
   CHECK(code_of([&] { nano().chat({.context = 20}).ask("What is on the roof?", {yard}); }) == "limit");
   CHECK(code_of([&] { tap::Model::load("nano", {.threads = -1}); }) == "usage");
+}
+
+TEST_CASE("an answer has the form asked for") {
+  const tap::Image roof = sample("roof");
+  CHECK(nano().ask(roof, "What is on the roof?", {.choices = {"a cat", "a dog", " a fish "}}).text.find("a ") <= 1);
+  const std::string digits = nano().ask(roof, "What is on the roof?", {.regex = "[0-9]{2}"}).text;
+  CHECK(digits.size() == 2);
+  CHECK(std::ranges::all_of(digits, [](char c) { return c >= '0' && c <= '9'; }));
+  CHECK(nano().ask(roof, "Is there a bird?", {.json_schema = R"({"const": {"seen": true}})"}).text.front() == '{');
+  CHECK(code_of([&] { nano().ask(roof, "What?", {.choices = {"a"}, .regex = "b"}); }) == "usage");
+  CHECK(code_of([&] { nano().ask(roof, "What?", {.regex = "("}); }) == "usage");
+  CHECK(nano().ask(roof, "What is on the roof?").text == "A white bird");
 }
 
 TEST_CASE("boxes are in the picture's own pixels and can be drawn") {

@@ -59,7 +59,7 @@ TEST_CASE("[F14] a history that cannot be read or written is silently not there"
   below_a_device.append({"x"});
   CHECK(below_a_device.load().empty());
   const std::string odd = (folder.path / "odd").string();
-  write_file_atomic(odd, std::string_view("a\xff\0b\n\n\\\nlast", 13));
+  write_file_atomic(odd, std::string_view("a\xff\0b\n\n\\\nlast", 12));
   const std::vector<std::string> lines = HistoryFile(odd).load();
   REQUIRE(lines.size() == 3);
   CHECK(lines[0] == std::string("a\uFFFD\0b", 6));

@@ -79,7 +79,7 @@ TEST_CASE("[B17] a frame outside the canvas widens it and one that is too far aw
 }
 
 TEST_CASE("[B17] a GIF that widens with each of 60 000 frames is refused before it is drawn") {
-  std::string gif = screen(60'000, 1);
+  std::string gif = screen(15'000, 1);
   for (std::size_t i = 0; i < 60'000; ++i) gif += one_pixel(0, std::min<std::size_t>(i, 1300));
   DecodeOptions options;
   options.frame = 59'999;

@@ -1,6 +1,9 @@
 // The samples of tests/data/codec (made by tools/goldens/codec_cases.py) and what every decoder is held to.
 #pragma once
 
+#include <unistd.h>
+
+#include <cstdio>
 #include <fstream>
 #include <string>
 #include <vector>
@@ -98,20 +101,50 @@ inline DecodeOptions small_limits() {
   return options;
 }
 
+// What is written to file descriptor 2 while it lives; decoders are to say nothing there.
+class StderrCapture {
+ public:
+  StderrCapture() : file_(std::tmpfile()), saved_(::dup(2)) {
+    REQUIRE(file_ != nullptr);
+    std::fflush(stderr);
+    ::dup2(::fileno(file_), 2);
+  }
+  ~StderrCapture() {
+    std::fflush(stderr);
+    ::dup2(saved_, 2);
+    ::close(saved_);
+    std::fclose(file_);
+  }
+  StderrCapture(const StderrCapture&) = delete;
+  StderrCapture& operator=(const StderrCapture&) = delete;
+  long written() const {
+    std::fflush(stderr);
+    return static_cast<long>(::lseek(::fileno(file_), 0, SEEK_END));
+  }
+
+ private:
+  std::FILE* file_;
+  int saved_;
+};
+
 inline void check_survives_damage(const std::string& name, int rounds, Dim frame = 0) {
   const std::string good = file_text(name);
   DecodeOptions options = small_limits();
   options.frame = frame;
   log::set_level(log::Level::quiet);  // hundreds of lines about damaged data say nothing
   Rng rng(good.size());
+  long printed = 0;
   for (int round = 0; round < rounds; ++round) {
     std::string bad = good;
     for (std::uint32_t flips = 1 + rng.next_u32() % 4; flips > 0; --flips)
       bad[rng.next_u32() % (round % 2 ? bad.size() : std::min<std::size_t>(bad.size(), 128))] =
           static_cast<char>(rng.next_u32());
     if (round % 8 == 0) bad.resize(rng.next_u32() % bad.size());
+    const StderrCapture capture;
     check_survives(bad, options);
+    printed += capture.written();
   }
+  CHECK(printed == 0);
   log::set_level(log::Level::normal);
 }
 

@@ -1,9 +1,10 @@
-#include "bench/support/limits.h"
+#include "kernels/machine_limits.h"
 
 #include <atomic>
-#include <chrono>
 #include <cstdint>
 #include <cstdlib>
+#include <functional>
+#include <memory>
 
 #include <fmt/format.h>
 #include <sys/mman.h>
@@ -20,7 +21,7 @@
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #endif
 
-namespace tap::bench {
+namespace tap {
 
 namespace {
 
@@ -111,11 +112,7 @@ void turn_portable() {
 
 }  // namespace
 
-double now_s() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
-
-double product_peak_gops(kernels::Pack type, int threads) {
-  ExecContext context(threads);
-  const ExecContext::Scope scope(context);
+double product_peak_gops(kernels::Pack type, int threads, double seconds) {
   const Isa isa = active_isa();
   void (*turn)() = turn_portable;
   double operations = 400.0 * 2 * 6 * 64 * 64;
@@ -125,7 +122,7 @@ double product_peak_gops(kernels::Pack type, int threads) {
   if ((type == kernels::Pack::q8 || type == kernels::Pack::q4) && isa >= Isa::avx512_vnni)
     turn = turn_int8, operations = 2.0 * 64 * 24 * turns;
 #endif
-  const double s = fastest_s([&] { parallel_rows(threads, 1, [&](Rows) { turn(); }); }, 5, 0.5);
+  const double s = fastest_s([&] { parallel_rows(threads, 1, [&](Rows) { turn(); }); }, 5, seconds);
   return threads * operations / s / 1e9;
 }
 
@@ -139,21 +136,19 @@ void read_block(const std::byte* block, Dim bytes, int threads) {
                 [&](Rows r) { sink += static_cast<std::int64_t>(sum(block + r.begin * part, r.size() * part)); });
 }
 
-double read_bandwidth_gbs(int threads, bool huge_pages, std::size_t block_bytes) {
-  ExecContext context(threads);
-  const ExecContext::Scope scope(context);
+double read_bandwidth_gbs(int threads, bool huge_pages, std::size_t block_bytes, double seconds) {
   void* block = ::mmap(nullptr, block_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (block == MAP_FAILED) return 0;
+  const std::unique_ptr<void, std::function<void(void*)>> unmap(block, [&](void* at) { ::munmap(at, block_bytes); });
   ::madvise(block, block_bytes, huge_pages ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
   auto* bytes = static_cast<std::byte*>(block);
   for (std::size_t i = 0; i < block_bytes; i += 4096) bytes[i] = std::byte{1};
-  const double s = fastest_s([&] { read_block(bytes, static_cast<Dim>(block_bytes), threads); }, 6, 0.5);
-  ::munmap(block, block_bytes);
+  const double s = fastest_s([&] { read_block(bytes, static_cast<Dim>(block_bytes), threads); }, 6, seconds);
   return static_cast<double>(block_bytes) / s / 1e9;
 }
 
-Limits measure_limits(int threads) {
-  Limits l{};
+MachineLimits measure_limits(int threads) {
+  MachineLimits l{};
   l.threads = threads;
   l.f32_gops = product_peak_gops(kernels::Pack::f32, threads);
   l.bf16_gops = product_peak_gops(kernels::Pack::bf16, threads);
@@ -165,7 +160,7 @@ Limits measure_limits(int threads) {
   return l;
 }
 
-std::string to_json(const Limits& l) {
+std::string to_json(const MachineLimits& l) {
   return fmt::format(
       R"({{"isa":"{}","threads":{},"f32_gops":{:.1f},"bf16_gops":{:.1f},"int8_gops":{:.1f},"read_gbs":{:.2f},)"
       R"("read_one_thread_gbs":{:.2f},"read_small_pages_gbs":{:.2f},"read_one_thread_small_pages_gbs":{:.2f}}})",
@@ -173,4 +168,4 @@ std::string to_json(const Limits& l) {
       l.read_small_pages_gbs, l.read_one_thread_small_pages_gbs);
 }
 
-}  // namespace tap::bench
+}  // namespace tap
