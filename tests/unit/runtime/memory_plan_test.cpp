@@ -1,5 +1,7 @@
 #include "runtime/memory_plan.h"
 
+#include "base/human_bytes.h"
+
 #include <doctest/doctest.h>
 
 #include "runtime/session.h"
