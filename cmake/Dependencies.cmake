@@ -1,6 +1,8 @@
 # Libraries from the distribution only (tools/deps/apt-build.txt names the packages); all headers are SYSTEM.
 find_package(PkgConfig REQUIRED)
-find_package(OpenMP REQUIRED COMPONENTS CXX)
+if(NOT TAPETUM_FUZZ)  # Clang's OpenMP would bring a second runtime library
+  find_package(OpenMP REQUIRED COMPONENTS CXX)
+endif()
 find_package(fmt REQUIRED)
 find_package(spdlog REQUIRED)
 find_package(nlohmann_json REQUIRED)
