@@ -2,7 +2,9 @@
 # that use the static library (tapetumConfig.cmake), so that both always mean the same.
 include(CMakeFindDependencyMacro)
 find_dependency(PkgConfig)
-find_dependency(OpenMP COMPONENTS CXX)
+if(NOT TAPETUM_FUZZ)  # Clang's OpenMP would bring a second runtime library
+  find_dependency(OpenMP COMPONENTS CXX)
+endif()
 find_dependency(fmt)
 find_dependency(spdlog)
 find_dependency(simdjson)

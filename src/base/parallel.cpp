@@ -3,7 +3,9 @@
 #include <atomic>
 #include <mutex>
 
+#ifdef _OPENMP
 #include <omp.h>
+#endif
 
 namespace tap {
 
@@ -14,7 +16,12 @@ void parallel_rows(Dim count, Dim grain, const std::function<void(Rows)>& body) 
   const auto chunk = [&](Dim i) { return Rows{i * grain, std::min(count, (i + 1) * grain)}; };
   ExecContext& context = ExecContext::current();
   const int threads = static_cast<int>(std::min<Dim>(context.threads(), chunks));
-  if (threads <= 1 || omp_in_parallel()) {
+#ifdef _OPENMP
+  const bool alone = threads <= 1 || omp_in_parallel();
+#else
+  constexpr bool alone = true;  // fuzzers are built without OpenMP
+#endif
+  if (alone) {
     for (Dim i = 0; i < chunks; ++i) body(chunk(i));
     return;
   }

@@ -194,7 +194,7 @@ Result<Image> decode_image(std::span<const std::byte> bytes, std::string_view wh
     return apply_orientation(std::move(image).value(), header->info.orientation);
   } catch (const std::bad_alloc&) {
     return Error(ErrorCode::out_of_memory,
-                 fmt::format("{}: no memory for {}x{} pixels", what, header->info.width, header->info.height),
+                 fmt::format("{}: out of memory for {}x{} pixels", what, header->info.width, header->info.height),
                  std::string(what));
   } catch (const Error& error) {
     return error.within(what, what);

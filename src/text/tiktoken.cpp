@@ -66,8 +66,7 @@ void read_ranks(std::string_view text, const std::string& file, Bpe& bpe) {
       fail(ErrorCode::bad_file, "{}: no token for the byte 0x{:02X}", file, byte);
 }
 
-void read_special(const std::string& file, Tokenizer::Impl& impl) {
-  const std::string text = read_file(file, kConfigBytes).value();
+void read_special(std::string_view text, const std::string& file, Tokenizer::Impl& impl) {
   const JsonDocument document = JsonDocument::parse(text, file).value();
   const JsonPlace root(document.root(), file + ": ");
   const JsonPlace tokens = root.at("added_tokens_decoder");
@@ -90,23 +89,32 @@ void read_special(const std::string& file, Tokenizer::Impl& impl) {
 
 }  // namespace
 
-Result<Tokenizer> load_tiktoken(const std::string& folder) {
+Result<Tokenizer> parse_tiktoken(std::string_view ranks, const std::string& ranks_file, std::string_view config,
+                                 const std::string& config_file) {
   try {
-    const std::string file = folder + "/tiktoken.model";
     auto impl = std::make_shared<Tokenizer::Impl>();
     Bpe bpe;
     bpe.by_rank = true;
-    read_ranks(read_file(file, kModelBytes).value(), file, bpe);
+    read_ranks(ranks, ranks_file, bpe);
     bpe.prepare();
     impl->model = std::move(bpe);
     impl->kimi_split = true;
     impl->decode_steps.emplace_back().kind = DecodeStep::Kind::raw_bytes;
-    read_special(folder + "/tokenizer_config.json", *impl);
+    read_special(config, config_file, *impl);
     impl->finish();
     return Tokenizer(std::move(impl));
   } catch (const Error& error) {
     return error;
   }
+}
+
+Result<Tokenizer> load_tiktoken(const std::string& folder) {
+  const std::string ranks_file = folder + "/tiktoken.model", config_file = folder + "/tokenizer_config.json";
+  const auto ranks = read_file(ranks_file, kModelBytes);
+  if (!ranks) return ranks.error();
+  const auto config = read_file(config_file, kConfigBytes);
+  if (!config) return config.error();
+  return parse_tiktoken(*ranks, ranks_file, *config, config_file);
 }
 
 }  // namespace tap

@@ -72,6 +72,9 @@ struct Tokenizer::Impl {
 };
 
 Result<Tokenizer> load_tiktoken(const std::string& folder);
+// The same from the texts of tiktoken.model and tokenizer_config.json; the file names are for errors.
+Result<Tokenizer> parse_tiktoken(std::string_view ranks, const std::string& ranks_file, std::string_view config,
+                                 const std::string& config_file);
 
 // Joins spans: bytes that are not UTF-8 replaced, neighbours of equal trust joined.
 TracedText join_spans(std::span<const TextSpan> spans);

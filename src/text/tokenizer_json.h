@@ -23,15 +23,20 @@ class JsonPlace {
   [[noreturn]] void bad(std::string_view wanted) const {
     fail(ErrorCode::bad_file, "{}: got {}, wanted {}", path_, got(), wanted);
   }
-  // A key's value; absent and null are the same.
+  // A key's value; absent and null are the same. A key that stands twice is refused: readers differ in which one counts.
   std::optional<JsonPlace> find(std::string_view key) const {
-    simdjson::dom::element value;
-    if (object().at_key(key).get(value) != simdjson::SUCCESS || value.is_null()) return std::nullopt;
-    return JsonPlace(value, fmt::format("{}{}{}", path_, path_.ends_with(": ") ? "" : ".", key));
+    std::optional<simdjson::dom::element> value;
+    for (const auto& [name, element] : object()) {
+      if (name != key) continue;
+      if (value) fail(ErrorCode::bad_file, "{}: stands twice", path_of(key));
+      value = element;
+    }
+    if (!value || value->is_null()) return std::nullopt;
+    return JsonPlace(*value, path_of(key));
   }
   JsonPlace at(std::string_view key) const {
     auto value = find(key);
-    if (!value) fail(ErrorCode::bad_file, "{}{}{}: missing", path_, path_.ends_with(": ") ? "" : ".", key);
+    if (!value) fail(ErrorCode::bad_file, "{}: missing", path_of(key));
     return *std::move(value);
   }
   simdjson::dom::object object() const {
@@ -71,6 +76,9 @@ class JsonPlace {
   }
 
  private:
+  std::string path_of(std::string_view key) const {
+    return fmt::format("{}{}{}", path_, path_.ends_with(": ") ? "" : ".", key);
+  }
   std::string got() const {
     using Type = simdjson::dom::element_type;
     switch (element_.type()) {

@@ -10,6 +10,7 @@ import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PROGRAM = os.environ.get("TAPETUM", str(ROOT / "build/release/bin/tapetum"))
+FAULTS = os.environ.get("TAPETUM_FAULTS", str(ROOT / "build/ci/tests/faults/libtap_faults.so"))
 SANITIZED = bool(os.environ.get("TAPETUM_SANITIZED"))
 SAMPLES = ROOT / "data/samples"
 NANO = ROOT / "data/nano"
@@ -23,6 +24,14 @@ def environment(**changes):
         env.pop(key, None)
         if value is not None:
             env[key] = value
+    return env
+
+
+def with_fault(fault, **changes):
+    """An environment in which one call of the program fails: "new:17", "pread:3:EIO:/folder" (tests/faults)."""
+    env = environment(LD_PRELOAD=FAULTS, TAPETUM_TEST_FAULT=fault, **changes)
+    if SANITIZED:
+        env["ASAN_OPTIONS"] = env.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0"
     return env
 
 
