@@ -3,11 +3,11 @@
 #include <random>
 
 #include "base/log.h"
-#include "cli/answer_form.h"
 #include "base/memory.h"
+#include "cli/answer_form.h"
 #include "cli/dry_run.h"
-#include "cli/model_path.h"
 #include "cli/output.h"
+#include "io/embedded.h"
 
 namespace tap::cli {
 

@@ -6,9 +6,9 @@
 #include <fmt/format.h>
 
 #include "base/file.h"
-#include "cli/model_path.h"
 #include "cli/output.h"
 #include "codec/decode.h"
+#include "io/embedded.h"
 #include "kernels/machine_limits.h"
 #include "runtime/memory_plan.h"
 
