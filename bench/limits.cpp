@@ -6,7 +6,7 @@
 #include <fmt/format.h>
 
 #include "base/error.h"
-#include "bench/support/limits.h"
+#include "kernels/machine_limits.h"
 #include "kernels/isa.h"
 #include "kernels/product_onednn.h"
 
@@ -26,7 +26,7 @@ double onednn_gops(kernels::Pack type, int threads) {
   if (kernels::onednn_kernel_name(w, rows).empty()) return 0;
   const kernels::Operand a = kernels::prepare(type, x.data(), in, rows, in);
   const kernels::Finish finish{.out = y.data(), .out_stride = out};
-  return 2e-9 * rows * in * out / bench::fastest_s([&] { product(a, w, finish, kernels::ProductPath::onednn); });
+  return 2e-9 * rows * in * out / fastest_s([&] { product(a, w, finish, kernels::ProductPath::onednn); });
 }
 
 }  // namespace
@@ -34,7 +34,7 @@ double onednn_gops(kernels::Pack type, int threads) {
 int main(int count, char** words) {
   try {
     const int threads = count > 1 ? std::atoi(words[1]) : available_threads();
-    std::string line = bench::to_json(bench::measure_limits(threads));
+    std::string line = to_json(measure_limits(threads));
     line.pop_back();
     fmt::print("{},\"onednn_f32_gops\":{:.1f},\"onednn_bf16_gops\":{:.1f},\"onednn_q8_gops\":{:.1f}}}\n", line,
                onednn_gops(kernels::Pack::f32, threads), onednn_gops(kernels::Pack::bf16, threads),

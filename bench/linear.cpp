@@ -3,6 +3,7 @@
 // Up to 8 rows are measured as one sweep over a model's worth of weights (SmolVLM-500M's text part: 32 layers), in GB/s
 // of weights read beside plain reads of the same bytes; more rows on one weight of each shape, in Gop/s.
 #include <algorithm>
+#include <chrono>
 #include <cstdlib>
 #include <map>
 #include <memory>
@@ -13,7 +14,7 @@
 
 #include "base/error.h"
 #include "base/rng.h"
-#include "bench/support/limits.h"
+#include "kernels/machine_limits.h"
 #include "kernels/isa.h"
 #include "kernels/product_onednn.h"
 
@@ -21,6 +22,8 @@ using namespace tap;
 using kernels::Pack;
 
 namespace {
+
+double now_s() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 constexpr const char* type_names[] = {"f32", "bf16", "q8", "q4"};
 
@@ -92,19 +95,19 @@ void sweep(Pack type, Dim rows, int threads, kernels::ProductPath path) {
   for (int round = 0; round < 20; ++round) {
     std::map<std::pair<Dim, Dim>, Times> times;
     for (const auto& w : weights) {
-      const double start = bench::now_s();
-      bench::read_block(w->panels.as<std::byte>(), w->bytes(), threads);
-      times[{w->view.in, w->view.out}].read += bench::now_s() - start;
+      const double start = now_s();
+      read_block(w->panels.as<std::byte>(), w->bytes(), threads);
+      times[{w->view.in, w->view.out}].read += now_s() - start;
     }
     for (const auto& w : weights) {
-      const double start = bench::now_s();
+      const double start = now_s();
       multiply(x, w->view, rows, y.data(), path);
-      times[{w->view.in, w->view.out}].product += bench::now_s() - start;
+      times[{w->view.in, w->view.out}].product += now_s() - start;
     }
-    const double start = bench::now_s();
+    const double start = now_s();
     for (std::size_t l = 0; l + 7 <= weights.size(); l += 7) decode_layer(x, &weights[l], rows, y.data());
     multiply(x, weights.back()->view, rows, y.data(), path);
-    fastest.product = std::min(fastest.product, bench::now_s() - start);
+    fastest.product = std::min(fastest.product, now_s() - start);
     double read = 0;
     for (const auto& [shape, t] : times) {
       read += t.read;
@@ -144,8 +147,8 @@ int main(int count, char** words) {
     const auto path = options["path"] == "tiles"    ? kernels::ProductPath::tiles
                       : options["path"] == "onednn" ? kernels::ProductPath::onednn
                                                     : kernels::ProductPath::automatic;
-    const bench::Limits limits = bench::measure_limits(threads);
-    fmt::print("{}\n", bench::to_json(limits));
+    const MachineLimits limits = measure_limits(threads);
+    fmt::print("{}\n", to_json(limits));
     const Shape shapes[] = {{"vision qkv/out", 768, 768}, {"vision fc1", 768, 3072}, {"vision fc2", 3072, 768},
                             {"connector", 12288, 960},    {"text q/o", 960, 960},    {"text k/v", 960, 320},
                             {"text gate/up", 960, 2560},  {"text down", 2560, 960}};
@@ -164,7 +167,7 @@ int main(int count, char** words) {
           const Weight w(type, s.in, s.out);
           const std::vector<float> x(static_cast<std::size_t>(rows * s.in), 0.01f);
           std::vector<float> y(static_cast<std::size_t>(rows * s.out));
-          const double t = bench::fastest_s([&] { multiply(x, w.view, rows, y.data(), path); }, 5, 0.1);
+          const double t = fastest_s([&] { multiply(x, w.view, rows, y.data(), path); }, 5, 0.1);
           const double gops = 2e-9 * static_cast<double>(rows * s.in * s.out) / t;
           fmt::print("{:5} rows {:4}  {:15} {:5} -> {:5}: {:8.3f} ms, {:7.1f} Gop/s = {:3.0f} %\n",
                      type_names[static_cast<int>(type)], rows, s.name, s.in, s.out, t * 1e3, gops, 100 * gops / peak);

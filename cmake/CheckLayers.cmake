@@ -15,6 +15,7 @@ set(rank_runtime 9)
 set(rank_tasks 10)
 set(rank_train 10)
 set(rank_server 11)
+set(rank_api 11)
 set(rank_cli 12)
 
 set(wrong "")

@@ -1,28 +1,13 @@
 # Libraries from the distribution only (tools/deps/apt-build.txt names the packages); all headers are SYSTEM.
-find_package(PkgConfig REQUIRED)
-if(NOT TAPETUM_FUZZ)  # Clang's OpenMP would bring a second runtime library
-  find_package(OpenMP REQUIRED COMPONENTS CXX)
-endif()
-find_package(fmt REQUIRED)
-find_package(spdlog REQUIRED)
+set(CMAKE_FIND_PACKAGE_NAME tapetum)  # whose requirements find_dependency() speaks of
+set(tapetum_FIND_REQUIRED TRUE)
+include(LinkedLibraries)
+unset(CMAKE_FIND_PACKAGE_NAME)
+unset(tapetum_FIND_REQUIRED)
+# Headers only.
 find_package(nlohmann_json REQUIRED)
-find_package(simdjson REQUIRED)
-find_package(JPEG REQUIRED)
-find_package(PNG REQUIRED)
-find_package(Freetype REQUIRED)
-find_package(GIF REQUIRED)
-pkg_check_modules(webp REQUIRED IMPORTED_TARGET libwebp libwebpdemux)
+find_package(CLI11 REQUIRED)
 # Opened when first needed (base/dynamic_library.h): headers only.
 find_path(AVIF_INCLUDE_DIR avif/avif.h REQUIRED)
 find_path(TIFF_INCLUDE_DIR tiffio.h REQUIRED)
 find_path(CURL_INCLUDE_DIR curl/curl.h REQUIRED)
-find_package(OpenSSL REQUIRED COMPONENTS Crypto)
-find_package(CLI11 REQUIRED)
-pkg_check_modules(hwy REQUIRED IMPORTED_TARGET libhwy)
-pkg_check_modules(utf8proc REQUIRED IMPORTED_TARGET libutf8proc)
-pkg_check_modules(pcre2 REQUIRED IMPORTED_TARGET libpcre2-8)
-# oneDNN's own config file wants OpenCL's development files, which nothing here uses.
-find_path(DNNL_INCLUDE_DIR oneapi/dnnl/dnnl.hpp REQUIRED)
-find_library(DNNL_LIBRARY dnnl REQUIRED)
-add_library(DNNL::dnnl UNKNOWN IMPORTED)
-set_target_properties(DNNL::dnnl PROPERTIES IMPORTED_LOCATION "${DNNL_LIBRARY}" INTERFACE_INCLUDE_DIRECTORIES "${DNNL_INCLUDE_DIR}")

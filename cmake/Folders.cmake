@@ -12,6 +12,8 @@ function(tap_folder NAME)
   endif()
   target_include_directories(tap_${NAME} ${scope} "${CMAKE_SOURCE_DIR}/src" "${CMAKE_SOURCE_DIR}/include")
   target_link_libraries(tap_${NAME} ${scope} ${uses} ${F_LINK})
+  set_property(GLOBAL APPEND PROPERTY TAP_FOLDERS ${NAME})  # for cmake/Install.cmake
+  set_property(GLOBAL APPEND PROPERTY TAP_LINKED ${F_LINK})
 endfunction()
 
 # tap_test(FOLDER): one executable per folder of tests/unit, every doctest case a ctest case of its own.

@@ -13,6 +13,7 @@ namespace tap {
 namespace {
 
 constexpr std::size_t huge_page_bytes = std::size_t{2} << 20;
+constexpr std::size_t least_shared_bytes = std::size_t{64} << 10;  // smaller blocks serve their own class only
 
 void* from_system(std::size_t bytes) {
   const std::size_t alignment = bytes >= huge_page_bytes ? huge_page_bytes : 64;
@@ -27,25 +28,35 @@ void* from_system(std::size_t bytes) {
 
 // Four classes per power of two, eight for large blocks: at most a quarter (an eighth) is wasted, and sizes that differ
 // a little share blocks.
-std::size_t Arena::size_class(std::size_t bytes) {
+std::size_t Arena::block_bytes(std::size_t bytes) {
   if (bytes <= 256) return 256;
   const std::size_t step = std::bit_floor(bytes - 1) / (bytes <= (std::size_t{1} << 20) ? 4 : 8);
   return (bytes + step - 1) / step * step;
 }
 
+void* Arena::take_kept(std::size_t& size) {
+  const std::size_t most = size < least_shared_bytes || exact_ > 0 ? size : 2 * size;
+  for (auto kept = kept_.lower_bound(size); kept != kept_.end() && kept->first <= most; ++kept) {
+    if (kept->second.empty()) continue;
+    void* const block = kept->second.back();
+    if (kept->first > size) lent_larger_.emplace(block, kept->first);
+    kept->second.pop_back();
+    size = kept->first;
+    stats_.kept_bytes -= size;
+    return block;
+  }
+  return nullptr;
+}
+
 void* Arena::allocate(std::size_t bytes) {
   if (bytes > std::numeric_limits<std::size_t>::max() / 2)  // its class would wrap
     fail(ErrorCode::out_of_memory, "out of memory: {} bytes", bytes);
-  const std::size_t size = size_class(bytes);
+  std::size_t size = block_bytes(bytes);
   const std::lock_guard lock(mutex_);
   if (fail_after_ != 0 && --fail_after_ == 0)
     fail(ErrorCode::out_of_memory, "out of memory: {} bytes (injected)", size);
-  void* block;
-  if (const auto kept = kept_.find(size); kept != kept_.end() && !kept->second.empty()) {
-    block = kept->second.back();
-    kept->second.pop_back();
-    stats_.kept_bytes -= size;
-  } else {
+  void* block = take_kept(size);
+  if (!block) {
     block = from_system(size);
     if (!block && stats_.kept_bytes > 0) {  // blocks of other sizes are in the way
       give_back();
@@ -61,8 +72,12 @@ void* Arena::allocate(std::size_t bytes) {
 }
 
 void Arena::release(void* block, std::size_t bytes) noexcept {
-  const std::size_t size = size_class(bytes);
+  std::size_t size = block_bytes(bytes);
   const std::lock_guard lock(mutex_);
+  if (const auto larger = lent_larger_.find(block); larger != lent_larger_.end()) {
+    size = larger->second;
+    lent_larger_.erase(larger);
+  }
   stats_.in_use_bytes -= size;
   try {
     kept_[size].push_back(block);

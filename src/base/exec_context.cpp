@@ -8,6 +8,7 @@
 
 #include <sched.h>
 
+#include "base/cgroup.h"
 #include "base/error.h"
 #include "base/file.h"
 
@@ -39,16 +40,6 @@ double cgroup_quota(const std::string& folder) {
   return 0;
 }
 
-// The process's own cgroup below the root (v2 line "0::/path"), so that a quota set on a parent or on it counts.
-std::string own_cgroup() {
-  const auto text = read_file("/proc/self/cgroup", 1 << 16);
-  if (!text.ok()) return "";
-  const auto at = text->find("0::/");
-  if (at == std::string::npos) return "";
-  const auto end = text->find('\n', at);
-  return text->substr(at + 3, end == std::string::npos ? std::string::npos : end - at - 3);
-}
-
 }  // namespace
 
 int available_threads(const char* cgroup_root) {
@@ -58,12 +49,7 @@ int available_threads(const char* cgroup_root) {
   const auto cap = [&](double quota) {
     if (quota > 0 && quota < cpus) cpus = std::max(1, static_cast<int>(std::ceil(quota)));
   };
-  cap(cgroup_quota(cgroup_root));
-  std::string folder = own_cgroup();
-  while (folder.size() > 1) {  // every ancestor's quota binds
-    cap(cgroup_quota(cgroup_root + folder));
-    folder.resize(folder.rfind('/') == std::string::npos ? 0 : folder.rfind('/'));
-  }
+  for_each_cgroup(cgroup_root, [&](const std::string& folder) { cap(cgroup_quota(folder)); });
   return cpus;
 }
 

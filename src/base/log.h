@@ -1,6 +1,7 @@
 // Logging to stderr. The library never prints results; levels: quiet (errors only), normal (warnings), verbose (-v).
 #pragma once
 
+#include <functional>
 #include <string>
 #include <string_view>
 
@@ -14,6 +15,11 @@ void set_level(Level level);
 Level level();
 void write_info(std::string_view line);     // shown at verbose
 void write_warning(std::string_view line);  // shown at normal and above
+
+// Where lines go instead of stderr, from any thread; empty: stderr. `level` is verbose for what write_info says, normal
+// for a warning.
+using Sink = std::function<void(Level level, std::string_view line)>;
+void set_sink(Sink sink);
 
 // The text with line ends as spaces and other control characters as '?': file names and keys may hold terminal
 // commands.

@@ -3,24 +3,26 @@
 #include <random>
 
 #include "base/log.h"
+#include "cli/answer_form.h"
+#include "base/memory.h"
+#include "cli/dry_run.h"
 #include "cli/model_path.h"
 #include "cli/output.h"
-#include "cli/pictures.h"
 
 namespace tap::cli {
 
-namespace {
-
-std::unique_ptr<Model> load_model_for(const Options& options) {
+std::unique_ptr<Model> load_model_for(const Options& options, const PictureList& pictures) {
   LoadOptions load;
   load.dtype = *parse_dtype(options.dtype);
+  load.admit = admission(options, pictures);
   auto model = load_model(model_folder(options.model), load);
   log::info("load: {:.1f} ms, {} in {}", model->load_ms(), model->name(), name(model->weight_type()));
   return model;
 }
 
-GenerateOptions generate_options(const Options& options, const Model& model) {
+GenerateOptions generate_options(const Options& options, const Model& model, const GrammarPtr& grammar) {
   GenerateOptions generate;
+  if (grammar) generate.constraint = std::make_shared<const Constraint>(grammar, model.tokenizer(), model.end_tokens());
   generate.max_tokens = options.max_tokens;
   generate.stop = options.stop;
   SamplingOptions& sampling = generate.sampling = model.sampling_defaults();
@@ -35,6 +37,7 @@ GenerateOptions generate_options(const Options& options, const Model& model) {
     log::info("seed: {}", sampling.seed);
   }
   sampling.validate();
+  StopMatcher{generate.stop};  // refuses what cannot be, before any picture is read
   return generate;
 }
 
@@ -55,9 +58,8 @@ void log_timings(const Timings& t, double total_ms) {
   const auto mb = [](std::size_t bytes) { return static_cast<double>(bytes) / 1048576; };
   log::info("memory: {:.0f} MB in use, {:.0f} MB kept for reuse, {:.0f} MB at most", mb(stats.in_use_bytes),
             mb(stats.kept_bytes), mb(stats.peak_bytes));
+  log::info("process: {} bytes at most", peak_resident_bytes());
 }
-
-}  // namespace
 
 Json tokens_json(const Timings& t) {
   return {{"prompt", t.prompt_tokens}, {"image", t.image_tokens}, {"output", t.output_tokens}};
@@ -71,38 +73,47 @@ Json ms_json(const Timings& t, double total_ms) {
           {"total", rounded(total_ms)}};
 }
 
-Timings Turn::report(Timings answer) const {
-  answer.load.ms = session.model().load_ms();
-  answer.preprocess.ms += decode_ms;
-  log_timings(answer, total.ms());
-  return answer;
-}
+namespace {
 
-int for_each_picture(const std::vector<std::string>& pictures, const Options& options,
-                     const std::function<Json(const Turn&)>& one) {
-  const Stopwatch total;
-  const auto model = load_model_for(options);
-  const GenerateOptions generate = generate_options(options, *model);
-  Session session(*model);
-  Json all = Json::array();
-  int exit_code = 0;
-  for (const std::string& path : pictures) {
-    try {
-      const Stopwatch watch;
-      const auto image = load_picture(path, options);
-      all.push_back(one({session, generate, path, image, watch.ms(), total}));
-    } catch (const Error& error) {
-      // The only picture, or the user's wish to stop: main reports it.
-      if (pictures.size() == 1 || error.code() == ErrorCode::cancelled || error.code() == ErrorCode::usage) throw;
-      exit_code = 1;
-      if (options.json)
-        all.push_back(error_json(Error(error.code(), error.message(), error.item().empty() ? path : error.item())));
-      else
-        print_error(error);
-    }
+class PictureItems final : public ItemSource {
+ public:
+  using Make = std::function<void(const PictureSource&, Item&)>;
+  PictureItems(const std::vector<PictureSource>& pictures, Make make) : pictures_(pictures), make_(std::move(make)) {}
+  Next next(Item& item, bool) override {
+    if (at_ == pictures_.size()) return Next::end;
+    item.index = at_;
+    const PictureSource& picture = pictures_[at_++];
+    item.name = picture.name;
+    make_(picture, item);
+    return Next::item;
   }
-  if (options.json) write_json(pictures.size() == 1 ? all.at(0) : all);
-  return exit_code;
+
+ private:
+  const std::vector<PictureSource>& pictures_;
+  Make make_;
+  std::size_t at_ = 0;
+};
+
+}  // namespace
+
+int ask_about(const PictureList& pictures, const Options& options, const std::function<void(const Model&)>& check,
+              const std::function<void(const Turn&, Item&)>& fill) {
+  const Stopwatch total;
+  const GrammarPtr grammar = grammar_of(options);
+  const auto model = load_model_for(options, pictures);
+  const GenerateOptions generate = generate_options(options, *model, grammar);
+  const auto features = std::make_shared<FeatureCache>();
+  if (check) check(*model);
+  PictureItems items(pictures.sources, [&](const PictureSource& picture, Item& item) {
+    const Stopwatch watch;
+    auto image = load_picture(picture, options);
+    item.decode_ms = watch.ms();
+    item.generate = generate;
+    fill({*model, generate, picture.name, std::move(image), features, pictures.many, total}, item);
+  });
+  const auto output = make_output(options, pictures.many);
+  Progress progress("pictures", pictures.sources.size(), Progress::Unit::items, options.quiet || !pictures.many);
+  return run_items(*model, {options, total, features}, items, *output, progress).failed > 0 ? 1 : 0;
 }
 
 }  // namespace tap::cli

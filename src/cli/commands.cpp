@@ -15,14 +15,33 @@ const std::vector<Command>& command_table() {
   static const Names common = {"json", "quiet", "verbose", "help"};
   static const Names model = {"model", "dtype", "threads"};
   static const Names sampling = {"max-tokens", "temperature", "top-p", "top-k", "min-p", "seed"};
-  static const Names looking = join(join(model, sampling), {"stop", "system", "background"});
+  static const Names picture = {"background", "frame", "allow-private"};
+  static const Names form = {"choices", "regex", "schema", "logprobs"};
+  static const Names talking = join(join(join(model, sampling), {"stop", "system", "context"}), picture);
+  static const Names looking = join(join(talking, form), {"force"});
+  static const Names many = {"clipboard", "batch", "jsonl", "dry-run"};
   static const std::vector<Command> table = {
-      {"", "IMAGE… \"question\"", "ask about pictures", "", join(join(looking, common), {"version"}), run_look},
-      {"describe", "IMAGE…", "say what is in each picture", "", join(looking, common), run_describe},
+      {"", "IMAGE… \"question\"", "ask about pictures", "", join(join(join(looking, many), common), {"version"}),
+       run_look},
+      {"describe", "IMAGE…", "say what is in each picture", "", join(join(looking, many), common), run_describe},
+      {"chat", "[IMAGE…]", "talk about pictures",
+       "A picture's path in a line attaches it; /help in the conversation lists the commands. When stdin is no "
+       "terminal, "
+       "each line is a turn.",
+       join(join(talking, {"force"}), common), run_chat},
       {"detect", "\"THING\" IMAGE…", "find things: typed boxes in the picture's own pixels",
        "Boxes are [x1, y1, x2, y2] in pixels of the picture as shown (after EXIF rotation). Nothing found is no "
        "failure.",
-       join(join(join(model, sampling), {"system", "background", "output"}), common), run_detect},
+       join(join(join(join(model, sampling), {"system", "output", "context", "force"}), join(picture, many)), common),
+       run_detect},
+      {"batch", "REQUESTS.jsonl|-", "answer a file of questions, one JSON line each",
+       "A request is {\"image\" or \"images\", \"question\"} or {\"messages\"}, with \"id\", \"system\", "
+       "\"max_tokens\", "
+       "\"temperature\", \"top_p\", \"top_k\",\n\"min_p\", \"seed\", \"stop\" as it likes; or {\"task\": \"detect\", "
+       "\"image\", "
+       "\"thing\"}. Paths are relative to the file's folder.\nResults are JSON lines in order of completion; each has "
+       "the request's id and index. A request that fails stops no other.",
+       join(join(looking, {"batch", "output", "resume"}), common), run_batch},
       {"tokenize", "MODEL [TEXT|-]", "text to token ids; --decode for ids to text",
        "Text is read as a trusted prompt: special tokens in it are recognised. Without TEXT, or with -, it comes from "
        "stdin.",
@@ -34,11 +53,25 @@ const std::vector<Command>& command_table() {
       {"show", "MODEL", "configuration, parts, tensors and memory plan of a model", "", join({"dtype"}, common),
        run_show},
       {"list", "", "models in the local hub cache, and the embedded one", "", common, run_list},
+      {"pull", "ORG/NAME[@REVISION]", "download a model from the hub into its local cache",
+       "Only what a model needs: settings, tokenizer, templates and safetensors; never pickles. A download that was "
+       "cut "
+       "goes on where it\nstopped. HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE, HF_HOME and HF_HUB_CACHE are honoured.",
+       join({"allow-private"}, common), run_pull},
+      {"rm", "ORG/NAME", "remove a model from the local hub cache", "", join({"yes"}, common), run_rm},
+      {"doctor", "", "what this machine offers, what is missing, and how to fix it",
+       "Exit code 0 unless something is broken that stops every answer.", join({"threads"}, common), run_doctor},
+      {"bench", "", "speed and memory of a model, as fractions of what this machine can do",
+       "Prints one JSON object; progress goes to stderr. Nothing else should run meanwhile.", join(model, common),
+       run_bench},
       {"verify", "FOLDER…", "check the engine against reference outputs (goldens)",
        "A golden folder holds manifest.json, its cases and a checkpoint. Exit code 0 only when every stage whose "
        "tensor is present was\n"
        "checked and passed. Runs in f32; another --dtype measures its errors against the same goldens instead.",
        join({"allow-unchecked", "dtype", "threads"}, common), run_verify},
+      {"completions", "bash|zsh|fish", "a script that completes commands, options and models in a shell",
+       "An installation has them in place. Otherwise: source <(tapetum completions bash).", common, run_completions},
+      {"man", "[COMMAND]", "a manual page in roff: tapetum man | man -l -", "", common, run_man},
   };
   return table;
 }

@@ -5,13 +5,21 @@
 
 namespace tap::cli {
 
-int run_look(const Options& options);       // tapetum IMAGE… "question"
+int run_look(const Options& options);  // tapetum IMAGE… "question"
 int run_describe(const Options& options);
+int run_chat(const Options& options);
 int run_detect(const Options& options);
+int run_batch(const Options& options);
 int run_verify(const Options& options);
 int run_tokenize(const Options& options);
 int run_render(const Options& options);
+int run_bench(const Options& options);
+int run_doctor(const Options& options);
 int run_show(const Options& options);
 int run_list(const Options& options);
+int run_completions(const Options& options);
+int run_man(const Options& options);
+int run_pull(const Options& options);
+int run_rm(const Options& options);
 
 }  // namespace tap::cli

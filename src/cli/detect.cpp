@@ -1,5 +1,5 @@
 // tapetum detect "THING" IMAGE…
-#include "tasks/detect.h"
+#include "cli/detect.h"
 
 #include <algorithm>
 #include <cctype>
@@ -7,7 +7,7 @@
 #include "base/file.h"
 #include "cli/asking.h"
 #include "cli/commands.h"
-#include "cli/output.h"
+#include "cli/dry_run.h"
 #include "codec/encode.h"
 #include "media/draw.h"
 
@@ -18,23 +18,6 @@ namespace {
 Json box_json(const BoxPx& box) {
   const auto tenth = [](float px) { return static_cast<double>(static_cast<std::int64_t>(px * 10 + 0.5f)) / 10; };
   return {tenth(box.x1), tenth(box.y1), tenth(box.x2), tenth(box.y2)};
-}
-
-Json to_json(const std::string& path, const std::string& model, const Detections& found) {
-  Json objects = Json::array(), counts = Json::object();
-  for (const Detection& d : found.objects) {
-    objects.push_back(
-        {{"label", d.label}, {"box", box_json(d.box)}, {"score", d.score ? Json(*d.score) : Json(nullptr)}});
-    counts[d.label] = counts.value(d.label, 0) + 1;
-  }
-  return {{"image", path},
-          {"width", found.width},
-          {"height", found.height},
-          {"model", model},
-          {"prompt_sent", found.prompt_sent},
-          {"objects", objects},
-          {"counts", counts},
-          {"text", found.text}};
 }
 
 // Drawings are PNG: a name that promises another format is refused before anything is computed.
@@ -59,29 +42,52 @@ void save_drawing(const std::string& path, const Image& image, const Detections&
 
 }  // namespace
 
+Json detections_json(const Detections& found) {
+  Json objects = Json::array(), counts = Json::object();
+  for (const Detection& d : found.objects) {
+    objects.push_back(
+        {{"label", d.label}, {"box", box_json(d.box)}, {"score", d.score ? Json(*d.score) : Json(nullptr)}});
+    counts[d.label] = counts.value(d.label, 0) + 1;
+  }
+  return {{"prompt_sent", found.prompt_sent}, {"objects", objects}, {"counts", counts}, {"text", found.text}};
+}
+
+std::string detections_text(const Detections& found, const std::string& heading) {
+  if (found.objects.empty()) return heading + "nothing found\n";
+  std::string text;
+  for (const Detection& d : found.objects)
+    text +=
+        fmt::format("{}{}: {:.0f},{:.0f} to {:.0f},{:.0f}\n", heading, d.label, d.box.x1, d.box.y1, d.box.x2, d.box.y2);
+  return text;
+}
+
 int run_detect(const Options& options) {
-  if (options.words.size() < 2)
+  if (options.words.empty() || options.words.size() + options.clipboard < 2)
     fail(ErrorCode::usage, "detect takes what to look for, then pictures: tapetum detect \"bird\" IMAGE");
   std::string phrase = options.words.front();
-  std::vector<std::string> pictures(options.words.begin() + 1, options.words.end());
+  std::vector<std::string> words(options.words.begin() + 1, options.words.end());
   // The other order is a natural mistake with one unambiguous meaning.
-  if (pictures.size() == 1 && file_exists(phrase) && !file_exists(pictures[0]) && pictures[0] != "-")
-    std::swap(phrase, pictures[0]);
-  if (!options.output.empty() && pictures.size() > 1)
-    fail(ErrorCode::usage, "-o {} is one file, but {} pictures are given", options.output, pictures.size());
+  if (words.size() == 1 && file_exists(phrase) && !names_pictures(words[0])) std::swap(phrase, words[0]);
+  const PictureList pictures = list_pictures(words, options);
+  if (!options.output.empty() && pictures.many)
+    fail(ErrorCode::usage, "-o {} is one file, but {} pictures are given", options.output, pictures.sources.size());
   if (!options.output.empty()) check_output_name(options.output);
-  return for_each_picture(pictures, options, [&](const Turn& turn) {
-    const Detections found = detect(turn.session, turn.image, phrase, turn.generate, options.system);
-    if (!options.output.empty()) save_drawing(options.output, *turn.image, found);
-    if (!options.json) {
-      const std::string prefix = pictures.size() > 1 ? turn.path + ": " : "";
-      if (found.objects.empty()) write_out(fmt::format("{}nothing found\n", prefix));
-      for (const Detection& d : found.objects)
-        write_out(fmt::format("{}{}: {:.0f},{:.0f} to {:.0f},{:.0f}\n", prefix, d.label, d.box.x1, d.box.y1, d.box.x2,
-                              d.box.y2));
-    }
-    turn.report(found.timings);
-    return to_json(turn.path, turn.session.model().name(), found);
+  if (options.dry_run)
+    return dry_run(
+        pictures, [&](const Model& model) { return detect_prompt(grounding_of(model), phrase); }, options);
+  const auto check = [&](const Model& model) { require_detect(model, phrase); };
+  return ask_about(pictures, options, check, [&](const Turn& turn, Item& item) {
+    item.conversation = detect_conversation(turn.model, turn.image, phrase, options.system);
+    const Dim width = turn.image->width, height = turn.image->height;
+    const auto kept = options.output.empty() ? nullptr : turn.image;
+    item.report = [=, &phrase, &options, &model = turn.model, path = turn.name,
+                   many = turn.many](const Answer& answer) {
+      const Detections found = detections_of(model, answer, width, height, phrase);
+      if (kept) save_drawing(options.output, *kept, found);
+      Json json = {{"image", path}, {"width", width}, {"height", height}, {"model", model.name()}};
+      json.update(detections_json(found));
+      return Outcome{std::move(json), detections_text(found, many ? path + ": " : "")};
+    };
   });
 }
 

@@ -1,6 +1,7 @@
 #include "cli/options.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include <CLI/CLI.hpp>
@@ -35,37 +36,11 @@ double parse_number(const Flag& f, const std::string& text, bool whole) {
     used = std::string::npos;
   }
   const bool is_number = used == text.size() && text.find_first_of("xXnN") == std::string::npos;
-  if (!is_number ||
-      (whole && number != static_cast<double>(static_cast<std::int64_t>(std::clamp(number, -1e16, 1e16)))))
+  if (!is_number || (whole && number != std::trunc(number)))
     fail(ErrorCode::usage, "--{} is \"{}\": must be a{} number", f.name, text, whole ? " whole" : "");
   if (f.least < f.most && !(number >= f.least && number <= f.most))
     fail(ErrorCode::usage, "--{} is {}: must be from {:.0f} to {:.0f}", f.name, text, f.least, f.most);
   return number;
-}
-
-void store(const Flag& f, Options& options, const std::vector<std::string>& values) {
-  const std::string& last = values.back();
-  if (!f.choices.empty() && std::find(f.choices.begin(), f.choices.end(), last) == f.choices.end())
-    fail(ErrorCode::usage, "--{} is \"{}\": must be one of {}", f.name, last, fmt::join(f.choices, ", "));
-  if (f.value == "FILE" && last.empty()) fail(ErrorCode::usage, "--{} is empty: must name a file", f.name);
-  struct Visitor {
-    const Flag& f;
-    Options& options;
-    const std::vector<std::string>& values;
-    void operator()(bool Options::*) const {}
-    void operator()(std::string Options::*member) const { options.*member = values.back(); }
-    void operator()(std::int64_t Options::*member) const {
-      options.*member = static_cast<std::int64_t>(parse_number(f, values.back(), true));
-    }
-    void operator()(std::optional<double> Options::*member) const {
-      options.*member = parse_number(f, values.back(), false);
-    }
-    void operator()(std::optional<std::int64_t> Options::*member) const {
-      options.*member = static_cast<std::int64_t>(parse_number(f, values.back(), true));
-    }
-    void operator()(std::vector<std::string> Options::*member) const { options.*member = values; }
-  };
-  std::visit(Visitor{f, options, values}, f.target);
 }
 
 std::string flag_column(const Flag& f) {
@@ -109,6 +84,31 @@ std::vector<std::string_view> nearest(std::string_view word, std::span<const std
   std::vector<std::string_view> names;
   for (std::size_t i = 0; i < found.size() && i < 3; ++i) names.push_back(found[i].second);
   return names;
+}
+
+void set_option(Options& options, const Flag& f, const std::vector<std::string>& values) {
+  const std::string& last = values.back();
+  if (!f.choices.empty() && std::find(f.choices.begin(), f.choices.end(), last) == f.choices.end())
+    fail(ErrorCode::usage, "--{} is \"{}\": must be one of {}", f.name, last, fmt::join(f.choices, ", "));
+  if (f.value == "FILE" && last.empty()) fail(ErrorCode::usage, "--{} is empty: must name a file", f.name);
+  struct Visitor {
+    const Flag& f;
+    Options& options;
+    const std::vector<std::string>& values;
+    void operator()(bool Options::*) const {}
+    void operator()(std::string Options::*member) const { options.*member = values.back(); }
+    void operator()(std::int64_t Options::*member) const {
+      options.*member = static_cast<std::int64_t>(parse_number(f, values.back(), true));
+    }
+    void operator()(std::optional<double> Options::*member) const {
+      options.*member = parse_number(f, values.back(), false);
+    }
+    void operator()(std::optional<std::int64_t> Options::*member) const {
+      options.*member = static_cast<std::int64_t>(parse_number(f, values.back(), true));
+    }
+    void operator()(std::vector<std::string> Options::*member) const { options.*member = values; }
+  };
+  std::visit(Visitor{f, options, values}, f.target);
 }
 
 Options parse(const Command& command, std::span<const std::string> words) {
@@ -171,7 +171,7 @@ Options parse(const Command& command, std::span<const std::string> words) {
     if (b.flag->value.empty())
       options.*std::get<bool Options::*>(b.flag->target) = b.on;
     else if (!b.values.empty())
-      store(*b.flag, options, b.values);
+      set_option(options, *b.flag, b.values);
   }
   return options;
 }

@@ -26,8 +26,9 @@ struct Options {
   std::string messages;
   std::vector<std::string> allow_unchecked;
   std::int64_t frame = 0, batch = 0, context = 0;  // batch, context: 0 = not given
-  std::string choices, regex, schema, requests;
+  std::string choices, regex, schema;
   bool clipboard = false, allow_private = false, dry_run = false, logprobs = false, jsonl = false, resume = false;
+  bool yes = false, force = false;
   bool json = false, quiet = false, verbose = false, decode = false, help = false, version = false;
 };
 
@@ -65,6 +66,9 @@ const Command* find_command(std::string_view name);
 // Parses the words after the program's (and the command's) name. Throws Error(usage): unknown options with the nearest
 // named, missing or bad values with the allowed range. A word of "--" ends the options.
 Options parse(const Command& command, std::span<const std::string> words);
+
+// What `--NAME VALUE…` does to `options`, with the same checks. Throws Error(usage).
+void set_option(Options& options, const Flag& flag, const std::vector<std::string>& values);
 
 std::string help_text();  // of the program
 std::string help_text(const Command& command);

@@ -27,15 +27,6 @@ void write_out(std::string_view text) {
 
 void write_json(const Json& value) { write_out(to_json_line(value) + "\n"); }
 
-std::string human_bytes(double bytes) {
-  for (const char* unit : {"B", "KB", "MB", "GB"}) {
-    if (bytes < 1000 || unit[0] == 'G')
-      return fmt::format("{:.{}f} {}", bytes, unit[0] == 'B' || bytes >= 100 ? 0 : 1, unit);
-    bytes /= 1000;
-  }
-  return "";
-}
-
 void print_error(const Error& error) { std::fprintf(stderr, "tapetum: %s\n", log::one_line(error.message()).c_str()); }
 
 Json error_json(const Error& error) {

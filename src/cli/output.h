@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "base/error.h"
+#include "base/human_bytes.h"
 #include "io/json.h"
 
 namespace tap::cli {
@@ -14,7 +15,6 @@ struct PipeClosed {};  // thrown when nobody reads stdout any more
 void write_out(std::string_view text);   // at once; throws Error(io) or PipeClosed
 void write_json(const Json& value);      // one line
 
-std::string human_bytes(double bytes);   // "1.2 GB": powers of 1000
 
 void print_error(const Error& error);    // "tapetum: …" on stderr, one line whatever names the message quotes
 Json error_json(const Error& error);     // {"error":{"code","message","item"}}

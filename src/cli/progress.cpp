@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <vector>
 
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -86,14 +87,12 @@ std::string shortened(std::string text, int columns) {
 }  // namespace
 
 std::string progress_line(const ProgressState& s, int columns, bool colour) {
+  std::vector<std::string> parts = {counted(s), rate(s), time_left(s)};
+  if (s.total) parts.insert(parts.begin(), fmt::format("{:3.0f}%", std::floor(fraction(s) * 100)));
   std::string tail;
-  const auto add = [&](const std::string& part) {
-    if (!part.empty()) tail += "  " + part;
-  };
-  if (s.total) add(fmt::format("{:3.0f}%", std::floor(fraction(s) * 100)));
-  add(counted(s));
-  add(rate(s));
-  add(time_left(s));
+  for (const std::string& part : parts)  // a narrow terminal shows the first ones only
+    if (!part.empty() && (tail.empty() || least_label + columns_of(tail) + 2 + columns_of(part) <= columns))
+      tail += "  " + part;
   std::string label = log::one_line(s.label);
   const int around_bar = 4;  // two spaces and the brackets
   int bar = s.total ? std::min(widest_bar, columns - columns_of(label) - columns_of(tail) - around_bar) : 0;

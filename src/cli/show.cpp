@@ -9,6 +9,7 @@
 #include "cli/model_path.h"
 #include "cli/output.h"
 #include "io/hub.h"
+#include "runtime/memory_plan.h"
 #include "runtime/model.h"
 
 namespace tap::cli {
@@ -28,22 +29,24 @@ std::string part_of(const std::string& name) {
   return name.substr(0, second);
 }
 
-// Bytes a weight of n elements takes when packed: q8 has a scale a row, q4 a scale and a minimum for every 32 weights.
-double packed_bytes(WeightType type, const Weights::Entry& entry) {
-  const auto n = static_cast<double>(elements(entry));
-  const bool matrix = entry.shape.size() >= 2 && entry.name.find("embed_tokens") == std::string::npos &&
-                      entry.name.find("position_embedding") == std::string::npos;
-  if (entry.name.find("embed_tokens") != std::string::npos) return n * (type == WeightType::f32 ? 4 : 2);
-  if (!matrix) return n * 4;
-  switch (type) {
-    case WeightType::q8: return n + static_cast<double>(entry.shape[0]) * 8;
-    case WeightType::q4: return n * 5 / 8;
-    case WeightType::bf16: return n * 2;
-    default: return n * 4;
-  }
+constexpr std::array plan_types{WeightType::f32, WeightType::bf16, WeightType::q8, WeightType::q4};
+
+// What a line of `list` says of a model that is not whole, or has a download begun and not finished.
+std::string incomplete_text(const CachedModel& m) {
+  std::string text = m.missing.empty() ? "" : fmt::format("  incomplete: {} is missing", m.missing);
+  if (m.partial_bytes)
+    text += fmt::format("  (download not finished, {} so far; `tapetum pull {}` goes on)",
+                        human_bytes(static_cast<double>(m.partial_bytes)), m.name);
+  return text;
 }
 
-constexpr std::array plan_types{WeightType::f32, WeightType::bf16, WeightType::q8, WeightType::q4};
+// What the model takes in one type: weights, and the cache of 1000 tokens.
+Json plan_json(const NetworkPlan& plan) {
+  return {{"weights", plan.block_bytes},
+          {"matrices", plan.packed_bytes},
+          {"tensors", plan.tensor_bytes},
+          {"cache_per_1000_tokens", 1000 * plan.cache_row_bytes()}};
+}
 
 struct Part {
   Dim tensors = 0, parameters = 0;
@@ -62,16 +65,17 @@ int run_show(const Options& options) {
   const auto entries = weights.entries();
   std::map<std::string, Part> parts;
   Part all;
-  std::map<std::string, double> plan;
+  std::vector<NetworkPlan> plans;
+  for (const WeightType type : plan_types) plans.push_back(plan_network(model->family(), model->files(), type));
   for (const auto& entry : entries) {
     for (Part* part : {&parts[part_of(entry.name)], &all}) {
       part->tensors += 1;
       part->parameters += elements(entry);
       part->bytes += entry.bytes;
     }
-    for (const WeightType type : plan_types) plan[std::string(name(type))] += packed_bytes(type, entry);
   }
   const auto unread = model->unread_config();
+  const bool has_template = model->has_chat_template();
   const std::string would_use(name(model->weight_type()));
   if (options.json) {
     Json json = {{"model", model->name()},
@@ -81,8 +85,13 @@ int run_show(const Options& options) {
                  {"parameters", all.parameters},
                  {"file_bytes", all.bytes},
                  {"context", model->context()},
+                 {"chat_template", has_template},
+                 {"grounding", model->grounding() != nullptr},
                  {"weights_as", would_use}};
-    for (const auto& [label, bytes] : plan) json["memory_bytes"][label] = static_cast<std::int64_t>(bytes);
+    for (const NetworkPlan& plan : plans) {
+      json["memory_bytes"][std::string(name(plan.type))] = plan.block_bytes;
+      json["memory_plan"][std::string(name(plan.type))] = plan_json(plan);
+    }
     for (const auto& [label, part] : parts)
       json["parts"][label] = {{"tensors", part.tensors}, {"parameters", part.parameters}, {"bytes", part.bytes}};
     json["tensors"] = Json::array();
@@ -99,11 +108,18 @@ int run_show(const Options& options) {
       "tokens\n",
       model->name(), model->folder(), model->family().name, static_cast<double>(all.parameters) / 1e6, all.tensors,
       human_bytes(static_cast<double>(all.bytes)), model->context());
-  text += "  memory      ";
-  for (const WeightType type : plan_types)
-    text += fmt::format("{} {}{}   ", name(type), human_bytes(plan[std::string(name(type))]),
-                        would_use == name(type) ? " (this one is used)" : "");
-  text += "\n\nparts\n";
+  text += fmt::format("  template    {}\n  boxes       {}\n  memory\n", has_template ? "yes" : "none: it takes no chat",
+                      model->grounding() ? "yes" : "no location tokens");
+  for (const NetworkPlan& plan : plans)
+    text += fmt::format("    {:<4} {:>8} of weights, {:>8} of cache for 1000 tokens{}\n", name(plan.type),
+                        human_bytes(static_cast<double>(plan.block_bytes)),
+                        human_bytes(static_cast<double>(1000 * plan.cache_row_bytes())),
+                        would_use != name(plan.type) ? ""
+                        : options.dtype == "auto"    ? " (what --dtype auto takes)"
+                                                     : " (this one is used)");
+  if (would_use == "q8")
+    text += "    q8 keeps in bf16 what it would be off by too much; -v of a run names these layers\n";
+  text += "\nparts\n";
   for (const auto& [label, part] : parts)
     text += fmt::format("  {:<36} {:>5} tensors {:>9.2f} M parameters {:>9}\n", label, part.tensors,
                         static_cast<double>(part.parameters) / 1e6, human_bytes(static_cast<double>(part.bytes)));
@@ -130,14 +146,14 @@ int run_list(const Options& options) {
                      {"architecture", m.architecture},
                      {"bytes", m.bytes},
                      {"complete", m.missing.empty()},
-                     {"missing", m.missing}});
+                     {"missing", m.missing},
+                     {"partial_bytes", m.partial_bytes}});
     write_json(all);
     return 0;
   }
   for (const CachedModel& m : models)
     write_out(fmt::format("{:<44} {:>8}  {}{}\n", m.name, human_bytes(static_cast<double>(m.bytes)),
-                          m.architecture.empty() ? "(unknown architecture)" : m.architecture,
-                          m.missing.empty() ? "" : fmt::format("  incomplete: {} is missing", m.missing)));
+                          m.architecture.empty() ? "(unknown architecture)" : m.architecture, incomplete_text(m)));
   const std::string cache = env.cache_folder();
   if (models.size() == 1 && !options.quiet)
     write_out(fmt::format("(no models in the hub cache{})\n", cache.empty() ? "" : " " + cache));

@@ -1,7 +1,10 @@
 #include "codec/exif.h"
 
+#include <algorithm>
+#include <array>
 #include <cstring>
 #include <utility>
+#include <vector>
 
 namespace tap {
 
@@ -50,12 +53,48 @@ int exif_orientation(std::span<const std::byte> tiff) {
   return 1;
 }
 
-Image apply_orientation(Image image, int orientation) {
+namespace {
+
+// Rows become columns with nothing beside the picture but a bit for each pixel: the cycles of the permutation are
+// followed one after the other.
+void transpose_in_place(Image* image) {
+  const Dim width = image->width, height = image->height, count = width * height;
+  std::vector<bool> is_moved(static_cast<std::size_t>(count));
+  for (Dim start = 0; start < count; ++start) {
+    if (is_moved[static_cast<std::size_t>(start)]) continue;
+    std::array<std::uint8_t, 3> carried;
+    std::memcpy(carried.data(), &image->pixels[static_cast<std::size_t>(start) * 3], 3);
+    Dim at = start;
+    do {
+      at = at % width * height + at / width;
+      std::swap_ranges(carried.begin(), carried.end(), &image->pixels[static_cast<std::size_t>(at) * 3]);
+      is_moved[static_cast<std::size_t>(at)] = true;
+    } while (at != start);
+  }
+  std::swap(image->width, image->height);
+}
+
+void mirror_in_place(Image* image, bool flip_x, bool flip_y) {
+  for (Dim y = 0; flip_x && y < image->height; ++y)
+    for (Dim left = 0, right = image->width - 1; left < right; ++left, --right)
+      std::swap_ranges(image->row(y) + left * 3, image->row(y) + left * 3 + 3, image->row(y) + right * 3);
+  for (Dim top = 0, bottom = image->height - 1; flip_y && top < bottom; ++top, --bottom)
+    std::swap_ranges(image->row(top), image->row(top) + image->width * 3, image->row(bottom));
+}
+
+}  // namespace
+
+Image apply_orientation(Image image, int orientation, std::size_t copied_bytes) {
   if (orientation <= 1 || orientation > 8) return image;
   // The stored picture is first transposed (5 to 8), then mirrored.
   const bool transposed = orientation >= 5;
   const bool flip_x = orientation == 2 || orientation == 3 || orientation == 6 || orientation == 7;
   const bool flip_y = orientation == 3 || orientation == 4 || orientation == 7 || orientation == 8;
+  if (image.pixels.size() > copied_bytes) {
+    if (transposed) transpose_in_place(&image);
+    mirror_in_place(&image, flip_x, flip_y);
+    return image;
+  }
   Image out(transposed ? image.height : image.width, transposed ? image.width : image.height);
   const Dim step_x = transposed ? image.width * 3 : 3, step_y = transposed ? 3 : image.width * 3;
   for (Dim y = 0; y < out.height; ++y) {

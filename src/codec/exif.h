@@ -12,7 +12,8 @@ namespace tap {
 // range. Only the first directory is read and links are not followed, so nothing can loop.
 int exif_orientation(std::span<const std::byte> tiff);
 
-// Turns a stored picture upright: orientation o of pixel rows and columns as the EXIF standard names them.
-Image apply_orientation(Image image, int orientation);
+// Turns a stored picture upright: orientation o of pixel rows and columns as the EXIF standard names them. Pictures of
+// more than `copied_bytes` are turned in place, slower: two of the default size are what a picture may hold at most.
+Image apply_orientation(Image image, int orientation, std::size_t copied_bytes = std::size_t{128} << 20);
 
 }  // namespace tap

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "codec/exif.h"
 #include "codec/format.h"
+#include "codec/pixels.h"
 
 namespace tap::codec {
 
@@ -69,21 +70,14 @@ void on_progress(j_common_ptr info) {
   std::longjmp(job->on_error, 1);
 }
 
-// Pillow's cmyk2rgb of inverted (Adobe) CMYK, as all CMYK JPEGs are taken to be: c = 255 - stored.
-std::uint8_t channel_of_cmyk(unsigned stored, unsigned stored_black) {
-  const unsigned c = 255 - stored, light = stored_black;
-  const unsigned t = c * light + 128;
-  const unsigned product = ((t >> 8) + t) >> 8;
-  return static_cast<std::uint8_t>(light - product);
-}
-
 void to_rgb(const JpegJob& job, int channels, std::uint8_t* rgb) {
   const std::uint8_t* from = job.scratch;
   if (channels == 1)
     for (std::uint32_t x = 0; x < job.width; ++x, rgb += 3) rgb[0] = rgb[1] = rgb[2] = from[x];
   else
     for (std::uint32_t x = 0; x < job.width; ++x, from += 4, rgb += 3)
-      for (int c = 0; c < 3; ++c) rgb[c] = channel_of_cmyk(from[c], from[3]);
+      for (int c = 0; c < 3; ++c)  // inverted, as all CMYK JPEGs are taken to be (Adobe)
+        rgb[c] = channel_of_cmyk(255u - from[c], 255u - from[3]);
 }
 
 void read_rows(j_decompress_ptr info, JpegJob* job) {
@@ -125,7 +119,7 @@ bool run(JpegJob* job) noexcept {
 
 }  // namespace
 
-Result<Header> jpeg_header(std::span<const std::byte> bytes, std::string_view what) {
+Result<Header> jpeg_header(std::span<const std::byte> bytes, std::string_view what, const DecodeOptions&) {
   const auto bad = [&](std::string_view reason) {
     return Error(ErrorCode::bad_file, fmt::format("{}: JPEG: {}", what, reason), std::string(what));
   };
@@ -152,7 +146,6 @@ Result<Header> jpeg_header(std::span<const std::byte> bytes, std::string_view wh
       header.info.height = at_body(1) << 8 | at_body(2);
       header.info.width = at_body(3) << 8 | at_body(4);
       header.channels = at_body(5);
-      header.whole = (marker & 3) == 2;
       // A Huffman-coded scan spends at least one bit on the DC of each 8x8 block. Arithmetic coding can spend less; 64
       // times less is more than pictures of any content need.
       const double pixels_per_byte = marker < 0xC9 ? 512 : 512 * 64;

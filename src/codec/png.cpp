@@ -9,6 +9,7 @@
 #include "codec/encode.h"
 #include "codec/exif.h"
 #include "codec/format.h"
+#include "codec/pixels.h"
 
 namespace tap::codec {
 
@@ -30,7 +31,7 @@ struct PngJob {
   std::size_t size, at;
   std::uint32_t width, height;
   bool has_alpha, interlaced, keep_alpha;
-  std::uint8_t background[3];
+  const Background* background;
   std::uint8_t* pixels;   // RGB, the result
   std::uint8_t* scratch;  // RGBA: one row, or the whole picture when interlaced; null without alpha
   char error[128];
@@ -51,17 +52,6 @@ void read_bytes(png_structp png, png_bytep out, png_size_t count) {
   job->at += count;
 }
 
-// Pillow's BLEND with its rounding division by 255 (Paste.c, ImagingUtils.h).
-std::uint8_t blend(unsigned alpha, unsigned under, unsigned over) {
-  const unsigned t = under * (255 - alpha) + over * alpha + 128;
-  return static_cast<std::uint8_t>(((t >> 8) + t) >> 8);
-}
-
-void lay_over_background(const PngJob& job, const std::uint8_t* rgba, std::uint8_t* rgb) {
-  for (std::uint32_t x = 0; x < job.width; ++x, rgba += 4, rgb += 3)
-    for (int c = 0; c < 3; ++c) rgb[c] = blend(rgba[3], job.background[c], rgba[c]);
-}
-
 void read_rows(png_structp png, png_infop info, PngJob* job) {
   const std::size_t rgb_bytes = std::size_t{job->width} * 3, rgba_bytes = std::size_t{job->width} * 4;
   const int passes = png_set_interlace_handling(png);
@@ -76,7 +66,7 @@ void read_rows(png_structp png, png_infop info, PngJob* job) {
       }
       std::uint8_t* rgba = job->scratch + (job->interlaced ? y * rgba_bytes : 0);
       png_read_row(png, rgba, nullptr);
-      if (pass + 1 == passes) lay_over_background(*job, rgba, rgb);
+      if (pass + 1 == passes) lay_rgba(rgba, job->width, *job->background, rgb);
     }
   png_read_end(png, nullptr);
 }
@@ -131,7 +121,7 @@ bool known_kind(int depth, int color) {
 
 }  // namespace
 
-Result<Header> png_header(std::span<const std::byte> bytes, std::string_view what) {
+Result<Header> png_header(std::span<const std::byte> bytes, std::string_view what, const DecodeOptions&) {
   const auto bad = [&](std::string_view reason) {
     return Error(ErrorCode::bad_file, fmt::format("{}: PNG: {}", what, reason), std::string(what));
   };
@@ -160,6 +150,8 @@ Result<Header> png_header(std::span<const std::byte> bytes, std::string_view wha
     if (std::memcmp(type, "eXIf", 4) == 0) header.info.orientation = exif_orientation(bytes.subspan(at + 8, length));
     at += length + chunk_overhead;
   }
+  if (header.whole && header.has_alpha)  // RGBA of all passes
+    header.work_bytes = 4 * static_cast<double>(header.info.width) * static_cast<double>(header.info.height);
   return header;
 }
 
@@ -176,7 +168,7 @@ Result<Image> decode_png(std::span<const std::byte> bytes, std::string_view what
   job.height = static_cast<std::uint32_t>(image.height);
   job.interlaced = header.whole;
   job.keep_alpha = keep_alpha;
-  if (keep_alpha) std::memcpy(job.background, options.background->data(), 3);
+  job.background = &options.background;
   job.pixels = image.pixels.data();
   job.scratch = scratch.data();
   if (!run(&job))

@@ -61,8 +61,8 @@ std::vector<std::string> names_in(const std::string& folder, std::size_t limit) 
 Result<std::string> snapshot_of(const std::string& model_folder, const std::string& name, const std::string& revision) {
   const std::string wanted = revision.empty() ? "main" : revision;
   const std::string snapshots = model_folder + "/snapshots/";
-  const std::string advice = fmt::format("download it with `huggingface-cli download {}{}`", name,
-                                         revision.empty() ? "" : " --revision " + revision);
+  const std::string advice =
+      fmt::format("get it with `tapetum pull {}{}`", name, revision.empty() ? "" : "@" + revision);
   if (const auto ref = read_file(model_folder + "/refs/" + wanted, 256); ref.ok()) {
     const std::string commit = trimmed(*ref);
     if (!plain_part(commit))
@@ -102,16 +102,12 @@ Result<std::string> folder_of(const std::string& given, const HubEnv& env) {
                    fmt::format("{}: GGUF files cannot be read yet; give a folder with safetensors", name), name);
     return Error(ErrorCode::usage, fmt::format("{}: is a file; give the model's folder or org/name", name), name);
   }
-  const auto at = name.find('@');
-  const std::string repo = name.substr(0, at), revision = at == std::string::npos ? "" : name.substr(at + 1);
-  const auto slash = repo.find('/');
   if (looks_like_path(name))
     return Error(ErrorCode::not_found,
                  fmt::format("{}: there is no such folder; give a model's folder or org/name of the hub cache", name),
                  name);
-  if (slash == std::string::npos || repo.find('/', slash + 1) != std::string::npos ||
-      !plain_part(repo.substr(0, slash)) || !plain_part(repo.substr(slash + 1)) ||
-      (at != std::string::npos && !plain_revision(revision)))
+  const auto hub_name = parse_hub_name(name);
+  if (!hub_name)
     return Error(ErrorCode::not_found,
                  fmt::format("{}: is neither a folder nor a name like org/name or org/name@revision", name), name);
   const std::string cache = env.cache_folder();
@@ -121,19 +117,45 @@ Result<std::string> folder_of(const std::string& given, const HubEnv& env) {
                              "are not set); pass a model's folder",
                              name),
                  name);
-  const std::string folder =
-      fmt::format("{}/{}{}--{}", cache, models_prefix, repo.substr(0, slash), repo.substr(slash + 1));
+  const std::string folder = cache + "/" + hub_name->folder();
   if (!is_directory(folder))
     return Error(ErrorCode::not_found,
                  fmt::format("{}: no folder of that name, and not in the hub cache (looked for {}); download it with "
-                             "`huggingface-cli download {}`, or pass "
-                             "a model's folder",
-                             name, folder, repo),
+                             "`tapetum pull {}`, or pass a model's folder",
+                             name, folder, name),
                  name);
-  return snapshot_of(folder, repo, revision);
+  return snapshot_of(folder, hub_name->repo(), hub_name->revision);
+}
+
+// Bytes of downloads that were begun and not finished.
+std::uint64_t partial_bytes_in(const std::string& model_folder) {
+  std::uint64_t bytes = 0;
+  for (const std::string& file : names_in(model_folder + "/blobs", max_files_per_snapshot)) {
+    std::error_code no_file;
+    if (file.ends_with(".incomplete"))
+      if (const auto size = fs::file_size(model_folder + "/blobs/" + file, no_file); !no_file) bytes += size;
+  }
+  return bytes;
 }
 
 }  // namespace
+
+std::optional<HubName> parse_hub_name(std::string_view text) {
+  const auto at = text.find('@');
+  const std::string_view repo = text.substr(0, at);
+  const auto slash = repo.find('/');
+  if (slash == std::string_view::npos || !plain_part(repo.substr(0, slash)) || !plain_part(repo.substr(slash + 1)))
+    return std::nullopt;
+  HubName name{std::string(repo.substr(0, slash)), std::string(repo.substr(slash + 1)), ""};
+  if (at == std::string_view::npos) return name;
+  if (!plain_revision(text.substr(at + 1))) return std::nullopt;
+  name.revision = text.substr(at + 1);
+  return name;
+}
+
+bool is_commit(std::string_view text) {
+  return text.size() == 40 && text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
+}
 
 HubEnv HubEnv::from_environment() {
   return {variable("HF_HUB_CACHE"), variable("HUGGINGFACE_HUB_CACHE"), variable("HF_HOME"), variable("XDG_CACHE_HOME"),
@@ -197,6 +219,7 @@ std::vector<CachedModel> list_models(const HubEnv& env) {
     if (!entry.starts_with(models_prefix) || split == std::string::npos) continue;
     CachedModel model;
     model.name = entry.substr(models_prefix.size(), split - models_prefix.size()) + "/" + entry.substr(split + 2);
+    model.partial_bytes = partial_bytes_in(cache + "/" + entry);
     const auto snapshot = snapshot_of(cache + "/" + entry, model.name, "");
     if (!snapshot.ok()) {
       model.missing = "its snapshot";

@@ -19,17 +19,30 @@ struct HubEnv {
   std::string cache_folder() const;
 };
 
+// "org/name" or "org/name@revision" (a branch, tag or commit).
+struct HubName {
+  std::string org{}, name{};
+  std::string revision{};  // empty: not given
+  std::string repo() const { return org + "/" + name; }
+  std::string folder() const { return "models--" + org + "--" + name; }  // in the cache
+};
+
+// nullopt when the text is no such name. What it accepts is safe as a part of a path and of a URL.
+std::optional<HubName> parse_hub_name(std::string_view text);
+bool is_commit(std::string_view text);  // 40 lower-case hexadecimal digits
+
 // The folder that `name` means: an existing folder, or "org/name" (optionally "org/name@revision": a branch, tag or
 // commit) in the hub cache. The Error (not_found) says where it looked and how to get the model; bad_file names a link
 // in a snapshot that leads out of its model's folder.
 Result<std::string> resolve_model(const std::string& name, const HubEnv& env);
 
 struct CachedModel {
-  std::string name;          // "org/name"
-  std::string folder;        // the snapshot's folder; empty when there is none
-  std::string architecture;  // the first of config.json's `architectures`; empty when unknown
-  std::uint64_t bytes = 0;   // of the snapshot's files, links followed
-  std::string missing;       // empty when complete; else what is not there ("model-00002-of-00003.safetensors")
+  std::string name;                 // "org/name"
+  std::string folder;               // the snapshot's folder; empty when there is none
+  std::string architecture;         // the first of config.json's `architectures`; empty when unknown
+  std::uint64_t bytes = 0;          // of the snapshot's files, links followed
+  std::string missing;              // empty when complete; else what is not there ("model-00002-of-00003.safetensors")
+  std::uint64_t partial_bytes = 0;  // of downloads that were begun and not finished
 };
 
 // All models of the cache, by name; unreadable folders are left out.

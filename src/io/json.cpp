@@ -5,6 +5,8 @@
 #include <utility>
 #include <vector>
 
+#include "io/json_document.h"
+
 namespace tap {
 
 namespace {

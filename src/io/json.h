@@ -1,5 +1,5 @@
-// JSON. Two doors for untrusted text, both behind the same limits: a value tree (nlohmann, keys in file order) for
-// configs and for what is changed or printed, and a fast read-only document (simdjson) for large files.
+// JSON as a value tree (nlohmann, keys in file order), for configs and for what is changed or printed. Large files go
+// through io/json_document.h, behind the same limits.
 #pragma once
 
 #include <memory>
@@ -7,7 +7,6 @@
 #include <string_view>
 
 #include <nlohmann/json.hpp>
-#include <simdjson.h>
 
 #include "base/error.h"
 
@@ -26,18 +25,6 @@ struct JsonLimits {
 // keys of one object. Integers beyond 64 bits become doubles (Python writes model_max_length as
 // 1000000000000000019884624838656).
 Result<Json> parse_json(std::string_view text, std::string_view what, const JsonLimits& limits = {});
-
-// The fast door for large files (tokenizer.json): a tape of simdjson; the document owns text and tape. Duplicate keys
-// and the range of integers are the caller's to judge: integers beyond 64 bits are refused.
-class JsonDocument {
- public:
-  static Result<JsonDocument> parse(std::string_view text, std::string_view what, const JsonLimits& limits = {});
-  simdjson::dom::element root() const { return root_; }
-
- private:
-  std::unique_ptr<simdjson::dom::parser> parser_;
-  simdjson::dom::element root_;
-};
 
 // One line of JSON; invalid UTF-8 is replaced by U+FFFD instead of throwing.
 std::string to_json_line(const Json& value);

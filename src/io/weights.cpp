@@ -179,6 +179,20 @@ struct Weights::Shared {
   // Every matrix handed out, with its bytes: one that its owner gave up (packed again in another type) no longer
   // counts.
   std::vector<std::pair<std::weak_ptr<const void>, Dim>> packed;
+  PlannedBytes planned;
+
+  // A tensor that has a shape and no numbers.
+  Tensor plan_tensor(const Shape& shape, DType type) {
+    const auto bytes = checked_mul(shape.elements(), bytes_of(type));
+    if (!bytes) fail(ErrorCode::bad_input, "a tensor of shape {} is too large", shape.to_string());
+    count(planned.tensors, *bytes);
+    return Tensor::view(Storage::borrow(nullptr, static_cast<std::size_t>(*bytes), nullptr), 0, shape, type);
+  }
+
+  void count(Dim& kind, Dim bytes) {
+    kind += bytes;
+    planned.blocks += static_cast<Dim>(Arena::block_bytes(static_cast<std::size_t>(bytes)));
+  }
 
   Place* find(const std::string& name) {
     if (const auto at = places.find(name); at != places.end()) return &at->second;
@@ -308,6 +322,7 @@ Tensor Weights::tensor_as(std::string_view name, const Shape& shape, bool option
   const std::size_t problems = s.problems.size();
   const auto* const place = s.claim(full_name(name), shape, false, true, optional);
   if (!place) return optional && s.problems.size() == problems ? Tensor() : s.placeholder(shape);
+  if (s.options.plan_only) return s.plan_tensor(shape, DType::f32);
   const DType type = *tensor_dtype(place->entry->dtype);
   if (type == DType::f32) return place->file->read(place->entry->name);
   Tensor out = Tensor::empty(shape);
@@ -322,7 +337,9 @@ Tensor Weights::tensor_or_undefined(std::string_view name, const Shape& shape) c
 
 Tensor Weights::raw(std::string_view name, const Shape& shape) const {
   const auto* const place = shared_->claim(full_name(name), shape, false, false, false);
-  return place ? place->file->read(place->entry->name) : shared_->placeholder(shape);
+  if (!place) return shared_->placeholder(shape);
+  if (shared_->options.plan_only) return shared_->plan_tensor(shape, *tensor_dtype(place->entry->dtype));
+  return place->file->read(place->entry->name);
 }
 
 PackedMatrix Weights::matrix(std::string_view name, Dim in, Dim out) const {
@@ -333,6 +350,10 @@ PackedMatrix Weights::matrix(std::string_view name, Dim in, Dim out, WeightType 
   Shared& s = *shared_;
   const auto* const place = s.claim(full_name(name), {out, in}, true, true, false);
   if (!place) return PackedMatrix::pack(s.placeholder({out, in}), type);
+  if (s.options.plan_only) {
+    s.count(s.planned.matrices, PackedMatrix::bytes_for(type, in, out));
+    return PackedMatrix::planned(type, in, out);
+  }
   const DType stored = *tensor_dtype(place->entry->dtype);
   const Dim row_bytes = std::max<Dim>(1, in * bytes_of(stored));
   // Whole panels of 64 rows, so that the builder packs them straight from the slice.
@@ -382,6 +403,8 @@ Dim Weights::packed_bytes() const {
     if (!matrix.expired()) sum += bytes;
   return sum;
 }
+bool Weights::plan_only() const { return shared_->options.plan_only; }
+Weights::PlannedBytes Weights::planned_bytes() const { return shared_->planned; }
 WeightType Weights::type() const { return shared_->options.type; }
 void Weights::set_type(WeightType type) { shared_->options.type = type; }
 

@@ -18,6 +18,9 @@ struct WeightOptions {
   WeightType type = WeightType::bf16;  // of matrices that ask for packing
   // On-disk alternatives: a name is looked up as given, then with each `from` prefix replaced by `to`.
   std::vector<std::pair<std::string, std::string>> prefix_map{};
+  // Nothing but the headers is read: tensors and matrices have shapes and no numbers, and `planned_bytes` counts what
+  // they would hold. A network made of them says what it is and must not compute.
+  bool plan_only = false;
 };
 
 class Weights {
@@ -53,8 +56,14 @@ class Weights {
   };
   std::vector<Entry> entries() const;  // all tensors, in file order: for `tapetum show`
   Dim packed_bytes() const;            // of the packed matrices that are still held
+  bool plan_only() const;
+  struct PlannedBytes {
+    Dim matrices = 0, tensors = 0;  // packed matrices; tables, gains and biases
+    Dim blocks = 0;                 // both, as the arena's blocks round them up
+  };
+  PlannedBytes planned_bytes() const;  // of a plan: what has been asked for so far
   WeightType type() const;
-  void set_type(WeightType type);      // of matrices from now on: for a choice that depends on what the files hold
+  void set_type(WeightType type);  // of matrices from now on: for a choice that depends on what the files hold
   std::string full_name(std::string_view name) const;  // `name` behind the scopes, as the model asks for it
 
  private:

@@ -1,5 +1,7 @@
 #include "models/family.h"
 
+#include <algorithm>
+
 namespace tap {
 
 #define TAP_FAMILY(name) \
@@ -23,6 +25,13 @@ const Family* find_family(std::string_view architecture) {
     for (const std::string& known : family.architectures)
       if (known == architecture) return &family;
   return nullptr;
+}
+
+std::int32_t Prompt::next_position() const {
+  std::int32_t next = 0;
+  for (const auto& axis : positions)
+    for (const std::int32_t at : axis) next = std::max(next, at + 1);
+  return next;
 }
 
 Batch Prompt::batch(Dim begin, Dim end) const {

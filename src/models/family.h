@@ -52,6 +52,7 @@ struct Prompt {
   std::vector<Span> atomic;                          // rows that no chunk may cut
   std::string text;                                  // the text as tokenized, pictures expanded
   Dim rows() const { return static_cast<Dim>(ids.size()); }
+  std::int32_t next_position() const;  // of the first token of the answer, on every axis
   // Rows [begin, end) as a batch of one sequence whose first `begin` rows are cached.
   Batch batch(Dim begin, Dim end) const;
 };
@@ -90,10 +91,29 @@ class Processor {
   virtual std::string settings() const = 0;  // everything that pixels depend on, for cache keys
 };
 
+// A stack of transformer layers as plans and counts see it: widths, not weights.
+struct StackShape {
+  Dim layers = 0, width = 0, heads = 0, kv_heads = 0, head_dim = 0, mlp_width = 0;
+  bool gated_mlp = false;
+  Dim query_width() const { return heads * head_dim; }
+  Dim kv_width() const { return kv_heads * head_dim; }
+  Dim weights() const {  // of its matrices: what a row is multiplied by
+    return layers * width * (2 * query_width() + 2 * kv_width() + (gated_mlp ? 3 : 2) * mlp_width);
+  }
+};
+
+struct NetworkShape {
+  StackShape text, vision;
+  Dim patch_px = 0;           // edge of a patch of the vision stack
+  Dim tile_rows = 0;          // `see` takes tiles of fewer patches together, up to so many
+  Dim connector_weights = 0;  // multiplied once per picture row
+};
+
 // The network. All tensors f32; t = rows of a ragged batch.
 class Network {
  public:
   virtual ~Network() = default;
+  virtual NetworkShape shape() const = 0;
   virtual KvShape kv_shape() const = 0;
   virtual Dim context() const = 0;                                                 // most rows of one sequence
   virtual Dim vocab() const = 0;                                                   // ids are below

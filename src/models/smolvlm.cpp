@@ -194,9 +194,8 @@ struct Tower {
     std::vector<Dim> ids(static_cast<std::size_t>(tiles * patches), 0), order, back(ids.size());
     for (Dim tile = 0; tile < tiles; ++tile) place_tile(mask, tile, ids, order, batch);
     for (std::size_t i = 0; i < order.size(); ++i) back[static_cast<std::size_t>(order[i])] = static_cast<Dim>(i);
-    const Tensor flat =
-        ops::patchify(whole_patches(pixels, config.patch), config.patch)
-            .reshape({tiles * patches, -1});  // [n * p, 3 * patch * patch]
+    const Tensor flat = ops::patchify(whole_patches(pixels, config.patch), config.patch)
+                            .reshape({tiles * patches, -1});  // [n * p, 3 * patch * patch]
     Tensor x = patch.plus(flat, ops::take_rows(positions, ids));
     if (!mask.valid.empty()) x = ops::take_rows(x, order);
     for (const VisionLayer& layer : layers) {
@@ -262,12 +261,12 @@ struct Attention {
         kv_heads(c.kv_heads) {}
 
   Tensor plus(const Tensor& x, const Tensor& residual, const Pass& pass,
-              const LayerOf& cache) const {                                       // [t, d] to [t, d]
+              const LayerOf& cache) const {  // [t, d] to [t, d]
     const auto [qs, ks, vs] = nn::each(x, query, key, value);
-    const Tensor q = ops::rope(ops::split_heads(qs, heads), pass.angles);         // [t, heads, head_dim]
-    const Tensor k = ops::rope(ops::split_heads(ks, kv_heads), pass.angles);      // [t, kv_heads, head_dim]
-    const Tensor v = ops::split_heads(vs, kv_heads);                              // [t, kv_heads, head_dim]
-    const KvView seen = cache(k, v, pass.batch);                                  // training: these tokens only
+    const Tensor q = ops::rope(ops::split_heads(qs, heads), pass.angles);     // [t, heads, head_dim]
+    const Tensor k = ops::rope(ops::split_heads(ks, kv_heads), pass.angles);  // [t, kv_heads, head_dim]
+    const Tensor v = ops::split_heads(vs, kv_heads);                          // [t, kv_heads, head_dim]
+    const KvView seen = cache(k, v, pass.batch);                              // training: these tokens only
     return out.plus(ops::merge_heads(ops::attention(q, seen, pass.batch, pass.attention)), residual);
   }
 };
@@ -288,6 +287,7 @@ struct Layer {
 };
 
 struct SmolVlm final : Network {
+  static constexpr Dim tile_rows = 512;  // patches that are worth a pass of their own
   Config config;
   nn::Embedding tokens;
   std::vector<Layer> layers;
@@ -313,6 +313,15 @@ struct SmolVlm final : Network {
     attention.arithmetic = vision.attention.arithmetic;
   }
 
+  NetworkShape shape() const override {
+    const TextConfig& t = config.text;
+    const VisionConfig& v = config.vision;
+    return {.text = {t.depth, t.width, t.heads, t.kv_heads, t.head_dim, t.mlp_width, true},
+            .vision = {v.depth, v.width, v.heads, v.heads, v.width / v.heads, v.mlp_width, false},
+            .patch_px = v.patch,
+            .tile_rows = tile_rows,
+            .connector_weights = v.width * config.factor * config.factor * t.width};
+  }
   KvShape kv_shape() const override { return {config.text.depth, config.text.kv_heads, config.text.head_dim}; }
   Dim context() const override { return config.text.context; }
   Dim vocab() const override { return config.text.vocab; }
@@ -365,7 +374,7 @@ struct SmolVlm final : Network {
     require_shape("see", "pixels", pixels, {-1, 3, -1, -1});
     std::vector<Tensor> parts;
     const Dim patches = (pixels.dim(2) / config.vision.patch) * (pixels.dim(3) / config.vision.patch);
-    const Dim step = std::max<Dim>(1, 512 / std::max<Dim>(1, patches));  // small tiles together, large ones alone
+    const Dim step = std::max<Dim>(1, tile_rows / std::max<Dim>(1, patches));  // small together, large ones alone
     for (Dim tile = 0; tile < pixels.dim(0); tile += step) {
       const Tensor some = pixels.rows(tile, std::min(tile + step, pixels.dim(0)));
       parts.push_back(project(vision(some, patch_mask({}, pixels.dim(2), pixels.dim(3)))));

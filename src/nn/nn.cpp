@@ -29,7 +29,7 @@ double q8_error(const PackedMatrix& w) {
 
 Linear::Linear(const Weights& w, Dim in, Dim out, Bias bias)
     : weight_(w.matrix("weight", in, out)), bias_(bias == Bias::yes ? w.tensor("bias", {out}) : Tensor()) {
-  if (weight_.type() != WeightType::q8) return;
+  if (weight_.type() != WeightType::q8 || w.plan_only()) return;  // a plan has no numbers to measure
   if (const double error = q8_error(weight_); error > q8_error_limit) {
     log::info("{} stays in bf16: q8 would be off by {:.1f} %, the limit is {:.1f} %", w.full_name("weight"),
               error * 100, q8_error_limit * 100);

@@ -17,9 +17,11 @@ using PictureKey = std::array<std::uint8_t, 32>;
 // Every field is preceded by its length, so that no two inputs run together.
 PictureKey picture_key(std::string_view model, std::string_view processor_settings, const Image& image);
 
+constexpr Dim feature_cache_bytes = Dim{256} << 20;
+
 class FeatureCache {
  public:
-  explicit FeatureCache(Dim limit_bytes = Dim{256} << 20) : limit_bytes_(limit_bytes) {}
+  explicit FeatureCache(Dim limit_bytes = feature_cache_bytes) : limit_bytes_(limit_bytes) {}
   const Tensor* find(const PictureKey& key);  // [rows, d], or null; marks it as used
   void put(const PictureKey& key, Tensor rows);
   Dim bytes() const { return bytes_; }

@@ -192,8 +192,7 @@ std::unique_ptr<Model> load_model(const std::string& folder, const LoadOptions& 
   model->sampling_ = SamplingOptions::from_config(generation);
   for (const std::int64_t id : generation.integers_or("eos_token_id", {}))
     if (id >= 0 && id < model->tokenizer().size()) model->end_tokens_.push_back(static_cast<TokenId>(id));
-  if (const auto id = model->tokenizer().id_of(eos_token); id && !eos_token.empty())
-    model->end_tokens_.push_back(*id);
+  if (const auto id = model->tokenizer().id_of(eos_token); id && !eos_token.empty()) model->end_tokens_.push_back(*id);
   std::sort(model->end_tokens_.begin(), model->end_tokens_.end());
   model->end_tokens_.erase(std::unique(model->end_tokens_.begin(), model->end_tokens_.end()), model->end_tokens_.end());
 
@@ -203,6 +202,8 @@ std::unique_ptr<Model> load_model(const std::string& folder, const LoadOptions& 
   model->weight_type_ = type_of(options.dtype, weights ? &*weights : nullptr);
   if (options.weights) {
     ExecContext::current().checkpoint();
+    if (options.admit) options.admit(*model);
+    const Arena::ExactFit exact(ExecContext::current().arena());
     weights->set_type(model->weight_type_);
     model->weights_ = std::move(weights);
     model->network_ = family.network(model->files_, *model->weights_);

@@ -1,6 +1,7 @@
 // A loaded checkpoint: network, tokenizer, chat template, processor and generation defaults.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -17,12 +18,16 @@ enum class Dtype : std::uint8_t { automatic, f32, bf16, q8, q4 };
 std::string_view name(Dtype dtype);  // "auto"
 std::optional<Dtype> parse_dtype(std::string_view text);
 
+class Model;
+
 struct LoadOptions {
   Dtype dtype = Dtype::automatic;  // auto: a small model bf16, otherwise q8
   Json config_change;              // dotted keys over config.json: {"text_config.rope_theta": 1e4}; null removes a key
   Json
       processor_options;  // keys over preprocessor_config.json and processor_config.json: {"do_image_splitting": false}
   bool weights = true;    // false: tokenizer, template and processor only (`network()` then throws)
+  // Called when all but the weights is there; what it throws ends the loading before they are read.
+  std::function<void(const Model&)> admit = {};
 };
 
 // What the template, pictures and plans of one conversation come to.
@@ -46,6 +51,7 @@ class Model {
   const Network& network() const;
   const Weights& weights() const;
   const ChatTemplate& chat_template() const;  // throws Error(unsupported) when the checkpoint has none
+  bool has_chat_template() const { return chat_template_.has_value(); }
   const SamplingOptions& sampling_defaults() const { return sampling_; }  // generation_config.json, else greedy
   const std::vector<TokenId>& end_tokens() const { return end_tokens_; }
   const Grounding* grounding() const;                      // null: this checkpoint has no location tokens

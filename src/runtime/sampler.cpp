@@ -75,7 +75,20 @@ void Sampler::penalise(std::vector<Candidate>& candidates) const {
   }
 }
 
-Sampler::Choice Sampler::operator()(std::span<const float> logits, Rng& rng) {
+double log_softmax(std::span<const float> logits, std::span<const TokenId> ids) {
+  float top = -std::numeric_limits<float>::infinity();
+  for (const float logit : logits)
+    if (std::isfinite(logit)) top = std::max(top, logit);
+  double all = 0, some = 0;
+  for (const float logit : logits)
+    if (std::isfinite(logit)) all += std::exp(static_cast<double>(logit) - static_cast<double>(top));
+  for (const TokenId id : ids)
+    if (id >= 0 && static_cast<std::size_t>(id) < logits.size() && std::isfinite(logits[static_cast<std::size_t>(id)]))
+      some += std::exp(static_cast<double>(logits[static_cast<std::size_t>(id)]) - static_cast<double>(top));
+  return std::log(some) - std::log(all);
+}
+
+Sampler::Choice Sampler::operator()(std::span<const float> logits, Rng& rng, std::span<const std::uint64_t> allowed) {
   candidates_.clear();
   float top = -std::numeric_limits<float>::infinity();
   for (std::size_t i = 0; i < logits.size(); ++i) {
@@ -87,6 +100,13 @@ Sampler::Choice Sampler::operator()(std::span<const float> logits, Rng& rng) {
   double sum = 0;
   for (const Candidate& c : candidates_) sum += std::exp(c.logit - top);
   const double log_sum = static_cast<double>(top) + std::log(sum);
+  if (!allowed.empty()) {
+    std::erase_if(candidates_, [&](const Candidate& c) {
+      const auto id = static_cast<std::size_t>(c.id);
+      return id / 64 >= allowed.size() || !(allowed[id / 64] >> (id % 64) & 1);
+    });
+    if (candidates_.empty()) fail(ErrorCode::internal, "the model gave no finite logit to any token that is allowed");
+  }
   const auto choose = [&](TokenId id) {
     count(output_count_, id);
     return Choice{id, static_cast<float>(static_cast<double>(logits[static_cast<std::size_t>(id)]) - log_sum)};

@@ -29,16 +29,21 @@ struct SamplingOptions {
   static SamplingOptions from_config(const ConfigReader& generation_config);
 };
 
-// Order: penalties, temperature, top-k, top-p, min-p, draw (as HF). Holds the counts that penalties need; no text.
+// log of the probability that softmax of `logits` gives to `ids` together. Not finite logits count as impossible.
+double log_softmax(std::span<const float> logits, std::span<const TokenId> ids);
+
+// Order: mask, penalties, temperature, top-k, top-p, min-p, draw (as HF). Holds the counts that penalties need; no
+// text.
 class Sampler {
  public:
   Sampler(const SamplingOptions& options, std::span<const TokenId> prompt);
   struct Choice {
     TokenId id;
-    float logprob;  // log softmax of the raw logits, before penalties and temperature
+    float logprob;  // log softmax of the raw logits, before mask, penalties and temperature
   };
-  // logits: [vocab]. Throws Error(internal) when none is finite.
-  Choice operator()(std::span<const float> logits, Rng& rng);
+  // logits: [vocab]. allowed: the tokens to choose from, 64 to a word, none beyond its end; all when empty. Throws
+  // Error(internal) when none is finite.
+  Choice operator()(std::span<const float> logits, Rng& rng, std::span<const std::uint64_t> allowed = {});
 
  private:
   struct Candidate {

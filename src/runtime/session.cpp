@@ -4,41 +4,10 @@
 
 namespace tap {
 
-namespace {
-
-constexpr Dim pixel_elements = Dim{1} << 20;  // of tiles in memory as floats at a time, at least one tile
-constexpr Dim prefill_rows = 512;  // per forward: enough to keep the products busy, few enough to be interrupted
-
-std::string trimmed(std::string_view text) {
-  const std::size_t begin = text.find_first_not_of(" \n\t\r");
-  if (begin == std::string_view::npos) return {};
-  return std::string(text.substr(begin, text.find_last_not_of(" \n\t\r") - begin + 1));
-}
-
-// The end of the chunk that starts at `begin`: at most prefill_rows on, but no atomic span is cut.
-Dim chunk_end(const Prompt& prompt, Dim begin) {
-  Dim end = std::min(begin + prefill_rows, prompt.rows());
-  for (const Span& span : prompt.atomic)
-    if (span.begin < end && end < span.end) end = span.begin > begin ? span.begin : span.end;
-  return end;
-}
-
-}  // namespace
-
-std::string_view name(FinishReason reason) {
-  switch (reason) {
-    case FinishReason::none: return "none";
-    case FinishReason::stop: return "stop";
-    case FinishReason::length: return "length";
-    case FinishReason::cancelled: return "cancelled";
-  }
-  return "?";
-}
-
 Session::Session(const Model& model, SessionOptions options)
     : model_(&model),
       context_(options.context > 0 ? std::min(options.context, model.context()) : model.context()),
-      features_(options.features ? std::move(options.features) : std::make_shared<FeatureCache>()),
+      encoder_(model, std::move(options.features)),
       cache_(model.network().kv_shape(), model.cache_type(), context_) {}
 
 Generation Session::ask(const Conversation& conversation, const GenerateOptions& options) {
@@ -49,21 +18,7 @@ Generation Session::ask(const Conversation& conversation, const GenerateOptions&
 }
 
 Generation Session::ask(PreparedPrompt prepared, const GenerateOptions& options) {
-  if (options.max_tokens < 1)
-    throw Error(ErrorCode::usage, fmt::format("max_tokens is {}, must be at least 1", options.max_tokens),
-                "max_tokens");
-  for (const ImagePlan& plan : prepared.plans)
-    if (plan.tokens >= context_)
-      fail(ErrorCode::limit, "the picture of {}x{} becomes {} tokens, the context is {}", plan.source.width,
-           plan.source.height, plan.tokens, context_);
-  const Prompt& prompt = prepared.prompt;
-  if (prompt.rows() < 1) fail(ErrorCode::bad_input, "the prompt is empty");
-  if (prompt.rows() >= context_)
-    fail(ErrorCode::limit, "the prompt has {} tokens, the context is {}, one of them for the answer", prompt.rows(),
-         context_);
-  if (prompt.pictures.size() != prepared.images.size() || prepared.plans.size() != prepared.images.size())
-    fail(ErrorCode::bad_input, "the prompt has slots for {} pictures, {} are given", prompt.pictures.size(),
-         prepared.images.size());
+  require_fits(prepared, options, context_);
   Generation generation(*this, std::move(prepared), options);  // options that cannot be end no other answer
   generation.turn_ = ++turn_;
   return generation;
@@ -77,36 +32,7 @@ void Session::clear() {
 }
 
 Tensor Session::features_of(const Image& image, const ImagePlan& plan, Timings* timings) {
-  return features_of(picture_key(model_->fingerprint(), model_->processor().settings(), image), image, plan, timings);
-}
-
-Tensor Session::features_of(const PictureKey& key, const Image& image, const ImagePlan& plan, Timings* timings) {
-  if (const Tensor* rows = features_->find(key)) return *rows;
-  Stopwatch watch;
-  const Processor& processor = model_->processor();
-  const Image prepared = processor.prepare(image, plan);
-  const Dim at_once = std::max<Dim>(1, pixel_elements / (3 * plan.tile.width * plan.tile.height));
-  double preprocess_ms = watch.lap_ms(), encode_ms = 0;
-  std::vector<Tensor> parts;
-  Dim count = 0;
-  for (Dim tile = 0; tile < plan.tiles(); tile += at_once) {
-    const Tensor pixels = processor.tiles(prepared, plan, tile, std::min(tile + at_once, plan.tiles()));
-    preprocess_ms += watch.lap_ms();
-    parts.push_back(model_->network().see(pixels));
-    count += parts.back().dim(0);
-    encode_ms += watch.lap_ms();
-  }
-  if (count != plan.tokens) fail(ErrorCode::internal, "a picture gave {} rows for {} slots", count, plan.tokens);
-  Tensor rows = parts.size() == 1 ? parts.front() : ops::concat_rows(parts);
-  ++pictures_encoded_;
-  if (timings) {
-    timings->preprocess.ms += preprocess_ms;
-    timings->preprocess.tokens += plan.tokens;
-    timings->encode.ms += encode_ms;
-    timings->encode.tokens += plan.tokens;
-  }
-  features_->put(key, rows);
-  return rows;
+  return encoder_.rows(encoder_.key_of(image), image, plan, timings);
 }
 
 std::vector<Session::RowKey> Session::keys_of(const PreparedPrompt& prepared, std::vector<PictureKey>& keys) {
@@ -114,7 +40,7 @@ std::vector<Session::RowKey> Session::keys_of(const PreparedPrompt& prepared, st
   std::vector<RowKey> rows;
   for (const TokenId id : prompt.ids) rows.push_back({id, -1, 0});
   for (std::size_t i = 0; i < prepared.images.size(); ++i) {
-    keys.push_back(picture_key(model_->fingerprint(), model_->processor().settings(), *prepared.images[i]));
+    keys.push_back(encoder_.key_of(*prepared.images[i]));
     const auto known = std::find(pictures_.begin(), pictures_.end(), keys.back());
     const auto index = static_cast<std::int32_t>(known - pictures_.begin());
     if (known == pictures_.end()) pictures_.push_back(keys.back());
@@ -148,25 +74,16 @@ Tensor Session::prefill(const PreparedPrompt& prepared, Dim more_rows, Timings& 
   for (std::size_t i = 0; i < features.size(); ++i) {
     const PictureSlots& slots = prompt.pictures[i];
     if (slots.count > 0 && prompt.slots[static_cast<std::size_t>(slots.begin + slots.count - 1)] >= reused)
-      features[i] = features_of(keys[i], *prepared.images[i], prepared.plans[i], &timings);
+      features[i] = encoder_.rows(keys[i], *prepared.images[i], prepared.plans[i], &timings);
   }
 
   const Stopwatch watch;
   Tensor hidden;
   for (Dim begin = reused; begin < prompt.rows();) {
     const Dim end = chunk_end(prompt, begin);
-    Tensor x = network.embed(
-        std::span(prompt.ids).subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin)));
-    for (std::size_t i = 0; i < features.size(); ++i) {
-      if (!features[i].defined()) continue;
-      const auto first = prompt.slots.begin() + prompt.pictures[i].begin, last = first + prompt.pictures[i].count;
-      const auto from = std::lower_bound(first, last, begin), to = std::lower_bound(from, last, end);
-      if (from == to) continue;
-      std::vector<Dim> slots(from, to);
-      for (Dim& slot : slots) slot -= begin;
-      x = ops::put_rows(x, slots, features[i].rows(from - first, to - first));
-    }
-    hidden = network.forward(std::move(x), prompt.batch(begin, end), &cache_);
+    ForwardInput input;
+    input.add_prompt(prompt, begin, end, features);
+    hidden = network.forward(input.embed(network), input.batch(), &cache_);
     cached_.insert(cached_.end(), rows.begin() + begin, rows.begin() + end);
     begin = end;
   }
@@ -178,96 +95,84 @@ Tensor Session::prefill(const PreparedPrompt& prepared, Dim more_rows, Timings& 
 
 Tensor Session::decode(TokenId id, std::int32_t position, std::size_t axes) {
   const Network& network = model_->network();
-  Batch batch = Batch::causal(1, static_cast<Dim>(cached_.size()));
-  batch.positions.assign(axes, {position});
-  const Tensor hidden = network.forward(network.embed({&id, 1}), batch, &cache_);
+  ForwardInput input;
+  input.add_token(id, position, axes, static_cast<Dim>(cached_.size()));
+  const Tensor hidden = network.forward(input.embed(network), input.batch(), &cache_);
   cached_.push_back({id, -1, 0});
   return network.logits(hidden);
 }
 
-void Session::recover() { cache_.truncate(static_cast<Dim>(cached_.size())); }
-
-Generation::Generation(Session& session, PreparedPrompt prepared, GenerateOptions options)
-    : session_(&session),
-      turn_(session.turn_),
-      prepared_(std::move(prepared)),
-      options_(std::move(options)),
-      sampler_(options_.sampling, prepared_.prompt.ids),
-      rng_(options_.sampling.seed),
-      decoder_(session.model().tokenizer()),
-      stop_(options_.stop) {
-  const Prompt& prompt = prepared_.prompt;
-  options_.max_tokens = std::min(options_.max_tokens, session.context() - prompt.rows());
-  for (const auto& axis : prompt.positions)
-    for (const std::int32_t at : axis) next_position_ = std::max(next_position_, at + 1);
-  timings_.load.ms = session.model().load_ms();
-  timings_.prompt_tokens = prompt.rows();
-  timings_.image_tokens = static_cast<Dim>(prompt.slots.size());
-}
-
-void Generation::finish(FinishReason reason) {
-  finish_ = reason;
-  if (!stop_.stopped()) {
-    rest_ = stop_.push(decoder_.finish());
-    if (!stop_.stopped()) rest_ += stop_.finish();
+double Session::log_probability(const PreparedPrompt& prepared, std::span<const TokenId> answer) {
+  if (prepared.prompt.rows() + static_cast<Dim>(answer.size()) > context_)
+    fail(ErrorCode::limit, "the prompt has {} tokens and the answer to score {}, the context is {}",
+         prepared.prompt.rows(), answer.size(), context_);
+  ++turn_;
+  std::int32_t position = prepared.prompt.next_position();
+  try {
+    Timings timings;
+    Tensor logits = prefill(prepared, static_cast<Dim>(answer.size()), timings);
+    double sum = 0;
+    for (const TokenId id : answer) {
+      sum += log_softmax(logits.values<float>(), {&id, 1});
+      logits = decode(id, position++, prepared.prompt.positions.size());
+    }
+    return sum + log_softmax(logits.values<float>(), model_->end_tokens());
+  } catch (...) {
+    recover();
+    throw;
   }
 }
 
+void Session::recover() { cache_.truncate(static_cast<Dim>(cached_.size())); }
+
+Generation::Generation(Session& session, PreparedPrompt prepared, const GenerateOptions& options)
+    : session_(&session),
+      turn_(session.turn_),
+      prepared_(std::move(prepared)),
+      loop_(session.model(), prepared_, options, session.context()) {
+  timings_.load.ms = session.model().load_ms();
+  timings_.prompt_tokens = prepared_.prompt.rows();
+  timings_.image_tokens = static_cast<Dim>(prepared_.prompt.slots.size());
+}
+
 std::optional<TokenEvent> Generation::next() {
-  if (finish_ != FinishReason::none) return std::nullopt;
+  if (loop_.finished()) return std::nullopt;
   if (turn_ != session_->turn_) fail(ErrorCode::internal, "the session has begun another answer");
   try {
     return step();
   } catch (const Error& error) {
     session_->recover();
-    finish(error.code() == ErrorCode::cancelled ? FinishReason::cancelled : FinishReason::stop);
+    loop_.end(error.code() == ErrorCode::cancelled ? FinishReason::cancelled : FinishReason::stop);
     throw;
   } catch (...) {
     session_->recover();
-    finish(FinishReason::stop);
+    loop_.end(FinishReason::stop);
     throw;
   }
 }
 
 std::optional<TokenEvent> Generation::step() {
   ExecContext::current().checkpoint();
-  if (output_.empty()) {
-    logits_ = session_->prefill(prepared_, options_.max_tokens, timings_);
+  if (loop_.output().empty()) {
+    logits_ = session_->prefill(prepared_, loop_.max_tokens(), timings_);
     timings_.first_token_ms = since_ask_.ms();
   } else {
     const Stopwatch watch;
-    logits_ = session_->decode(output_.back(), next_position_++, prepared_.prompt.positions.size());
+    logits_ = session_->decode(loop_.output().back(), loop_.newest_position(), prepared_.prompt.positions.size());
     timings_.decode.ms += watch.ms();
     ++timings_.decode.tokens;
   }
-  const Sampler::Choice choice = sampler_(logits_.values<float>(), rng_);
-  output_.push_back(choice.id);
+  TokenEvent event = loop_.take(logits_.values<float>());
   ++timings_.output_tokens;
-  TokenEvent event{choice.id, {}, choice.logprob, false};
-  const auto& ends = session_->model().end_tokens();
-  if (!options_.ignore_end && std::binary_search(ends.begin(), ends.end(), choice.id)) {
-    event.is_end = true;
-    finish(FinishReason::stop);
-    return event;
-  }
-  event.text = stop_.push(decoder_.push(choice.id));
-  if (stop_.stopped())
-    finish(FinishReason::stop);
-  else if (static_cast<Dim>(output_.size()) >= options_.max_tokens)
-    finish(FinishReason::length);
   return event;
 }
 
 Answer answer(Session& session, const Conversation& conversation, const GenerateOptions& options) {
   Generation generation = session.ask(conversation, options);
-  Answer answer;
-  while (const auto event = generation.next()) answer.text += event->text;
-  answer.text = trimmed(answer.text + generation.rest());
-  answer.finish_reason = generation.finish_reason();
-  answer.tokens = generation.output();
-  answer.timings = generation.timings();
-  answer.prompt_sent = generation.prepared().sent;
-  return answer;
+  std::string text;
+  while (const auto event = generation.next()) text += event->text;
+  text += generation.rest();
+  return answer_of(generation.loop(), std::move(text), generation.timings(), generation.prepared().sent);
 }
 
 }  // namespace tap

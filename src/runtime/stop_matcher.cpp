@@ -4,13 +4,17 @@
 #include <utility>
 
 #include "base/error.h"
+#include "text/tokenizer_unicode.h"
 
 namespace tap {
 
 StopMatcher::StopMatcher(std::vector<std::string> strings) : strings_(std::move(strings)) {
   if (strings_.size() > 64) fail(ErrorCode::usage, "stop: {} strings, at most 64", strings_.size());
-  for (const std::string& s : strings_)
+  for (const std::string& s : strings_) {
     if (s.empty() || s.size() > 4096) fail(ErrorCode::usage, "stop: a string of {} bytes, must be 1 to 4096", s.size());
+    // Half a character would be found within a whole one, and cut it.
+    if (!uni::is_valid_utf8(s)) fail(ErrorCode::usage, "stop: {} is not valid UTF-8", uni::quoted(s));
+  }
 }
 
 std::string StopMatcher::push(std::string_view piece) {

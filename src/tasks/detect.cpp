@@ -53,6 +53,12 @@ std::optional<Detection> parse_one(std::string_view part, Dim width, Dim height,
 
 }  // namespace
 
+const Grounding& grounding_of(const Model& model) {
+  if (const Grounding* grounding = model.grounding()) return *grounding;
+  fail(ErrorCode::unsupported,
+       "{}: this model has no location tokens, so it cannot give boxes; nano can (leave out -m)", model.name());
+}
+
 std::string detect_prompt(const Grounding& grounding, std::string_view phrase) {
   std::string_view thing = trimmed(phrase);
   constexpr std::string_view verb = "detect ";
@@ -80,30 +86,38 @@ std::vector<Detection> parse_detections(const Grounding& grounding, std::string_
   return found;
 }
 
-Detections detect(Session& session, std::shared_ptr<const Image> image, std::string_view phrase,
-                  const GenerateOptions& options, std::string_view system) {
-  const Grounding* grounding = session.model().grounding();
-  if (!grounding)
-    fail(ErrorCode::unsupported,
-         "{}: this model has no location tokens, so it cannot give boxes; nano can (leave out -m)",
-         session.model().name());
+void require_detect(const Model& model, std::string_view phrase) {
+  (void)grounding_of(model);
   if (trimmed(phrase).empty()) fail(ErrorCode::usage, "detect: say what to look for");
-  Detections result{image->width, image->height, detect_prompt(*grounding, phrase), {}, {}, {}};
+}
+
+Conversation detect_conversation(const Model& model, std::shared_ptr<const Image> image, std::string_view phrase,
+                                 std::string_view system) {
+  require_detect(model, phrase);
   Conversation conversation;
   if (!system.empty()) conversation.system(std::string(system));
-  conversation.user(result.prompt_sent, {image});
-  Answer given = answer(session, conversation, options);
-  while (!given.tokens.empty() &&
-         std::ranges::find(session.model().end_tokens(), given.tokens.back()) != session.model().end_tokens().end())
-    given.tokens.pop_back();
+  conversation.user(detect_prompt(*model.grounding(), phrase), {std::move(image)});
+  return conversation;
+}
+
+Detections detections_of(const Model& model, const Answer& given, Dim width, Dim height, std::string_view phrase) {
+  std::vector<TokenId> tokens = given.tokens;
+  const auto& ends = model.end_tokens();
+  while (!tokens.empty() && std::ranges::find(ends, tokens.back()) != ends.end()) tokens.pop_back();
+  Detections result{width, height, given.prompt_sent, {}, {}, given.timings};
   // From the tokens, not from the streamed text: location tokens may be special ones.
-  result.text = std::string(trimmed(session.model().tokenizer().decode(given.tokens)));
-  result.objects = parse_detections(*grounding, result.text, image->width, image->height, trimmed(phrase));
-  result.prompt_sent = given.prompt_sent;
+  result.text = std::string(trimmed(model.tokenizer().decode(tokens)));
+  result.objects = parse_detections(*model.grounding(), result.text, width, height, trimmed(phrase));
   if (given.finish_reason == FinishReason::length)
-    log::warn("the answer was cut after {} tokens: there may be more of \"{}\"", given.tokens.size(), phrase);
-  result.timings = given.timings;
+    log::warn("the answer was cut after {} tokens: there may be more of \"{}\"", tokens.size(), phrase);
   return result;
+}
+
+Detections detect(Session& session, std::shared_ptr<const Image> image, std::string_view phrase,
+                  const GenerateOptions& options, std::string_view system) {
+  const Dim width = image->width, height = image->height;
+  const Conversation conversation = detect_conversation(session.model(), std::move(image), phrase, system);
+  return detections_of(session.model(), answer(session, conversation, options), width, height, phrase);
 }
 
 }  // namespace tap

@@ -32,6 +32,9 @@ struct Detections {
   Timings timings;
 };
 
+// The model's way to be asked for boxes. Throws Error(unsupported) when the checkpoint has no location tokens.
+const Grounding& grounding_of(const Model& model);
+
 // The family's wording for a phrase; a leading "detect" and final full stop of the user's are dropped.
 std::string detect_prompt(const Grounding& grounding, std::string_view phrase);
 
@@ -40,7 +43,13 @@ std::string detect_prompt(const Grounding& grounding, std::string_view phrase);
 std::vector<Detection> parse_detections(const Grounding& grounding, std::string_view text, Dim width, Dim height,
                                         std::string_view fallback_label = "");
 
-// Asks the session's model. Throws Error(unsupported) when the checkpoint has no location tokens.
+// Throws Error(unsupported) when the checkpoint has no location tokens, Error(usage) when the phrase says nothing.
+void require_detect(const Model& model, std::string_view phrase);
+// What to ask, and what an answer to it found in the picture of that size. Throws as require_detect.
+Conversation detect_conversation(const Model& model, std::shared_ptr<const Image> image, std::string_view phrase,
+                                 std::string_view system = "");
+Detections detections_of(const Model& model, const Answer& answer, Dim width, Dim height, std::string_view phrase);
+// Both with a session in between.
 Detections detect(Session& session, std::shared_ptr<const Image> image, std::string_view phrase,
                   const GenerateOptions& options, std::string_view system = "");
 

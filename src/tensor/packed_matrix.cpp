@@ -21,10 +21,18 @@ kernels::Pack layout_of(WeightType type) {
   return kernels::Pack::f32;
 }
 
-std::shared_ptr<Storage> panels_for(kernels::Pack pack, Dim in, Dim out) {
+Dim panels_bytes(kernels::Pack pack, Dim in, Dim out) {
   const auto bytes = checked_mul(kernels::panel_bytes(pack, in), ceil_div(out, kernels::panel_outputs));
   if (!bytes) fail(ErrorCode::limit, "a packed matrix of {} x {} is too large", out, in);
-  return Storage::allocate(static_cast<std::size_t>(std::max<Dim>(64, *bytes)));
+  return std::max<Dim>(64, *bytes);
+}
+
+Dim scales_bytes(WeightType type, Dim out) {
+  return type == WeightType::q8 ? round_up(out, kernels::panel_outputs) * 8 : 0;
+}
+
+std::shared_ptr<Storage> panels_for(kernels::Pack pack, Dim in, Dim out) {
+  return Storage::allocate(static_cast<std::size_t>(panels_bytes(pack, in, out)));
 }
 
 void pack_into(PackedMatrix::Data& data, Dim panel, const kernels::RowsView& rows, Dim count) {
@@ -77,8 +85,7 @@ PackedMatrix::Builder::Builder(WeightType type, Dim in, Dim out) : state_(std::m
   data->out = out;
   data->pack = layout_of(type);
   data->panels = panels_for(data->pack, in, out);
-  if (type == WeightType::q8)
-    data->scales = Storage::allocate(static_cast<std::size_t>(round_up(out, kernels::panel_outputs) * 8));
+  if (const Dim scales = scales_bytes(type, out)) data->scales = Storage::allocate(static_cast<std::size_t>(scales));
   if (type == WeightType::dense) data->master = Tensor::empty({out, in});
   state_->data = std::move(data);
 }
@@ -133,8 +140,10 @@ PackedMatrix PackedMatrix::Builder::finish() {
   State& s = *state_;
   if (s.added != s.data->out)
     fail(ErrorCode::bad_input, "pack: {} rows added, the matrix has {}", s.added, s.data->out);
-  if (s.data->type == WeightType::dense) refresh_dense(*s.data);
-  else s.flush();
+  if (s.data->type == WeightType::dense)
+    refresh_dense(*s.data);
+  else
+    s.flush();
   PackedMatrix matrix;
   matrix.data_ = std::move(s.data);
   return matrix;
@@ -146,6 +155,22 @@ PackedMatrix PackedMatrix::pack(const Tensor& weight, WeightType type) {
   Builder builder(type, weight.dim(1), weight.dim(0));
   builder.add_rows(weight);
   return builder.finish();
+}
+
+Dim PackedMatrix::bytes_for(WeightType type, Dim in, Dim out) {
+  TAP_ASSERT(type != WeightType::dense);
+  return panels_bytes(layout_of(type), in, out) + scales_bytes(type, out);
+}
+
+PackedMatrix PackedMatrix::planned(WeightType type, Dim in, Dim out) {
+  auto data = std::make_shared<Data>();
+  data->type = type;
+  data->in = in;
+  data->out = out;
+  data->pack = layout_of(type);
+  PackedMatrix matrix;
+  matrix.data_ = std::move(data);
+  return matrix;
 }
 
 void refresh_dense(PackedMatrix::Data& data) {

@@ -35,6 +35,9 @@ class PackedMatrix {
     std::unique_ptr<State> state_;
   };
   static PackedMatrix pack(const Tensor& weight, WeightType type);  // weight: [out, in] f32 or bf16
+  // One without its numbers, for plans: it has sizes and takes no memory; products and look-ups must not use it.
+  static PackedMatrix planned(WeightType type, Dim in, Dim out);
+  static Dim bytes_for(WeightType type, Dim in, Dim out);  // what `bytes` of a packed one gives; not for dense
 
   bool defined() const { return data_ != nullptr; }
   WeightType type() const;

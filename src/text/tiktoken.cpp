@@ -4,7 +4,7 @@
 #include <charconv>
 
 #include "base/file.h"
-#include "io/json.h"
+#include "io/json_document.h"
 #include "text/tokenizer_impl.h"
 #include "text/tokenizer_json.h"
 #include "text/tokenizer_unicode.h"

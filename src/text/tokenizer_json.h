@@ -7,9 +7,9 @@
 #include <string_view>
 
 #include <fmt/format.h>
-#include <simdjson.h>
 
 #include "base/error.h"
+#include "io/json_document.h"
 
 namespace tap {
 

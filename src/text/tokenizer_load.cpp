@@ -2,7 +2,7 @@
 // of a type not listed here is an error, never skipped.
 #include <algorithm>
 
-#include "io/json.h"
+#include "io/json_document.h"
 #include "text/tokenizer_impl.h"
 #include "text/tokenizer_json.h"
 #include "text/tokenizer_unicode.h"

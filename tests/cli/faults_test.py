@@ -242,7 +242,9 @@ class Pictures(Case):
         self.bad("describe", self.picture(b"<!DOCTYPE html><html></html>", "page.jpg"), says=["page.jpg", "HTML"])
         self.bad("describe", self.picture(b"<svg xmlns='http://www.w3.org/2000/svg'/>", "v.png"), says=["v.png", "SVG"])
         self.bad("describe", self.picture(b"", "empty.png"), says="empty.png")
-        self.bad("describe", self.folder, says=str(self.folder))
+        empty = self.folder / "empty"
+        empty.mkdir()
+        self.bad("describe", empty, says=[str(empty), "no pictures"])
         self.assertGreater(len(self.good("describe", self.picture(ROOF.read_bytes(), "really-png.jpg"))), 2)
 
     def test_a_cut_picture_is_an_error(self):

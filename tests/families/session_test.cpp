@@ -148,7 +148,8 @@ TEST_CASE("a cancelled answer leaves the session usable") {
     });
     bool thrown = false;
     try {
-      while (generation.next()) {}
+      while (generation.next()) {
+      }
     } catch (const Error& error) {
       thrown = error.code() == ErrorCode::cancelled;
     }
@@ -244,6 +245,43 @@ TEST_CASE("[B29] template variables of a request never set a special token") {
   CHECK(prepared.prompt.ids.front() == 1);
 }
 
+TEST_CASE("[B30] typed placeholders are no pictures and pictures need no placeholder") {
+  const auto model = model_of();
+  const auto image = picture(20, 20);
+  const Dim rows = model->processor().plan(20, 20).tokens;
+  const auto slots = [&](const Conversation& talk) {
+    return static_cast<Dim>(model->prepare(talk).prompt.slots.size());
+  };
+  CHECK(slots(Conversation().user("<image><image><image>")) == 0);
+  CHECK(slots(Conversation().user("<image>", {image})) == rows);
+  CHECK(slots(Conversation().user("no mark", {image, image})) == 2 * rows);
+  Conversation by_the_system;
+  by_the_system.messages = {{"system", {{{}, image}, {"Look.", nullptr}}}, {"user", {{"<image>?", nullptr}}}};
+  CHECK(slots(by_the_system) == rows);
+  Session session(*model);
+  CHECK(run(session, by_the_system, tokens(2)).ids.size() == 2);
+  // Trusted prompts must have as many marks as pictures.
+  CHECK_THROWS_AS(model->prepare_trusted("<image>", {image, image}), Error);
+  CHECK_THROWS_AS(model->prepare_trusted("<image><image>", {image}), Error);
+}
+
+TEST_CASE("[B30] one picture 500 times is encoded once and 10 000 pictures are refused by number") {
+  const auto image = picture(20, 20);
+  const auto roomy = model_of(Dtype::f32, {{"text_config.max_position_embeddings", 40'000}},
+                              {{"do_image_splitting", false}});  // few rows for each
+  const Dim rows = roomy->processor().plan(20, 20).tokens;
+  Session session(*roomy);
+  const std::vector<std::shared_ptr<const Image>> many(500, image);
+  const Run result = run(session, Conversation().user("?", many), tokens(1));
+  CHECK(result.timings.image_tokens == 500 * rows);
+  CHECK(session.pictures_encoded() == 1);
+  const std::vector<std::shared_ptr<const Image>> too_many(10'000, image);
+  CHECK(limit_error([&] {
+          session.ask(Conversation().user("?", too_many), tokens(1));
+        }).find("the model's context is 40000") != std::string::npos);
+  CHECK(session.pictures_encoded() == 1);
+}
+
 TEST_CASE("[B35] prompts and pictures beyond the context are refused with both numbers before any compute") {
   const auto image = picture(100, 60);
   const auto small = model_of(Dtype::f32, {{"text_config.max_position_embeddings", 40}});
@@ -324,8 +362,7 @@ TEST_CASE("options that cannot be are refused before the prompt is laid out") {
   CHECK_THROWS_WITH_AS(session.ask(Conversation().user("Hi"), tokens(0)), "max_tokens is 0, must be at least 1", Error);
   GenerateOptions options = tokens(1);
   options.sampling.top_p = 7;
-  CHECK_THROWS_WITH_AS(session.ask(Conversation().user("Hi"), options), "top_p is 7, must be from 0 to 1",
-                       Error);
+  CHECK_THROWS_WITH_AS(session.ask(Conversation().user("Hi"), options), "top_p is 7, must be from 0 to 1", Error);
   options = tokens(1);
   options.stop = {""};
   CHECK_THROWS_AS(session.ask(Conversation().user("Hi"), options), Error);

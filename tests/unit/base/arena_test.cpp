@@ -55,6 +55,53 @@ TEST_CASE("the arena counts what is in use and kept and its peak and gives back 
   CHECK(arena.stats().system_allocations == 3);
 }
 
+TEST_CASE("a large kept block serves requests of down to half its size and is kept whole afterwards") {
+  Arena arena;
+  constexpr std::size_t large = std::size_t{4} << 20;
+  void* const first = arena.allocate(large);
+  arena.release(first, large);
+  CHECK(arena.allocate(large / 2) == first);
+  CHECK(arena.stats().in_use_bytes == large);
+  CHECK(arena.stats().kept_bytes == 0);
+  arena.release(first, large / 2);
+  CHECK(arena.stats().kept_bytes == large);
+  void* const small = arena.allocate(large / 4);  // half of it would lie idle
+  CHECK(small != first);
+  CHECK(arena.allocate(large) == first);
+  CHECK(arena.stats().system_allocations == 2);
+  arena.release(first, large);
+  arena.release(small, large / 4);
+}
+
+TEST_CASE("what stays takes no larger block") {
+  const auto arena = std::make_shared<Arena>();
+  constexpr std::size_t large = std::size_t{4} << 20;
+  void* const first = arena->allocate(large);
+  arena->release(first, large);
+  void* second;
+  {
+    const Arena::ExactFit exact(arena);
+    second = arena->allocate(large / 2);
+    CHECK(second != first);
+  }
+  CHECK(arena->allocate(large / 2) == first);
+  arena->release(first, large / 2);
+  arena->release(second, large / 2);
+}
+
+TEST_CASE("the smallest kept block that is large enough is taken") {
+  Arena arena;
+  constexpr std::size_t mib = std::size_t{1} << 20;
+  void* const larger = arena.allocate(7 * mib);
+  void* const smaller = arena.allocate(5 * mib);
+  arena.release(larger, 7 * mib);
+  arena.release(smaller, 5 * mib);
+  CHECK(arena.allocate(4 * mib) == smaller);
+  CHECK(arena.allocate(4 * mib) == larger);
+  arena.release(smaller, 4 * mib);
+  arena.release(larger, 4 * mib);
+}
+
 TEST_CASE("an allocation that cannot be had is an error with its size and the arena goes on") {
   Arena arena;
   for (const std::size_t bytes : {std::size_t{1} << 60, std::numeric_limits<std::size_t>::max() / 2,

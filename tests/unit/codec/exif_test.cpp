@@ -96,6 +96,7 @@ TEST_CASE("each orientation and the one that undoes it give the picture back") {
     const Image turned = apply_orientation(image, o);
     CHECK((turned == image) == (o == 1));
     CHECK(apply_orientation(turned, inverse[o]) == image);
+    CHECK(apply_orientation(image, o, 0) == turned);  // in place
   }
 }
 

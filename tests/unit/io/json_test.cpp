@@ -1,4 +1,4 @@
-#include "io/json.h"
+#include "io/json_document.h"
 
 #include <doctest/doctest.h>
 

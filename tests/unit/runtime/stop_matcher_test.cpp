@@ -48,3 +48,21 @@ TEST_CASE("empty and oversized stop strings are refused") {
   CHECK_THROWS_AS(StopMatcher({std::string(5000, 'a')}), Error);
   CHECK_THROWS_AS(StopMatcher(std::vector<std::string>(65, "a")), Error);
 }
+
+TEST_CASE("[B34] stop strings of half a character are refused and whole ones are never cut") {
+  CHECK_THROWS_AS(StopMatcher({"\xc3"}), Error);
+  CHECK_THROWS_AS(StopMatcher({"\xa9"}), Error);
+  StopMatcher matcher({"é"});
+  CHECK(matcher.push("a\xc3") == "a");  // bytes may come singly
+  CHECK(matcher.push("\xa8") == "\xc3\xa8");
+  CHECK(matcher.push("b\xc3") == "b");
+  CHECK(matcher
+            .push("\xa9"
+                  "c")
+            .empty());
+  CHECK(matcher.stopped());
+}
+
+TEST_CASE("[B34] ten thousand stop strings are refused by their number") {
+  CHECK_THROWS_WITH_AS(StopMatcher(std::vector<std::string>(10'000, "a")), "stop: 10000 strings, at most 64", Error);
+}

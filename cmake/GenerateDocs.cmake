@@ -1,0 +1,22 @@
+# Writes completions and manual pages as the program makes them from its tables:
+#   cmake -D program=TAPETUM -D out=FOLDER -P cmake/GenerateDocs.cmake
+set(ENV{ASAN_OPTIONS} "detect_leaks=0")
+function(write_output path)
+  execute_process(COMMAND "${program}" ${ARGN} OUTPUT_VARIABLE text ERROR_VARIABLE error RESULT_VARIABLE rc)
+  if(NOT rc EQUAL 0)
+    message(FATAL_ERROR "${program} ${ARGN}: exit code ${rc}\n${error}")
+  endif()
+  file(WRITE "${out}/${path}" "${text}")
+endfunction()
+
+file(REMOVE_RECURSE "${out}")
+write_output("bash-completion/completions/tapetum" completions bash)
+write_output("zsh/site-functions/_tapetum" completions zsh)
+write_output("fish/vendor_completions.d/tapetum.fish" completions fish)
+write_output("man/man1/tapetum.1" man)
+execute_process(COMMAND "${program}" --help OUTPUT_VARIABLE help)
+string(REGEX MATCHALL "\n  tapetum [a-z]+ " rows "${help}")
+foreach(row IN LISTS rows)
+  string(REGEX REPLACE "\n  tapetum ([a-z]+) " "\\1" command "${row}")
+  write_output("man/man1/tapetum-${command}.1" man "${command}")
+endforeach()

@@ -1,0 +1,214 @@
+#include "cli/items.h"
+
+#include <algorithm>
+#include <map>
+#include <new>
+#include <optional>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "cli/asking.h"
+#include "cli/output.h"
+#include "runtime/batch_generator.h"
+
+namespace tap::cli {
+
+namespace {
+
+constexpr Dim most_by_default = 16;
+
+class TextOutput final : public ItemOutput {
+ public:
+  explicit TextOutput(bool many) : many_(many) {}
+  void piece(const Item& item, std::string_view text) override {
+    waiting_[item.index].text += text;
+    flush();
+  }
+  void done(const Item& item, Outcome outcome) override {
+    Waiting& one = waiting_[item.index];
+    one.text += outcome.text;
+    one.over = true;
+    flush();
+  }
+  void failed(const Item& item, const Error& error) override {
+    if (!many_) throw error;
+    Waiting& one = waiting_[item.index];
+    if (one.begun || !one.text.empty()) one.text += "\n";
+    one.error = error;
+    one.over = true;
+    flush();
+  }
+
+ private:
+  struct Waiting {
+    std::string text;
+    std::optional<Error> error;
+    bool begun = false, over = false;
+  };
+  void flush() {
+    for (auto at = waiting_.find(turn_); at != waiting_.end(); at = waiting_.find(turn_)) {
+      Waiting& one = at->second;
+      if (!one.text.empty()) write_out(one.text);
+      one.begun = one.begun || !one.text.empty();
+      one.text.clear();
+      if (!one.over) return;
+      if (one.error) print_error(*one.error);
+      waiting_.erase(at);
+      ++turn_;
+    }
+  }
+  bool many_;
+  std::size_t turn_ = 0;
+  std::map<std::size_t, Waiting> waiting_;
+};
+
+class JsonOutput final : public ItemOutput {
+ public:
+  explicit JsonOutput(bool many) : many_(many) {}
+  void done(const Item& item, Outcome outcome) override { all_[item.index] = std::move(outcome.json); }
+  void failed(const Item& item, const Error& error) override {
+    if (!many_) throw error;
+    all_[item.index] = error_json(item, error);
+  }
+  void close() override {
+    if (!many_) return write_json(all_.begin()->second);
+    Json array = Json::array();
+    for (auto& [index, json] : all_) array.push_back(std::move(json));
+    write_json(array);
+  }
+
+ private:
+  bool many_;
+  std::map<std::size_t, Json> all_;
+};
+
+class JsonlOutput final : public ItemOutput {
+ public:
+  void done(const Item& item, Outcome outcome) override { say(item, outcome.json); }
+  void failed(const Item& item, const Error& error) override { say(item, error_json(item, error)); }
+
+ private:
+  static void say(const Item& item, const Json& json) {
+    Json line = {{"index", item.index}};
+    line.update(json);
+    write_json(line);
+  }
+};
+
+// The figure of a line "MemAvailable:  12345 kB", in bytes.
+std::optional<double> meminfo_bytes(std::string_view text, std::string_view key) {
+  const std::size_t at = text.find(key);
+  if (at == std::string_view::npos) return std::nullopt;
+  return std::strtod(text.data() + at + key.size(), nullptr) * 1024;
+}
+
+double available_bytes() {
+  const auto memory = read_file("/proc/meminfo", 1 << 16);
+  double bytes = memory.ok() ? meminfo_bytes(memory.value(), "MemAvailable:").value_or(4e9) : 4e9;
+  const auto limit = read_file("/sys/fs/cgroup/memory.max", 64), used = read_file("/sys/fs/cgroup/memory.current", 64);
+  if (limit.ok() && used.ok() && !limit.value().starts_with("max"))
+    bytes = std::min(bytes, std::strtod(limit.value().c_str(), nullptr) - std::strtod(used.value().c_str(), nullptr));
+  return std::max(bytes, 0.0);
+}
+
+struct Running {
+  Item item;
+  bool begun = false;  // some text that is no white space has come
+};
+
+}  // namespace
+
+std::unique_ptr<ItemOutput> make_text_output(bool many) { return std::make_unique<TextOutput>(many); }
+std::unique_ptr<ItemOutput> make_json_output(bool many) { return std::make_unique<JsonOutput>(many); }
+std::unique_ptr<ItemOutput> make_jsonl_output() { return std::make_unique<JsonlOutput>(); }
+
+std::unique_ptr<ItemOutput> make_output(const Options& options, bool many) {
+  if (options.jsonl) return make_jsonl_output();
+  return options.json ? make_json_output(many) : make_text_output(many);
+}
+
+Json error_json(const Item& item, const Error& error) {
+  return error_json(Error(error.code(), error.message(), error.item().empty() ? item.name : error.item()));
+}
+
+Dim default_batch(const Model& model, const Options& options) {
+  // A prompt of 4096 tokens is a large picture; a longer one takes its rows when it comes.
+  Dim rows = std::min<Dim>(model.context(), 4096 + options.max_tokens);
+  if (options.context > 0) rows = std::min(rows, options.context);
+  const KvShape shape = model.network().kv_shape();
+  const double sequence_bytes = 2.0 * static_cast<double>(shape.layers) * static_cast<double>(rows) *
+                                static_cast<double>(shape.row_elements() * bytes_of(model.cache_type()));
+  return std::clamp(static_cast<Dim>(available_bytes() / 4 / sequence_bytes), Dim{1}, most_by_default);
+}
+
+ItemCounts run_items(const Model& model, const ItemRun& run, ItemSource& source, ItemOutput& output,
+                     Progress& progress) {
+  BatchOptions how;
+  how.sequences = run.options.batch > 0 ? run.options.batch : default_batch(model, run.options);
+  how.context = run.options.context;
+  how.features = run.features;
+  BatchGenerator batch(model, how);
+  std::map<BatchGenerator::Id, Running> running;
+  ItemCounts counts;
+  const auto failed = [&](const Item& item, const Error& error) {
+    if (error.code() == ErrorCode::cancelled) throw error;
+    progress.hide();
+    ++counts.failed;
+    output.failed(item, error);
+    progress.advance();
+  };
+  // Without the white space that the template leaves between "Assistant:" and the answer.
+  const auto say = [&](Running& one, std::string_view text) {
+    if (!one.item.streams) return;
+    if (!one.begun && !one.item.generate.constraint)
+      text.remove_prefix(std::min(text.size(), text.find_first_not_of(" \n")));
+    if (text.empty()) return;
+    one.begun = true;
+    progress.hide();
+    output.piece(one.item, text);
+  };
+  for (bool more = true; more || !batch.idle();) {
+    while (more && batch.has_room()) {
+      Item item;
+      try {
+        const ItemSource::Next next = source.next(item, batch.idle());
+        more = next != ItemSource::Next::end;
+        if (next != ItemSource::Next::item) break;
+        const BatchGenerator::Id id = batch.add(item.conversation, item.generate);
+        item.conversation = {};  // its pixels are let go
+        Running& one = running[id] = {std::move(item), false};
+        if (one.item.streams && !one.item.heading.empty()) {
+          progress.hide();
+          output.piece(one.item, one.item.heading);
+        }
+      } catch (const Error& error) {
+        failed(item, error);
+      } catch (const std::bad_alloc&) {
+        failed(item, Error(ErrorCode::out_of_memory, fmt::format("{}: out of memory", item.name), item.name));
+      }
+    }
+    if (batch.idle()) continue;
+    BatchGenerator::Step step = batch.step();
+    for (const auto& event : step.events) say(running.at(event.id), event.token.text);
+    for (auto& finished : step.finished) {
+      Running one = std::move(running.extract(finished.id).mapped());
+      if (finished.error) {
+        failed(one.item, *finished.error);
+        continue;
+      }
+      say(one, finished.rest);
+      finished.answer.timings.preprocess.ms += one.item.decode_ms;
+      log_timings(finished.answer.timings, run.total.ms());
+      Outcome outcome = one.item.report(finished.answer);
+      progress.hide();
+      ++counts.done;
+      output.done(one.item, std::move(outcome));
+      progress.advance();
+    }
+  }
+  progress.hide();
+  output.close();
+  return counts;
+}
+
+}  // namespace tap::cli

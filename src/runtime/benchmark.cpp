@@ -1,0 +1,140 @@
+#include "runtime/benchmark.h"
+
+#include <cmath>
+#include <fstream>
+
+#include "base/memory.h"
+#include "kernels/isa.h"
+#include "kernels/machine_limits.h"
+#include "runtime/memory_plan.h"
+#include "runtime/session.h"
+
+namespace tap {
+
+namespace {
+
+constexpr Dim decode_steps = 16;
+constexpr double mebibyte = 1048576;
+
+Image noise_picture(SizePx size) {
+  Image image(size.width, size.height);
+  Rng rng(7);
+  for (auto& value : image.pixels) value = static_cast<std::uint8_t>(rng.next_u32());
+  return image;
+}
+
+// Prefills `tokens` pseudo-random ids; the cache is emptied first. Returns the last row's logits.
+Tensor prefill(const Model& model, Dim tokens, KvCache& cache) {
+  const Network& network = model.network();
+  cache.truncate(0);
+  std::vector<TokenId> ids;
+  Rng rng(11);
+  for (Dim i = 0; i < tokens; ++i)
+    ids.push_back(static_cast<TokenId>(rng.next_u32() % static_cast<std::uint32_t>(model.tokenizer().size())));
+  const Tensor hidden = network.forward(network.embed(ids), Batch::causal(tokens), &cache);
+  return network.logits(hidden.rows(tokens - 1, tokens));
+}
+
+// Seconds of one token behind `context` others.
+double decode_s(const Model& model, Dim context, KvCache& cache) {
+  const Network& network = model.network();
+  prefill(model, context, cache);
+  const auto run = [&] {
+    cache.truncate(context);
+    for (Dim past = context; past < context + decode_steps; ++past) {
+      const auto id = static_cast<TokenId>((past * 7) % model.tokenizer().size());
+      const Tensor row = network.forward(network.embed(std::span(&id, 1)), Batch::causal(1, past), &cache);
+      if (!std::isfinite(network.logits(row).data<float>()[0])) fail(ErrorCode::internal, "logits are not finite");
+    }
+  };
+  run();
+  return fastest_s(run, 5, 1.0) / static_cast<double>(decode_steps);
+}
+
+// Time to the first token of a short question about one tile, and what that leaves as the peak of memory.
+void first_answer(const Model& model, std::shared_ptr<const Image> picture, Json& json) {
+  Session session(model);
+  PreparedPrompt prepared;
+  Conversation conversation;
+  conversation.user("What is in this picture, and what is it doing there?", {std::move(picture)});
+  const Stopwatch watch;
+  Generation generation = session.ask(conversation, {});
+  (void)generation.next();
+  json["ttft_ms"] = watch.ms();
+  while (static_cast<Dim>(generation.output().size()) < decode_steps && generation.next()) {
+  }
+  json["vmhwm_mb"] = static_cast<double>(peak_resident_bytes()) / mebibyte;
+  json["packed_mb"] = static_cast<double>(model.weights().packed_bytes()) / mebibyte;
+}
+
+}  // namespace
+
+std::string cpu_name() {
+  std::ifstream info("/proc/cpuinfo");
+  for (std::string line; std::getline(info, line);)
+    if (line.starts_with("model name") && line.find(": ") != std::string::npos) return line.substr(line.find(": ") + 2);
+  return "unknown";
+}
+
+Json benchmark(const Model& model, const std::function<void(std::string_view)>& stage) {
+  const Network& network = model.network();
+  const WeightType type = model.weight_type();
+  const NetworkPlan counts = plan_network(model.family(), model.files(), type);
+  const Dim context = model.context();
+  const int threads = ExecContext::current().threads();
+  Json json = {{"model", model.name()}, {"dtype", name(type)}, {"load_ms", model.load_ms()}};
+
+  const auto processor = model.processor_with({{"do_image_splitting", false}});
+  const SizePx tile = processor->plan(64, 64).tile;
+  const auto picture = std::make_shared<const Image>(noise_picture(tile));
+  const ImagePlan plan = processor->plan(tile.width, tile.height);
+  const Tensor pixels = processor->pixels(*picture, plan);
+  if (model.processor().plan(tile.width, tile.height).tokens + 64 < context) {
+    stage("the first answer");
+    first_answer(model, picture, json);
+  }
+
+  stage("the machine's limits");
+  const MachineLimits limits = measure_limits(threads);
+  const double peak = 1e9 * (type == WeightType::f32    ? limits.f32_gops
+                             : type == WeightType::bf16 ? limits.bf16_gops
+                                                        : limits.int8_gops);
+  json["machine"] = {{"cpu", cpu_name()},
+                     {"isa", name(active_isa())},
+                     {"threads", threads},
+                     {"peak_gops", {{"f32", limits.f32_gops}, {"bf16", limits.bf16_gops}, {"int8", limits.int8_gops}}},
+                     {"read_gbps", limits.read_gbs}};
+
+  stage("encode");
+  network.see(pixels);
+  const double encode = fastest_s([&] { network.see(pixels); }, 5, 2.0);
+  json["encode"] = {{"tile_px", plan.tile.width},
+                    {"tokens", plan.tokens},
+                    {"ms", encode * 1e3},
+                    {"gop", counts.encode_operations(plan) / 1e9},
+                    {"fraction", counts.encode_operations(plan) / encode / peak}};
+
+  json["prefill"] = json["decode"] = Json::array();
+  KvCache cache(network.kv_shape(), model.cache_type(), context);
+  for (const Dim tokens : {Dim{512}, Dim{1024}}) {
+    if (tokens > context) continue;
+    stage(fmt::format("prefill of {} tokens", tokens));
+    prefill(model, tokens, cache);
+    const double s = fastest_s([&] { prefill(model, tokens, cache); }, 3, 1.0);
+    json["prefill"].push_back({{"tokens", tokens},
+                               {"tps", static_cast<double>(tokens) / s},
+                               {"fraction", counts.prefill_operations(tokens) / s / peak}});
+  }
+  for (const Dim at : {Dim{200}, Dim{1000}}) {
+    if (at + decode_steps > context) continue;
+    stage(fmt::format("decode at context {}", at));
+    const double s = decode_s(model, at, cache);
+    json["decode"].push_back(
+        {{"context", at},
+         {"tps", 1 / s},
+         {"fraction", limits.read_gbs > 0 ? counts.decode_bytes(at) / s / 1e9 / limits.read_gbs : 0}});
+  }
+  return json;
+}
+
+}  // namespace tap

@@ -1,0 +1,19 @@
+// Speed and memory of a loaded model, as fractions of what this machine can do: the product peak of the arithmetic
+// used, and read bandwidth, measured in the same run. Operations are counted from the network's shape.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "io/json.h"
+#include "runtime/model.h"
+
+namespace tap {
+
+std::string cpu_name();  // "model name" of /proc/cpuinfo
+
+// {machine, model, dtype, load_ms, encode, prefill, decode, ttft_ms, vmhwm_mb, packed_mb}; points that the context has
+// no room for are left out. `stage` hears what is measured next. The current ExecContext's threads; can be cancelled.
+Json benchmark(const Model& model, const std::function<void(std::string_view)>& stage);
+
+}  // namespace tap

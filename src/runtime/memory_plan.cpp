@@ -1,0 +1,154 @@
+#include "runtime/memory_plan.h"
+
+#include <algorithm>
+
+#include "base/human_bytes.h"
+#include "runtime/batch_generator.h"
+
+namespace tap {
+
+namespace {
+
+constexpr Dim panel_bytes = Dim{4} << 20;  // of an MLP's intermediate at a time (ops/mlp.cpp)
+constexpr Dim f32_bytes = 4, rgb_bytes = 3;
+
+Dim panel_scratch(const StackShape& stack, Dim rows) {
+  const Dim least = 96 * stack.mlp_width * f32_bytes;
+  return std::min(rows * stack.mlp_width * f32_bytes, std::max(panel_bytes, least));
+}
+
+// What one pass over `rows` rows holds beside its input: at the end of a layer its input, both norms, query, key,
+// value, attention's result and the sums; then the activations that a product reads, rounded.
+Dim stack_scratch(const StackShape& stack, Dim rows) {
+  const Dim wide = 5 * stack.width + 2 * stack.query_width() + 2 * stack.kv_width();
+  return rows * (wide * f32_bytes + 2 * stack.mlp_width / 4) + panel_scratch(stack, rows);
+}
+
+// A pass of the vision stack: its pixels, the patches made of them, and the layers.
+Dim vision_scratch(const NetworkShape& shape, const ImagePlan& plan) {
+  if (shape.patch_px < 1) return 0;
+  const Dim patches = (plan.tile.width / shape.patch_px) * (plan.tile.height / shape.patch_px);
+  const Dim together = std::max<Dim>(1, shape.tile_rows / std::max<Dim>(1, patches));
+  const Dim rows = std::min(together, plan.tiles()) * patches;
+  const Dim tile_bytes = 3 * plan.tile.width * plan.tile.height * f32_bytes;
+  const Dim at_once = std::min(plan.tiles(), std::max<Dim>(1, encode_pixel_elements * f32_bytes / tile_bytes));
+  return at_once * tile_bytes + std::min(together, plan.tiles()) * tile_bytes + stack_scratch(shape.vision, rows);
+}
+
+// The decoded picture and what resizing makes of it.
+Dim picture_bytes(const ImagePlan& plan) {
+  Dim pixels = plan.source.width * plan.source.height, resized = 0;
+  Dim width = plan.source.width;
+  for (const SizePx& size : plan.resizes) {  // the last one stays; each is made through rows of the new width
+    resized = std::max(resized, size.width * size.height);
+    width = size.width;
+  }
+  return rgb_bytes * (pixels + resized + (plan.resizes.empty() ? 0 : width * plan.source.height / 2));
+}
+
+}  // namespace
+
+double NetworkPlan::encode_operations(const ImagePlan& plan) const {
+  if (shape.patch_px < 1) return 0;
+  const auto patches = static_cast<double>((plan.tile.width / shape.patch_px) * (plan.tile.height / shape.patch_px));
+  const double embedding = static_cast<double>(3 * shape.patch_px * shape.patch_px * shape.vision.width);
+  const double tile = 2 * (static_cast<double>(shape.vision.weights()) + embedding) * patches +
+                      4.0 * static_cast<double>(shape.vision.query_width() * shape.vision.layers) * patches * patches;
+  return tile * static_cast<double>(plan.tiles()) +
+         2.0 * static_cast<double>(shape.connector_weights) * static_cast<double>(plan.tokens);
+}
+
+double NetworkPlan::prefill_operations(Dim tokens) const {
+  const auto n = static_cast<double>(tokens);
+  return 2 * static_cast<double>(shape.text.weights()) * n +
+         4.0 * static_cast<double>(shape.text.query_width() * shape.text.layers) * n * (n + 1) / 2 +
+         2 * static_cast<double>(vocab * shape.text.width);
+}
+
+double NetworkPlan::decode_bytes(Dim rows) const {
+  const double per_weight = type == WeightType::f32    ? 4
+                            : type == WeightType::bf16 ? 2
+                            : type == WeightType::q8   ? 1
+                                                       : 0.625;
+  return static_cast<double>(shape.text.weights() + vocab * shape.text.width) * per_weight +
+         static_cast<double>(cache_row_bytes() * rows);
+}
+
+NetworkPlan plan_network(const Family& family, const ModelFiles& files, WeightType type) {
+  const Weights weights = Weights::open(files.folder, {.type = type, .plan_only = true});
+  const auto network = family.network(files, weights);
+  const Weights::PlannedBytes bytes = weights.planned_bytes();
+  return {.type = type,
+          .shape = network->shape(),
+          .kv = network->kv_shape(),
+          .cache_type = type == WeightType::f32 ? DType::f32 : DType::bf16,
+          .context = network->context(),
+          .vocab = network->vocab(),
+          .packed_bytes = bytes.matrices,
+          .tensor_bytes = bytes.tensors,
+          .block_bytes = bytes.blocks};
+}
+
+MemoryPlan plan_memory(const NetworkPlan& network, const RunSize& run, Dim program_bytes) {
+  const NetworkShape& shape = network.shape;
+  const Dim context = run.context > 0 ? std::min(run.context, network.context) : network.context;
+  const Dim row_bytes = network.cache_row_bytes();
+  MemoryPlan plan;
+  plan.program = program_bytes;
+  plan.weights = network.block_bytes;
+  Dim capacity = 0, text_rows = 1, vision = 0, features = 0;
+  for (const PromptSize& prompt : run.prompts) {
+    const Dim rows = std::min(context, prompt.tokens + run.max_tokens);
+    if (rows > capacity) {  // as KvCache::reserve grows: the old rows are held until they are copied
+      const Dim grown = std::min(context, std::max({rows, 2 * capacity, Dim{64}}));
+      plan.cache = std::max(plan.cache, (grown + capacity) * row_bytes);
+      capacity = grown;
+    }
+    // A batch reads several prompts in one forward.
+    const Dim at_once = run.sequences > 1 ? std::min(BatchOptions{}.rows_per_step, run.sequences * prefill_rows) : prefill_rows;
+    text_rows = std::max(text_rows, std::min(prompt.tokens * run.sequences, at_once));
+    Dim pictures = 0;
+    for (const ImagePlan& picture : prompt.pictures) {
+      vision = std::max(vision, vision_scratch(shape, picture));
+      features += picture.tokens * shape.text.width * f32_bytes;
+      pictures += picture_bytes(picture);
+    }
+    plan.pictures = std::max(plan.pictures, pictures);
+  }
+  plan.cache *= std::max<Dim>(1, run.sequences);
+  plan.cache_row = row_bytes * std::max<Dim>(1, run.sequences);
+  plan.features = std::min(2 * features, features + feature_cache_bytes);  // parts, then rows put together
+  // The arena keeps what the tower leaves and the prefill works in it; logits and the row tables come on top.
+  plan.scratch = std::max(vision, stack_scratch(shape.text, text_rows)) +
+                 2 * std::max<Dim>(1, run.sequences) * network.vocab * f32_bytes;
+  return plan;
+}
+
+void admit(const MemoryPlan& plan, const RunSize& run, const MemoryLimits& limits,
+           const std::optional<MemoryPlan>& smaller) {
+  const auto fits = [&](Dim bytes) { return static_cast<std::uint64_t>(bytes) <= limits.available(); };
+  if (fits(plan.needed())) return;
+  const auto human = [](Dim bytes) { return human_bytes(static_cast<double>(bytes)); };
+  std::string advice;
+  const auto advise = [&](const std::string& text) { advice += (advice.empty() ? "" : ", or ") + text; };
+  if (smaller && fits(smaller->needed())) advise(fmt::format("--dtype q4 ({})", human(smaller->needed())));
+  if (const Dim room = static_cast<Dim>(limits.available()) - (plan.needed() - plan.cache);
+      plan.cache > 0 && room > 0) {
+    Dim longest = 0;
+    for (const PromptSize& prompt : run.prompts) longest = std::max(longest, prompt.tokens);
+    // Prompts of several sizes make the cache grow, and it doubles then.
+    const Dim rows = room / plan.cache_row / (run.prompts.size() > 1 ? 3 : 1);
+    if (rows > longest) advise(fmt::format("--max-tokens {}", std::min(run.max_tokens - 1, rows - longest)));
+  }
+  if (run.sequences > 1 && fits(plan.needed() - plan.cache + plan.cache / run.sequences)) advise("--batch 1");
+  if (plan.pictures > 0 && fits(plan.needed() - plan.pictures)) advise("smaller pictures");
+  if (advice.empty()) advice = "a smaller model or more memory";
+  throw Error(ErrorCode::out_of_memory,
+              fmt::format("this run needs {} (weights {}, cache {}, picture rows {}, working memory {}, pictures {}), "
+                          "{} leaves {}; what would fit: {}",
+                          human(plan.needed()), human(plan.weights), human(plan.cache), human(plan.features),
+                          human(plan.scratch), human(plan.pictures), limits.binding(),
+                          human_bytes(static_cast<double>(limits.available())), advice));
+}
+
+}  // namespace tap

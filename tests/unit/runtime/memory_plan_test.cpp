@@ -1,0 +1,140 @@
+#include "runtime/memory_plan.h"
+
+#include <doctest/doctest.h>
+
+#include "runtime/session.h"
+
+using namespace tap;
+
+namespace {
+
+const std::string root = TAPETUM_SOURCE_DIR;
+const std::vector<std::string> folders = {root + "/data/nano", root + "/tests/families/smolvlm/checkpoint",
+                                          root + "/tests/families/smolvlm2/checkpoint"};
+
+std::unique_ptr<Model> opened(const std::string& folder, Dtype dtype = Dtype::bf16, bool weights = false) {
+  LoadOptions options;
+  options.dtype = dtype;
+  options.weights = weights;
+  return load_model(folder, options);
+}
+
+NetworkPlan plan_of(const Model& model) { return plan_network(model.family(), model.files(), model.weight_type()); }
+
+MemoryLimits leaving(std::uint64_t bytes) {
+  MemoryLimits limits;
+  limits.cgroup = bytes;
+  return limits;
+}
+
+std::string refusal(const MemoryPlan& plan, const RunSize& run, std::uint64_t available,
+                    const std::optional<MemoryPlan>& smaller = {}) {
+  try {
+    admit(plan, run, leaving(available), smaller);
+    return "";
+  } catch (const Error& error) {
+    CHECK(error.code() == ErrorCode::out_of_memory);
+    return error.message();
+  }
+}
+
+}  // namespace
+
+TEST_CASE("a plan counts to the byte what the loaded model's matrices hold") {
+  for (const std::string& folder : folders)
+    for (const Dtype dtype : {Dtype::f32, Dtype::bf16, Dtype::q4}) {
+      CAPTURE(folder);
+      CAPTURE(name(dtype));
+      const auto model = opened(folder, dtype, true);
+      const NetworkPlan plan = plan_of(*model);
+      CHECK(plan.packed_bytes == model->weights().packed_bytes());
+      CHECK(plan.tensor_bytes > 0);
+      CHECK(plan.block_bytes >= plan.packed_bytes + plan.tensor_bytes);
+    }
+}
+
+TEST_CASE("loading takes from the arena what the plan says the blocks are") {
+  for (const std::string& folder : folders) {
+    CAPTURE(folder);
+    ExecContext context(1);
+    const ExecContext::Scope scope(context);
+    const auto model = opened(folder, Dtype::bf16, true);
+    CHECK(static_cast<Dim>(context.arena()->stats().in_use_bytes) == plan_of(*model).block_bytes);
+  }
+}
+
+TEST_CASE("a plan reads nothing: it takes no memory from the arena") {
+  const auto model = opened(folders[0]);
+  ExecContext context(1);
+  const ExecContext::Scope scope(context);
+  plan_of(*model);
+  CHECK(context.arena()->stats().peak_bytes == 0);
+}
+
+TEST_CASE("the shape's count of weights is that of the tensors") {
+  for (const std::string& folder : folders) {
+    CAPTURE(folder);
+    const auto model = opened(folder);
+    Dim text = 0, vision = 0, connector = 0;
+    for (const auto& entry : Weights::open(folder).entries()) {
+      if (entry.shape.size() != 2) continue;
+      Dim& sum = entry.name.find(".text_model.layers.") != std::string::npos ? text
+                 : entry.name.find(".encoder.layers.") != std::string::npos  ? vision
+                                                                             : connector;
+      if (&sum == &connector && entry.name.find("connector") == std::string::npos) continue;
+      sum += entry.shape[0] * entry.shape[1];
+    }
+    const NetworkShape shape = plan_of(*model).shape;
+    CHECK(shape.text.weights() == text);
+    CHECK(shape.vision.weights() == vision);
+    CHECK(shape.connector_weights == connector);
+  }
+}
+
+TEST_CASE("the planned cache is what a session's cache holds") {
+  const auto model = opened(folders[0], Dtype::bf16, true);
+  const NetworkPlan network = plan_of(*model);
+  RunSize run{.prompts = {{100, {}}}, .max_tokens = 40, .context = 0, .sequences = 1};
+  KvCache cache(network.kv, network.cache_type, network.context);
+  cache.reserve(140);
+  CHECK(plan_memory(network, run, 0).cache == cache.bytes());
+  run.prompts.push_back({120, {}});  // 160 rows: it doubles, and the old rows are held while they are copied
+  const Dim before = cache.bytes();
+  cache.reserve(160);
+  CHECK(plan_memory(network, run, 0).cache == before + cache.bytes());
+}
+
+TEST_CASE("a run that does not fit is refused with the numbers and what would fit") {
+  const auto model = opened(folders[0], Dtype::f32);
+  const NetworkPlan network = plan_of(*model);
+  const RunSize run{.prompts = {{300, {}}}, .max_tokens = 500, .context = 0, .sequences = 4};
+  const MemoryPlan plan = plan_memory(network, run, 1000);
+  CHECK(plan.total() == plan.needed() + 1000);
+  const auto needed = static_cast<std::uint64_t>(plan.needed());
+  CHECK(refusal(plan, run, needed) == "");
+  const std::string message = refusal(plan, run, needed - 1);
+  for (const std::string& part :
+       {human_bytes(static_cast<double>(needed)), human_bytes(static_cast<double>(plan.weights)),
+        std::string("the cgroup's memory limit"), std::string("--batch 1"), std::string("--max-tokens")}) {
+    CAPTURE(part);
+    CHECK(message.find(part) != std::string::npos);
+  }
+  const MemoryPlan smaller = plan_memory(plan_network(model->family(), model->files(), WeightType::q4), run, 1000);
+  CHECK(smaller.weights < plan.weights);
+  CHECK(refusal(plan, run, needed - 1, smaller).find("--dtype q4") != std::string::npos);
+  CHECK(refusal(plan, run, 1000).find("a smaller model or more memory") != std::string::npos);
+}
+
+TEST_CASE("loading asks for admission before it reads a weight") {
+  LoadOptions options;
+  Dim in_use = -1;
+  options.admit = [&](const Model& model) {
+    in_use = static_cast<Dim>(ExecContext::current().arena()->stats().in_use_bytes);
+    CHECK(plan_of(model).block_bytes > 0);
+    fail(ErrorCode::out_of_memory, "no");
+  };
+  ExecContext context(1);
+  const ExecContext::Scope scope(context);
+  CHECK_THROWS_WITH_AS(load_model(folders[0], options), "no", Error);
+  CHECK(in_use == 0);
+}
