@@ -1,6 +1,8 @@
 // The `tapetum` program: finds the command, runs it, turns what goes wrong into one line and an exit code.
+#include <algorithm>
 #include <csignal>
 #include <cstdlib>
+#include <exception>
 #include <new>
 
 #include <fcntl.h>
@@ -68,13 +70,28 @@ void occupy_closed_streams() {
     if (::fcntl(fd, F_GETFD) < 0) (void)::open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
 }
 
-int run(std::vector<std::string> words) {
-  bool json = false;
-  for (const std::string& word : words) {
-    if (word == "--") break;
-    json |= word == "--json";
+// Memory may end where no exception can leave (nlohmann's JSON allocates in its destructor): one line still, no core.
+[[noreturn]] void end_without_memory() {
+  if (const std::exception_ptr current = std::current_exception()) {
+    try {
+      std::rethrow_exception(current);
+    } catch (const std::bad_alloc&) {
+      remove_pending_files();
+      constexpr std::string_view line = "tapetum: out of memory\n";
+      (void)!::write(STDERR_FILENO, line.data(), line.size());
+      ::_exit(exit_failed);
+    } catch (...) {
+    }
   }
+  std::abort();
+}
+
+int run(int count, char** arguments) {
+  bool json = false;
+  for (int i = 1; i < count && std::string_view(arguments[i]) != "--"; ++i)
+    json |= std::string_view(arguments[i]) == "--json";
   try {
+    std::vector<std::string> words(arguments + std::min(count, 1), arguments + count);
     const bool bare = words.empty();
     const Command& command = choose_command(words);
     const Options options = parse(command, words);
@@ -106,5 +123,6 @@ int run(std::vector<std::string> words) {
 int main(int argc, char** argv) {
   ::signal(SIGPIPE, SIG_IGN);  // a reader that left is EPIPE, also for --help
   tap::cli::occupy_closed_streams();
-  return tap::cli::run({argv + (argc > 0 ? 1 : 0), argv + argc});
+  std::set_terminate(tap::cli::end_without_memory);
+  return tap::cli::run(argc, argv);
 }

@@ -13,7 +13,7 @@ enum class Call { none, read, pread, write, fsync, rename, allocate };
 
 struct Fault {
   Call call = Call::none;
-  std::uint64_t nth = 1;  // from now on, counted from 1; only this one fails
+  std::uint64_t nth = 1;  // from now on, counted from 1: the first that fails; reading and writing then go on to fail
   int error = EIO;        // 0: no failure, but half of the bytes that were asked for (read, pread, write)
   std::string path{};     // only files whose real path begins so
 };

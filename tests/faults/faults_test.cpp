@@ -120,39 +120,6 @@ TEST_CASE("[F05] allocations of encode and decode may fail and the session answe
   CHECK(fresh() == want);
 }
 
-TEST_CASE("[F05] operator new may fail anywhere in load and answer and the next try succeeds") {
-  ExecContext context(1);
-  const ExecContext::Scope scope(context);
-  const auto image = picture();
-  const auto whole = [&] {
-    const auto model = load(Dtype::f32);
-    Session session(*model);
-    return ask(session, image);
-  };
-  const std::vector<TokenId> want = whole();
-  Rng rng(6);
-  std::uint64_t n = 1;
-  int failed = 0;
-  for (;; n += 1 + n / 12 + rng.next_u32() % (1 + n / 12)) {
-    CAPTURE(n);
-    bool done = false;
-    {
-      const faults::FaultScope fault({.call = Call::allocate, .nth = n});
-      try {
-        whole();
-        done = true;
-      } catch (const std::bad_alloc&) {
-      } catch (const Error& error) {
-        CHECK(error.code() == ErrorCode::out_of_memory);
-      }
-    }
-    if (!faults::fired()) break;
-    failed += !done;
-  }
-  CHECK(failed > 40);
-  CHECK(whole() == want);
-}
-
 TEST_CASE("[F03] a read of the weights that fails names the file and another session goes on") {
   ExecContext context(1);
   const ExecContext::Scope scope(context);

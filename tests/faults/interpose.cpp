@@ -28,8 +28,12 @@ State state;
 bool strikes(Call call) {
   if (state.call.load(std::memory_order_relaxed) != call) return false;
   if (state.left.fetch_sub(1) != 1) return false;
-  state.call = Call::none;
   state.fired = true;
+  const bool lasts = state.error != 0 && call != Call::allocate;  // a disk that fails goes on failing
+  if (lasts)
+    state.left = 1;
+  else
+    state.call = Call::none;
   return true;
 }
 

@@ -1,6 +1,6 @@
 // Both doors for JSON: they agree, and what was read can be written and read again.
 #include "fuzz.h"
-#include "io/json.h"
+#include "io/json_document.h"
 
 namespace {
 
