@@ -1,5 +1,6 @@
 // tapetum batch REQUESTS.jsonl|-
 #include <filesystem>
+#include <limits>
 #include <unordered_map>
 
 #include "base/log.h"
@@ -178,14 +179,14 @@ int run_batch(const Options& options) {
   LineReader lines(path, request_limit_bytes);
   ResultsFile results(options.output, options.resume);
   const GrammarPtr grammar = grammar_of(options);
-  const auto model = load_model_for(options);
+  const auto [model, sequences] = load_model_for(options, {}, std::numeric_limits<Dim>::max());
   const GenerateOptions generate = generate_options(options, *model, grammar);
   const std::string folder = path == "-" ? "." : std::filesystem::path(path).parent_path().string();
   const Context context{options, *model, generate, folder.empty() ? "." : folder};
   RequestItems items(context, lines, results);
   ResultsOutput output(results, items);
   Progress progress("requests", 0, Progress::Unit::items, options.quiet, results.kept());
-  const ItemCounts counts = run_items(*model, {options, total}, items, output, progress);
+  const ItemCounts counts = run_items(*model, {options, sequences, total}, items, output, progress);
   results.sync();
   if (!items.foreign().empty())
     throw Error(ErrorCode::bad_input,
