@@ -53,6 +53,15 @@ class DryRun(Case):
                 peak = int(re.search(r"process: (\d+) bytes at most", log)[1])
                 self.assertLess(abs(planned - peak), 0.2 * peak, f"{model} {dtype}: planned {planned}, was {peak}")
 
+    def test_the_batch_is_planned_as_it_runs(self):
+        args = [ROOF] * 3 + [QUESTION, "--max-tokens", "3", "--dry-run"]
+        for flags, batch in (([], 3), (["--batch", "2"], 2), (["--batch", "9"], 3)):
+            plan = self.good_json(*args, *flags)
+            self.assertEqual(plan["batch"], batch)
+            rows = plan["pictures"][0]["tokens"]["prompt"] + 3
+            self.assertGreaterEqual(plan["memory_bytes"]["cache"], batch * rows * 5 * 2 * 64 * 2)  # nano's, in bf16
+        self.assertIn("3 pictures at once", self.good(*args))
+
     def test_nothing_is_decoded(self):
         damaged = self.folder / "damaged.png"
         whole = ROOF.read_bytes()
