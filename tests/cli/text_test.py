@@ -177,10 +177,12 @@ class Stops(Case):
 
     def test_B34_a_stop_within_a_token_ends_the_answer_there(self):
         whole = self.good_json(ROOF, QUESTION)["text"]
-        for at in range(1, len(whole)):
-            stop = whole[at:at + 2]
-            text = self.good_json(ROOF, QUESTION, "--stop", stop)["text"]
-            self.assertEqual(text, whole[:whole.find(stop)].rstrip())  # an answer has no blanks at its ends
+        stops = [whole[at:at + 2] for at in range(1, len(whole))]
+        requests = [json.dumps({"image": str(ROOF), "question": QUESTION, "stop": [stop]}) for stop in stops]
+        results = [json.loads(line) for line in self.good("batch", "-", stdin="\n".join(requests)).splitlines()]
+        self.assertEqual(len(results), len(stops))
+        for result in results:  # an answer has no blanks at its ends
+            self.assertEqual(result["text"], whole[:whole.find(stops[result["index"]])].rstrip())
 
 
 class Lengths(Case):
