@@ -270,6 +270,7 @@ Members SchemaTree::members(const Json& schema, const std::string& path) {
   const auto put = [&](const std::string& name, const Json* value, const std::string& here) {
     // A pattern that matches a name constrains that member too.
     std::size_t index = 0;
+    budget_->steps(1 + patterns.size() * (name.size() + 1));
     for (const auto& [pattern, also] : patterns.items())
       if (accepts_key(pattern_dfas[index++], name)) value = value ? &keep(both(*value, also)) : &keep(also);
     const Json* one = value ? allowed(*value) : nullptr;
@@ -278,9 +279,11 @@ Members SchemaTree::members(const Json& schema, const std::string& path) {
     members.named.push_back({name, must, one, here});
   };
   for (const auto& [name, value] : properties.items()) put(name, &value, fmt::format("{}/properties/{}", path, name));
+  std::set<std::string> known;
+  for (const Members::Named& named : members.named) known.insert(named.name);
   for (const Json& item : required) {
     const std::string name = item.get<std::string>();
-    if (std::ranges::any_of(members.named, [&](const Members::Named& named) { return named.name == name; })) continue;
+    if (!known.insert(name).second) continue;
     const bool matched = std::ranges::any_of(pattern_dfas, [&](const Dfa& dfa) { return accepts_key(dfa, name); });
     put(name, matched ? nullptr : open ? others : &anything, path + "/required");
   }
@@ -371,6 +374,7 @@ Json SchemaTree::merge(Json a, const Json& b, const std::string& path) const {
     if (!has(s, "properties") || !has(other, "additionalProperties")) return;
     if (has(other, "patternProperties")) inexact("patternProperties");
     const Json& rest = other["additionalProperties"];
+    budget_->steps(s["properties"].size() * (has(other, "properties") ? other["properties"].size() : 1));
     for (auto& [name, value] : s["properties"].items())
       if (!has(other, "properties") || !other["properties"].contains(name))
         value = rest == false ? rest : rest == true ? value : both(value, rest);
@@ -396,9 +400,11 @@ Json SchemaTree::merge(Json a, const Json& b, const std::string& path) const {
       if (types.empty()) refuse(ErrorCode::bad_input, path, "two \"type\" have nothing in common");
       mine = types;
     } else if (key == "required") {
+      budget_->steps(mine.size() * value.size());
       for (const Json& name : value)
         if (std::ranges::find(mine, name) == mine.end()) mine.push_back(name);
     } else if (key == "properties") {
+      budget_->steps(mine.size() * value.size());
       for (const auto& [name, schema] : value.items())
         mine[name] = mine.contains(name) ? both(mine[name], schema) : schema;
     } else if (key == "items" || key == "additionalProperties") {
@@ -408,6 +414,7 @@ Json SchemaTree::merge(Json a, const Json& b, const std::string& path) const {
                                              : both(mine, value);
     } else if (key == "enum") {
       Json common = Json::array();
+      budget_->steps(mine.size() * value.size());
       for (const Json& item : mine)
         if (std::ranges::find(value, item) != value.end()) common.push_back(item);
       if (common.empty()) refuse(ErrorCode::bad_input, path, "two \"enum\" have nothing in common");
@@ -466,6 +473,7 @@ bool SchemaTree::excludes(const Json& a, const Json& b, const std::string& path)
       }))
     return true;
   const std::vector<Json> listed = values(a), also = values(b);
+  budget_->steps(listed.size() * also.size());
   if (!listed.empty() && !also.empty())
     return std::ranges::none_of(listed, [&](const Json& v) { return std::ranges::find(also, v) != also.end(); });
   // Objects told apart by a member that both demand, with different values.
@@ -477,6 +485,7 @@ bool SchemaTree::excludes(const Json& a, const Json& b, const std::string& path)
       const auto at = s["properties"].find(name.get_ref<const std::string&>());
       return at == s["properties"].end() || !at->is_object() ? nullptr : &*at;
     };
+    budget_->steps(b["required"].size() + a["properties"].size() + b["properties"].size());
     if (std::ranges::find(b["required"], name) == b["required"].end() || !member(a) || !member(b)) continue;
     const std::vector<Json> mine = values(*member(a)), theirs = values(*member(b));
     if (!mine.empty() && !theirs.empty() &&
@@ -492,7 +501,7 @@ void SchemaTree::require_exclusive(const std::vector<Json>& branches, const std:
     if (branches[i] != false) flat.push_back(merged(branches[i], fmt::format("{}/{}", path, i)));
   for (std::size_t i = 0; i < flat.size(); ++i)
     for (std::size_t j = 0; j < i; ++j) {
-      budget_->steps(flat[i].size() + flat[j].size());
+      budget_->steps(40 + flat[i].size() + flat[j].size());  // a comparison costs more than a state does
       if (!excludes(flat[j], flat[i], path))
         refuse(
             ErrorCode::unsupported, path,

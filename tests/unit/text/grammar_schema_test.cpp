@@ -215,6 +215,17 @@ TEST_CASE("[B31] hostile schemas end in one clear error or work") {
   std::string many = R"({"enum":["0")";
   for (int i = 1; i < 1'000'000; ++i) many += fmt::format(R"(,"v{}")", i);
   CHECK(contains(refused(many + "]}", ErrorCode::limit), "more than"));
+  // What compares each with each is counted too.
+  std::string names = R"(["n0")", tags = R"({"oneOf":[{"const":0})";
+  for (int i = 1; i < 50'000; ++i) names += fmt::format(R"(,"n{}")", i);
+  for (int i = 1; i < 5'000; ++i) tags += fmt::format(R"(,{{"const":{}}})", i);
+  names += "]";
+  CHECK(contains(refused(tags + "]}", ErrorCode::limit), "steps to compile"));
+  CHECK(contains(refused(R"({"required":)" + names + "}", ErrorCode::limit), "more than"));
+  CHECK(contains(
+      refused(R"({"allOf":[{"enum":)" + names + R"(},{"enum":[1,)" + names.substr(1) + "}]}", ErrorCode::limit),
+      "steps to compile"));
+  CHECK(Grammar::from_schema(R"({"enum":)" + names + "}", "s").ok());
   // Each level doubles the ways: 2^25 without a limit.
   std::string doubling = R"({"$ref":"#/$defs/d0","$defs":{)";
   for (int i = 0; i < 25; ++i)
