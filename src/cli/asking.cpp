@@ -8,6 +8,7 @@
 #include "cli/dry_run.h"
 #include "cli/output.h"
 #include "io/embedded.h"
+#include "io/url.h"
 
 namespace tap::cli {
 
@@ -111,7 +112,8 @@ int ask_about(const PictureList& pictures, const Options& options, const std::fu
     auto image = load_picture(picture, options);
     item.decode_ms = watch.ms();
     item.generate = generate;
-    fill({*model, generate, picture.name, std::move(image), features, pictures.many, total}, item);
+    const std::string name = is_data_url(picture.name) ? shortened_url(picture.name) : picture.name;
+    fill({*model, generate, name, std::move(image), features, pictures.many, total}, item);
   });
   const auto output = make_output(options, pictures.many);
   Progress progress("pictures", pictures.sources.size(), Progress::Unit::items, options.quiet || !pictures.many);

@@ -34,7 +34,7 @@ class Network(Case):
         return hub
 
     def env(self, hub, **changes):
-        return environment(HF_ENDPOINT=hub.url, HF_HOME=str(self.folder / "hf"), HOME=str(self.folder), **changes)
+        return environment(**{"HF_ENDPOINT": hub.url, "HF_HOME": str(self.folder / "hf"), "HOME": str(self.folder), **changes})
 
     def pull(self, hub, *args, name="acme/tiny", **changes):
         return self.good_json("pull", name, "--allow-private", *args, env=self.env(hub, **changes))
@@ -96,7 +96,11 @@ class Pictures(Network):
         Image.new("RGB", (40, 30), (200, 30, 30)).save(small)
         data = small.read_bytes()
         want = self.good("describe", small)
-        self.assertEqual(self.good("describe", "data:image/png;base64," + base64.b64encode(data).decode()), want)
+        url = "data:image/png;base64," + base64.b64encode(data + bytes(3000)).decode()  # bytes after the picture's end
+        self.assertEqual(self.good("describe", url), want)
+        named = self.good_json("describe", url)["image"]
+        self.assertTrue(named.startswith("data:image/png;base64,") and named.endswith("…"), named)
+        self.assertLess(len(named), 300)
         self.assertEqual(self.good("describe", "data:image/png," + "".join(f"%{b:02x}" for b in data)), want)
 
     def test_B20_data_URLs_that_are_none(self):
