@@ -19,7 +19,8 @@ FAMILIES = ROOT / "tests/families"
 
 def environment(**changes):
     """The environment of a plain user; None removes a variable."""
-    env = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGINGFACE_", "TAPETUM", "OMP_", "XDG_"))}
+    env = {k: v for k, v in os.environ.items()
+           if k == "OMP_WAIT_POLICY" or not k.startswith(("HF_", "HUGGINGFACE_", "TAPETUM", "OMP_", "XDG_"))}
     for key, value in changes.items():
         env.pop(key, None)
         if value is not None:
