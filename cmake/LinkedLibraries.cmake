@@ -2,7 +2,7 @@
 # that use the static library (tapetumConfig.cmake), so that both always mean the same.
 include(CMakeFindDependencyMacro)
 find_dependency(PkgConfig)
-if(NOT TAPETUM_FUZZ)  # Clang's would bring a second runtime library, and fuzzers run on one thread
+if(NOT TAPETUM_FUZZ)  # Clang's OpenMP would bring a second runtime library
   find_dependency(OpenMP COMPONENTS CXX)
 endif()
 find_dependency(fmt)

@@ -10,6 +10,7 @@ namespace tap::cli {
 namespace {
 
 constexpr std::size_t kSchemaBytes = 16 << 20;
+constexpr std::size_t kKeptForms = 8;  // each holds at most 64 MiB of masks
 
 GrammarPtr wanted(Result<GrammarPtr> made, std::string_view flag) {
   if (!made) throw Error(ErrorCode::usage, "--" + made.error().message(), std::string(flag));
@@ -63,6 +64,24 @@ GrammarPtr grammar_of(const Options& options) {
   if (options.schema.empty()) return nullptr;
   const std::string text = read_file(options.schema, kSchemaBytes).value();
   return Grammar::from_schema(text, options.schema).value();
+}
+
+std::shared_ptr<const Constraint> RequestForms::operator()(const Json& form) {
+  std::string text = to_json_line(form);
+  const auto known = std::ranges::find(latest_, text, [](const auto& one) -> const std::string& { return one.first; });
+  if (known != latest_.end()) {
+    std::rotate(latest_.begin(), known, known + 1);
+    return latest_.front().second;
+  }
+  const std::string& key = form.begin().key();
+  const Json& value = *form.begin();
+  const GrammarPtr grammar = key == "choices" ? Grammar::from_choices(value.get<std::vector<std::string>>()).value()
+                             : key == "regex" ? Grammar::from_regex(value.get<std::string>()).value()
+                                              : Grammar::from_schema(to_json_line(value), key).value();
+  if (!trie_) trie_ = std::make_shared<const TokenTrie>(model_.tokenizer(), model_.end_tokens());
+  if (latest_.size() == kKeptForms) latest_.pop_back();
+  auto made = std::make_shared<const Constraint>(grammar, model_.tokenizer(), model_.end_tokens(), trie_);
+  return latest_.emplace(latest_.begin(), std::move(text), std::move(made))->second;
 }
 
 void add_logprobs(Json& json, const Answer& answer, const Tokenizer& tokenizer) {

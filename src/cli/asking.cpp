@@ -3,21 +3,23 @@
 #include <random>
 
 #include "base/log.h"
-#include "cli/answer_form.h"
 #include "base/memory.h"
+#include "cli/answer_form.h"
 #include "cli/dry_run.h"
-#include "cli/model_path.h"
 #include "cli/output.h"
+#include "io/embedded.h"
 
 namespace tap::cli {
 
-std::unique_ptr<Model> load_model_for(const Options& options, const PictureList& pictures) {
+Loaded load_model_for(const Options& options, const PictureList& pictures, Dim items) {
+  Loaded loaded;
   LoadOptions load;
   load.dtype = *parse_dtype(options.dtype);
-  load.admit = admission(options, pictures);
-  auto model = load_model(model_folder(options.model), load);
-  log::info("load: {:.1f} ms, {} in {}", model->load_ms(), model->name(), name(model->weight_type()));
-  return model;
+  load.admit = admission(options, pictures, items, loaded.sequences);
+  loaded.model = load_model(model_folder(options.model), load);
+  const Model& model = *loaded.model;
+  log::info("load: {:.1f} ms, {} in {}", model.load_ms(), model.name(), name(model.weight_type()));
+  return loaded;
 }
 
 GenerateOptions generate_options(const Options& options, const Model& model, const GrammarPtr& grammar) {
@@ -100,7 +102,7 @@ int ask_about(const PictureList& pictures, const Options& options, const std::fu
               const std::function<void(const Turn&, Item&)>& fill) {
   const Stopwatch total;
   const GrammarPtr grammar = grammar_of(options);
-  const auto model = load_model_for(options, pictures);
+  const auto [model, sequences] = load_model_for(options, pictures, static_cast<Dim>(pictures.sources.size()));
   const GenerateOptions generate = generate_options(options, *model, grammar);
   const auto features = std::make_shared<FeatureCache>();
   if (check) check(*model);
@@ -113,7 +115,7 @@ int ask_about(const PictureList& pictures, const Options& options, const std::fu
   });
   const auto output = make_output(options, pictures.many);
   Progress progress("pictures", pictures.sources.size(), Progress::Unit::items, options.quiet || !pictures.many);
-  return run_items(*model, {options, total, features}, items, *output, progress).failed > 0 ? 1 : 0;
+  return run_items(*model, {options, sequences, total, features}, items, *output, progress).failed > 0 ? 1 : 0;
 }
 
 }  // namespace tap::cli

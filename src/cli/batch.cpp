@@ -1,5 +1,6 @@
 // tapetum batch REQUESTS.jsonl|-
 #include <filesystem>
+#include <limits>
 #include <unordered_map>
 
 #include "base/log.h"
@@ -46,13 +47,14 @@ struct Context {
   const Options& options;
   const Model& model;
   const GenerateOptions& generate;
+  std::shared_ptr<FeatureCache> features;
   std::string folder;  // of the requests' file: where its pictures' paths begin
 };
 
 class RequestItems final : public ItemSource {
  public:
   RequestItems(const Context& context, LineReader& lines, const ResultsFile& results)
-      : context_(context), lines_(lines), results_(results) {}
+      : context_(context), lines_(lines), results_(results), forms_(context.model) {}
 
   // Ids of items that failed before they had a report.
   Json id_of(std::size_t index) {
@@ -100,6 +102,7 @@ class RequestItems final : public ItemSource {
     RequestPictures pictures(context_.folder, options);
     const std::string& system = request.system.empty() ? options.system : request.system;
     item.generate = request.generate;
+    if (request.form.is_object()) item.generate.constraint = forms_(request.form);
     Json head = Json::object();
     if (!request.id.is_null()) head["id"] = request.id;
     head["index"] = item.index;
@@ -122,21 +125,37 @@ class RequestItems final : public ItemSource {
         for (const NamedPart& part : message.parts)
           to.parts.push_back(part.image.empty() ? Part{part.text, nullptr} : Part{{}, pictures(part.image)});
       }
-      item.report = [head, &model = context_.model, logprobs = options.logprobs](const Answer& answer) {
+      const std::vector<std::string> choices =
+          options.logprobs ? choices_of(request, options) : std::vector<std::string>();
+      if (!choices.empty() && !scorer_)
+        scorer_ = std::make_shared<Session>(context_.model,
+                                            SessionOptions{.context = options.context, .features = context_.features});
+      // The pictures are kept for a second time only where choices will be scored.
+      item.report = [head, &model = context_.model, logprobs = options.logprobs, choices, scorer = scorer_,
+                     asked = choices.empty() ? Conversation() : item.conversation](const Answer& answer) {
         Json json = head;
         json.update({{"text", answer.text},
                      {"finish_reason", name(answer.finish_reason)},
                      {"tokens", tokens_json(answer.timings)}});
         if (logprobs) add_logprobs(json, answer, model.tokenizer());
+        if (!choices.empty()) json["choices"] = score_choices(*scorer, model.prepare(asked), choices);
         return Outcome{std::move(json), {}};
       };
     }
     item.decode_ms = watch.ms();
   }
 
+  static std::vector<std::string> choices_of(const Request& request, const Options& options) {
+    if (request.form.is_null())
+      return options.choices.empty() ? std::vector<std::string>() : split_choices(options.choices);
+    return request.form.value("choices", Json::array()).get<std::vector<std::string>>();
+  }
+
   const Context& context_;
   LineReader& lines_;
   const ResultsFile& results_;
+  RequestForms forms_;
+  std::shared_ptr<Session> scorer_;
   std::size_t next_index_ = 0;
   std::string foreign_;
   std::unordered_map<std::size_t, Json> ids_;  // of the items on their way
@@ -178,14 +197,15 @@ int run_batch(const Options& options) {
   LineReader lines(path, request_limit_bytes);
   ResultsFile results(options.output, options.resume);
   const GrammarPtr grammar = grammar_of(options);
-  const auto model = load_model_for(options);
+  const auto [model, sequences] = load_model_for(options, {}, std::numeric_limits<Dim>::max());
   const GenerateOptions generate = generate_options(options, *model, grammar);
   const std::string folder = path == "-" ? "." : std::filesystem::path(path).parent_path().string();
-  const Context context{options, *model, generate, folder.empty() ? "." : folder};
+  const auto features = std::make_shared<FeatureCache>();
+  const Context context{options, *model, generate, features, folder.empty() ? "." : folder};
   RequestItems items(context, lines, results);
   ResultsOutput output(results, items);
   Progress progress("requests", 0, Progress::Unit::items, options.quiet, results.kept());
-  const ItemCounts counts = run_items(*model, {options, total}, items, output, progress);
+  const ItemCounts counts = run_items(*model, {options, sequences, total, features}, items, output, progress);
   results.sync();
   if (!items.foreign().empty())
     throw Error(ErrorCode::bad_input,

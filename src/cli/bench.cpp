@@ -2,8 +2,8 @@
 #include <cstdio>
 
 #include "cli/commands.h"
-#include "cli/model_path.h"
 #include "cli/output.h"
+#include "io/embedded.h"
 #include "runtime/benchmark.h"
 
 namespace tap::cli {

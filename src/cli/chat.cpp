@@ -45,7 +45,7 @@ void check_picture_bytes(std::size_t bytes, const std::string& source) {
 Chat::Chat(const Options& options, ChatInput& input)
     : options_(options),
       input_(input),
-      model_(load_model_for(options)),
+      model_(load_model_for(options, {}, 1).model),
       session_(*model_, {.context = options.context, .features = nullptr}) {
   (void)generate_options(options_, *model_);  // wrong values are told before the first question
   transcript_.system = options.system;

@@ -6,9 +6,9 @@
 #include <fmt/format.h>
 
 #include "base/file.h"
-#include "cli/model_path.h"
 #include "cli/output.h"
 #include "codec/decode.h"
+#include "io/embedded.h"
 #include "kernels/machine_limits.h"
 #include "runtime/memory_plan.h"
 
@@ -111,10 +111,21 @@ MemoryLimits limits_here() {
   return limits;
 }
 
-// What refusals and reports offer instead.
-std::optional<MemoryPlan> plan_in_q4(const Model& model, const RunSize& run, Dim program) {
+// What refusals offer instead.
+std::optional<NetworkPlan> plan_in_q4(const Model& model) {
   if (model.weight_type() == WeightType::q4) return std::nullopt;
-  return plan_memory(plan_network(model.family(), model.files(), WeightType::q4), run, program);
+  return plan_network(model.family(), model.files(), WeightType::q4);
+}
+
+// What the options say of a run over so many items; its prompts are yet to come.
+RunSize run_size(const NetworkPlan& network, const Model& model, const Options& options, Dim items,
+                 const MemoryLimits& limits) {
+  RunSize run;
+  run.max_tokens = options.max_tokens;
+  run.context = context_of(model, options);
+  run.sequences = options.batch > 0 ? options.batch : default_sequences(network, run.max_tokens, run.context, limits);
+  run.sequences = std::max<Dim>(1, std::min(run.sequences, items));
+  return run;
 }
 
 Json to_json(const Seconds& s) {
@@ -184,15 +195,13 @@ int dry_run(const PictureList& pictures, const std::function<std::string(const M
     missing = error.message();
   }
   std::optional<Calibration> machine;
-  const auto program = static_cast<Dim>(resident_bytes());
+  const Dim program = program_bytes();
   const MemoryLimits limits = limits_here();
   if (network) machine.emplace(network->type);
 
   std::vector<Row> rows;
   RunSize run;
-  run.max_tokens = options.max_tokens;
-  run.context = context;
-  run.sequences = std::max<Dim>(1, std::min(options.batch, static_cast<Dim>(pictures.sources.size())));
+  if (network) run = run_size(*network, *model, options, static_cast<Dim>(pictures.sources.size()), limits);
   Seconds all;
   for (const PictureSource& picture : pictures.sources) {
     ExecContext::current().checkpoint();
@@ -220,7 +229,7 @@ int dry_run(const PictureList& pictures, const std::function<std::string(const M
   if (network && !run.prompts.empty()) {
     plan = plan_memory(*network, run, program);
     try {
-      admit(*plan, run, limits, plan_in_q4(*model, run, program));
+      admit(*network, run, limits, [&] { return plan_in_q4(*model); });
     } catch (const Error& error) {
       refusal = error.message();
     }
@@ -232,6 +241,7 @@ int dry_run(const PictureList& pictures, const std::function<std::string(const M
                  {"model", model->name()},
                  {"dtype", name(model->weight_type())},
                  {"context", context},
+                 {"batch", network ? Json(run.sequences) : Json(nullptr)},
                  {"pictures", Json::array()},
                  {"memory_bytes", nullptr},
                  {"seconds", nullptr},
@@ -248,8 +258,9 @@ int dry_run(const PictureList& pictures, const std::function<std::string(const M
     write_json(json);
     return code;
   }
-  std::string text = fmt::format("{} in {}, context {} tokens; nothing was loaded\n", model->name(),
-                                 name(model->weight_type()), context);
+  std::string text =
+      fmt::format("{} in {}, context {} tokens{}; nothing was loaded\n", model->name(), name(model->weight_type()),
+                  context, run.sequences > 1 ? fmt::format(", {} pictures at once", run.sequences) : "");
   for (const Row& row : rows) text += to_text(row, network.has_value());
   if (plan) {
     const auto human = [](Dim bytes) { return human_bytes(static_cast<double>(bytes)); };
@@ -267,15 +278,14 @@ int dry_run(const PictureList& pictures, const std::function<std::string(const M
   return code;
 }
 
-std::function<void(const Model&)> admission(const Options& options, const PictureList& pictures) {
-  if (options.force) return {};
-  return [&options, &sources = pictures.sources](const Model& model) {
+std::function<void(const Model&)> admission(const Options& options, const PictureList& pictures, Dim items,
+                                            Dim& sequences) {
+  return [&options, &sources = pictures.sources, items, &sequences](const Model& model) {
     const MemoryLimits limits = limits_here();
     const NetworkPlan network = plan_network(model.family(), model.files(), model.weight_type());
-    RunSize run;
-    run.context = context_of(model, options);
-    run.max_tokens = options.max_tokens;
-    run.sequences = std::max<Dim>(1, std::min(options.batch, static_cast<Dim>(sources.size())));
+    RunSize run = run_size(network, model, options, items, limits);
+    sequences = run.sequences;
+    if (options.force) return;
     for (std::size_t i = 0; i < std::min(sources.size(), most_admitted_pictures); ++i) {
       // stdin can be read only once, and no picture is asked of the clipboard or the network twice
       if (sources[i].clipboard || !file_exists(sources[i].name)) continue;
@@ -287,10 +297,7 @@ std::function<void(const Model&)> admission(const Options& options, const Pictur
       }
     }
     if (run.prompts.empty()) run.prompts.push_back({question_tokens, {}});
-    const auto program = static_cast<Dim>(resident_bytes());
-    const MemoryPlan plan = plan_memory(network, run, program);
-    if (static_cast<std::uint64_t>(plan.needed()) <= limits.available()) return;
-    admit(plan, run, limits, plan_in_q4(model, run, program));
+    admit(network, run, limits, [&] { return plan_in_q4(model); });
   };
 }
 

@@ -5,7 +5,6 @@
 #include <new>
 #include <optional>
 
-#include "base/file.h"
 #include "base/log.h"
 #include "cli/asking.h"
 #include "cli/output.h"
@@ -14,8 +13,6 @@
 namespace tap::cli {
 
 namespace {
-
-constexpr Dim most_by_default = 16;
 
 class TextOutput final : public ItemOutput {
  public:
@@ -95,22 +92,6 @@ class JsonlOutput final : public ItemOutput {
   }
 };
 
-// The figure of a line "MemAvailable:  12345 kB", in bytes.
-std::optional<double> meminfo_bytes(std::string_view text, std::string_view key) {
-  const std::size_t at = text.find(key);
-  if (at == std::string_view::npos) return std::nullopt;
-  return std::strtod(text.data() + at + key.size(), nullptr) * 1024;
-}
-
-double available_bytes() {
-  const auto memory = read_file("/proc/meminfo", 1 << 16);
-  double bytes = memory.ok() ? meminfo_bytes(memory.value(), "MemAvailable:").value_or(4e9) : 4e9;
-  const auto limit = read_file("/sys/fs/cgroup/memory.max", 64), used = read_file("/sys/fs/cgroup/memory.current", 64);
-  if (limit.ok() && used.ok() && !limit.value().starts_with("max"))
-    bytes = std::min(bytes, std::strtod(limit.value().c_str(), nullptr) - std::strtod(used.value().c_str(), nullptr));
-  return std::max(bytes, 0.0);
-}
-
 struct Running {
   Item item;
   bool begun = false;  // some text that is no white space has come
@@ -131,20 +112,10 @@ Json error_json(const Item& item, const Error& error) {
   return error_json(Error(error.code(), error.message(), error.item().empty() ? item.name : error.item()));
 }
 
-Dim default_batch(const Model& model, const Options& options) {
-  // A prompt of 4096 tokens is a large picture; a longer one takes its rows when it comes.
-  Dim rows = std::min<Dim>(model.context(), 4096 + options.max_tokens);
-  if (options.context > 0) rows = std::min(rows, options.context);
-  const KvShape shape = model.network().kv_shape();
-  const double sequence_bytes = 2.0 * static_cast<double>(shape.layers) * static_cast<double>(rows) *
-                                static_cast<double>(shape.row_elements() * bytes_of(model.cache_type()));
-  return std::clamp(static_cast<Dim>(available_bytes() / 4 / sequence_bytes), Dim{1}, most_by_default);
-}
-
 ItemCounts run_items(const Model& model, const ItemRun& run, ItemSource& source, ItemOutput& output,
                      Progress& progress) {
   BatchOptions how;
-  how.sequences = run.options.batch > 0 ? run.options.batch : default_batch(model, run.options);
+  how.sequences = run.sequences;
   how.context = run.options.context;
   how.features = run.features;
   BatchGenerator batch(model, how);

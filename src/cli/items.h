@@ -69,16 +69,14 @@ struct ItemCounts {
 
 struct ItemRun {
   const Options& options;
+  Dim sequences;                                     // at once
   const Stopwatch& total;                            // since the program began its work
   std::shared_ptr<FeatureCache> features = nullptr;  // shared with others who look at the same pictures
 };
 
-// Runs them all, several at once (Options::batch); a failing item stops no other. Throws Error(cancelled), and what
+// Runs them all, several at once; a failing item stops no other. Throws Error(cancelled), and what
 // output throws.
 ItemCounts run_items(const Model& model, const ItemRun& run, ItemSource& source, ItemOutput& output,
                      Progress& progress);
-
-// How many sequences' caches memory allows, at most 16.
-Dim default_batch(const Model& model, const Options& options);
 
 }  // namespace tap::cli

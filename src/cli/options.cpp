@@ -179,7 +179,7 @@ Options parse(const Command& command, std::span<const std::string> words) {
 std::string help_text() {
   std::string text =
       "tapetum: a vision-language engine that sees well on little hardware\n\n"
-      "  tapetum IMAGE… \"question\"    ask about pictures\n";
+      "  tapetum IMAGE… \"question\"         ask about pictures\n";
   for (const Command& command : commands()) {
     if (command.name.empty()) continue;
     text += fmt::format("  tapetum {:<25} {}\n", fmt::format("{} {}", command.name, command.usage), command.summary);

@@ -1,8 +1,8 @@
 // tapetum render MODEL|FILE.jinja --messages FILE.json
 #include "base/file.h"
 #include "cli/commands.h"
-#include "cli/model_path.h"
 #include "cli/output.h"
+#include "io/embedded.h"
 #include "io/json.h"
 #include "text/chat_template.h"
 

@@ -3,14 +3,15 @@
 #include <algorithm>
 #include <array>
 #include <limits>
+#include <unordered_set>
 
 namespace tap::cli {
 
 namespace {
 
-constexpr std::array<std::string_view, 15> known_keys{"id",     "image", "images",     "question",    "messages",
-                                                      "system", "task",  "max_tokens", "stop",        "seed",
-                                                      "thing",  "top_p", "top_k",      "temperature", "min_p"};
+constexpr std::array<std::string_view, 18> known_keys{
+    "id",   "image", "images", "question", "messages",    "system", "task",  "max_tokens", "stop",
+    "seed", "thing", "top_p",  "top_k",    "temperature", "min_p",  "regex", "choices",    "schema"};
 
 std::string shown(const Json& value) {
   std::string text = to_json_line(value);
@@ -123,6 +124,26 @@ void read_generate(const Json& line, GenerateOptions& generate) {
   StopMatcher{generate.stop};
 }
 
+void read_form(const Json& line, Json& form) {
+  for (const char* key : {"choices", "regex", "schema"}) {
+    if (!line.contains(key)) continue;
+    if (!form.is_null()) refuse(key, fmt::format("stands beside \"{}\": give one of them", form.begin().key()));
+    const Json& value = line[key];
+    if (key == std::string_view("regex")) text_of(key, value);
+    if (key == std::string_view("schema") && !value.is_object() && !value.is_boolean())
+      refuse(key, value, "a JSON Schema");
+    if (key == std::string_view("choices")) {
+      if (!value.is_array()) refuse(key, value, "a list of texts");
+      std::unordered_set<std::string_view> seen;
+      for (const Json& one : value)
+        if (!seen.insert(text_of(key, one)).second) refuse(key, fmt::format("has {} twice", shown(one)));
+    }
+    form = Json{{key, value}};
+  }
+  if (form.is_object() && line.value("task", Json()) == "detect")
+    refuse(form.begin().key(), "does not go with the task detect: its answers have a form of their own");
+}
+
 void read_task(const Json& line, Request& request) {
   std::vector<std::string> images = images_of(line);
   if (line.contains("system")) request.system = text_of("system", line["system"]);
@@ -181,6 +202,7 @@ Result<Request> parse_request(const Json& line, const GenerateOptions& defaults)
     if (line.contains("id") && request_id(line).is_null()) refuse("id", line["id"], "text or a number");
     request.id = request_id(line);
     read_generate(line, request.generate);
+    read_form(line, request.form);
     read_task(line, request);
     return request;
   } catch (const Error& error) {

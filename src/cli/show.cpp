@@ -6,8 +6,8 @@
 
 #include "base/file.h"
 #include "cli/commands.h"
-#include "cli/model_path.h"
 #include "cli/output.h"
+#include "io/embedded.h"
 #include "io/hub.h"
 #include "runtime/memory_plan.h"
 #include "runtime/model.h"

@@ -5,8 +5,8 @@
 
 #include "base/file.h"
 #include "cli/commands.h"
-#include "cli/model_path.h"
 #include "cli/output.h"
+#include "io/embedded.h"
 #include "text/tokenizer.h"
 
 namespace tap::cli {

@@ -103,10 +103,16 @@ std::uint64_t sum_portable(const std::byte* data, Dim bytes) {
   return a[0] + a[1] + a[2] + a[3] + a[4] + a[5] + a[6] + a[7];
 }
 
-// Without AVX-512: the portable tile on 6 rows x 64 inputs x 64 outputs, all in the first-level cache.
+// Portable tiles of 6 rows x 64 inputs x 64 outputs, all in the first-level cache.
+constexpr int portable_turns = 400, portable_rows = 6, portable_k = 64;
+constexpr double portable_operations = 2.0 * portable_turns * portable_rows * portable_k * 64;
+
+template <class A, class W, class C, void (*tile)(const A*, Dim, Dim, const W*, Dim, C*)>
 void turn_portable() {
-  alignas(64) float a[6 * 64] = {}, panel[64 * 64] = {}, c[6 * 64];
-  for (int i = 0; i < 400; ++i) kernels::tile_f32_portable(a, 64, 6, panel, 64, c);
+  alignas(64) A a[portable_rows * portable_k] = {};
+  alignas(64) W panel[portable_k * 64] = {};
+  alignas(64) C c[portable_rows * 64];
+  for (int i = 0; i < portable_turns; ++i) tile(a, portable_k, portable_rows, panel, portable_k, c);
   sink += static_cast<std::int64_t>(c[0]);
 }
 
@@ -114,10 +120,14 @@ void turn_portable() {
 
 double product_peak_gops(kernels::Pack type, int threads, double seconds) {
   const Isa isa = active_isa();
-  void (*turn)() = turn_portable;
-  double operations = 400.0 * 2 * 6 * 64 * 64;
+  void (*turn)() = turn_portable<float, float, float, kernels::tile_f32_portable>;
+  if (type == kernels::Pack::bf16)
+    turn = turn_portable<std::uint16_t, std::uint16_t, float, kernels::tile_bf16_portable>;
+  if (type == kernels::Pack::q8 || type == kernels::Pack::q4)
+    turn = turn_portable<std::uint8_t, std::int8_t, std::int32_t, kernels::tile_q8_portable>;
+  double operations = portable_operations;
 #if defined(__x86_64__)
-  if (isa >= Isa::avx512) turn = turn_f32, operations = 2.0 * 16 * 24 * turns;
+  if (type == kernels::Pack::f32 && isa >= Isa::avx512) turn = turn_f32, operations = 2.0 * 16 * 24 * turns;
   if (type == kernels::Pack::bf16 && isa >= Isa::avx512_bf16) turn = turn_bf16, operations = 2.0 * 32 * 24 * turns;
   if ((type == kernels::Pack::q8 || type == kernels::Pack::q4) && isa >= Isa::avx512_vnni)
     turn = turn_int8, operations = 2.0 * 64 * 24 * turns;

@@ -14,7 +14,7 @@ namespace tap {
 
 // Multiplications and additions (2 per step) a second in 1e9, operands in registers: the product peak of a weight
 // type's arithmetic (f32 FMA, bf16 dot products, int8 dot products for q8 and q4). Where the CPU lacks the instructions
-// it is f32's.
+// it is that of the portable kernel which runs in their place, on operands in the first-level cache.
 // Takes about `seconds`; the current ExecContext's checkpoint is asked between runs.
 double product_peak_gops(kernels::Pack type, int threads, double seconds = 0.5);
 

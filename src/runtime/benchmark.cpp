@@ -4,7 +4,6 @@
 #include <fstream>
 
 #include "base/memory.h"
-#include "kernels/isa.h"
 #include "kernels/machine_limits.h"
 #include "runtime/memory_plan.h"
 #include "runtime/session.h"
@@ -64,7 +63,6 @@ void first_answer(const Model& model, std::shared_ptr<const Image> picture, Json
   while (static_cast<Dim>(generation.output().size()) < decode_steps && generation.next()) {
   }
   json["vmhwm_mb"] = static_cast<double>(peak_resident_bytes()) / mebibyte;
-  json["packed_mb"] = static_cast<double>(model.weights().packed_bytes()) / mebibyte;
 }
 
 }  // namespace
@@ -82,7 +80,9 @@ Json benchmark(const Model& model, const std::function<void(std::string_view)>& 
   const NetworkPlan counts = plan_network(model.family(), model.files(), type);
   const Dim context = model.context();
   const int threads = ExecContext::current().threads();
-  Json json = {{"model", model.name()}, {"dtype", name(type)}, {"load_ms", model.load_ms()}};
+  Json json = {{"machine", nullptr},         {"model", model.name()}, {"dtype", name(type)},
+               {"load_ms", model.load_ms()}, {"encode", nullptr},     {"prefill", Json::array()},
+               {"decode", Json::array()},    {"ttft_ms", nullptr},    {"vmhwm_mb", nullptr}};
 
   const auto processor = model.processor_with({{"do_image_splitting", false}});
   const SizePx tile = processor->plan(64, 64).tile;
@@ -100,7 +100,6 @@ Json benchmark(const Model& model, const std::function<void(std::string_view)>& 
                              : type == WeightType::bf16 ? limits.bf16_gops
                                                         : limits.int8_gops);
   json["machine"] = {{"cpu", cpu_name()},
-                     {"isa", name(active_isa())},
                      {"threads", threads},
                      {"peak_gops", {{"f32", limits.f32_gops}, {"bf16", limits.bf16_gops}, {"int8", limits.int8_gops}}},
                      {"read_gbps", limits.read_gbs}};
@@ -111,10 +110,8 @@ Json benchmark(const Model& model, const std::function<void(std::string_view)>& 
   json["encode"] = {{"tile_px", plan.tile.width},
                     {"tokens", plan.tokens},
                     {"ms", encode * 1e3},
-                    {"gop", counts.encode_operations(plan) / 1e9},
                     {"fraction", counts.encode_operations(plan) / encode / peak}};
 
-  json["prefill"] = json["decode"] = Json::array();
   KvCache cache(network.kv_shape(), model.cache_type(), context);
   for (const Dim tokens : {Dim{512}, Dim{1024}}) {
     if (tokens > context) continue;

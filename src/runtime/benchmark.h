@@ -12,8 +12,9 @@ namespace tap {
 
 std::string cpu_name();  // "model name" of /proc/cpuinfo
 
-// {machine, model, dtype, load_ms, encode, prefill, decode, ttft_ms, vmhwm_mb, packed_mb}; points that the context has
-// no room for are left out. `stage` hears what is measured next. The current ExecContext's threads; can be cancelled.
+// {machine, model, dtype, load_ms, encode, prefill, decode, ttft_ms, vmhwm_mb}; points that the context has
+// no room for are left out, or null. `stage` hears what is measured next. The current ExecContext's threads; can be
+// cancelled.
 Json benchmark(const Model& model, const std::function<void(std::string_view)>& stage);
 
 }  // namespace tap

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/arena.h"
 #include "base/human_bytes.h"
 #include "runtime/batch_generator.h"
 
@@ -11,6 +12,8 @@ namespace {
 
 constexpr Dim panel_bytes = Dim{4} << 20;  // of an MLP's intermediate at a time (ops/mlp.cpp)
 constexpr Dim f32_bytes = 4, rgb_bytes = 3;
+constexpr Dim computing_bytes = Dim{3} << 20;  // measured on models too small to take much else
+constexpr Dim most_default_sequences = 16, supposed_prompt_tokens = 4096;
 
 Dim panel_scratch(const StackShape& stack, Dim rows) {
   const Dim least = 96 * stack.mlp_width * f32_bytes;
@@ -33,6 +36,12 @@ Dim vision_scratch(const NetworkShape& shape, const ImagePlan& plan) {
   const Dim tile_bytes = 3 * plan.tile.width * plan.tile.height * f32_bytes;
   const Dim at_once = std::min(plan.tiles(), std::max<Dim>(1, encode_pixel_elements * f32_bytes / tile_bytes));
   return at_once * tile_bytes + std::min(together, plan.tiles()) * tile_bytes + stack_scratch(shape.vision, rows);
+}
+
+// The arena's block for one sequence's cache of so many rows; 0 for none.
+Dim cache_block(const NetworkPlan& network, Dim rows) {
+  if (rows < 1) return 0;
+  return static_cast<Dim>(Arena::block_bytes(static_cast<std::size_t>(rows * network.cache_row_bytes())));
 }
 
 // The decoded picture and what resizing makes of it.
@@ -89,24 +98,35 @@ NetworkPlan plan_network(const Family& family, const ModelFiles& files, WeightTy
           .block_bytes = bytes.blocks};
 }
 
-MemoryPlan plan_memory(const NetworkPlan& network, const RunSize& run, Dim program_bytes) {
+Dim program_bytes() { return static_cast<Dim>(resident_bytes()) + computing_bytes; }
+
+Dim default_sequences(const NetworkPlan& network, Dim max_tokens, Dim context, const MemoryLimits& limits) {
+  const Dim most = context > 0 ? std::min(context, network.context) : network.context;
+  const Dim rows = std::min(most, supposed_prompt_tokens + std::min(max_tokens, most));
+  const std::uint64_t weights = static_cast<std::uint64_t>(network.block_bytes), available = limits.available();
+  const std::uint64_t left = available - std::min(available, weights);
+  const auto fitting = left / 4 / static_cast<std::uint64_t>(std::max<Dim>(1, rows * network.cache_row_bytes()));
+  return static_cast<Dim>(std::clamp<std::uint64_t>(fitting, 1, most_default_sequences));
+}
+
+MemoryPlan plan_memory(const NetworkPlan& network, const RunSize& run, Dim program) {
   const NetworkShape& shape = network.shape;
   const Dim context = run.context > 0 ? std::min(run.context, network.context) : network.context;
-  const Dim row_bytes = network.cache_row_bytes();
+  const Dim sequences = std::max<Dim>(1, run.sequences);
   MemoryPlan plan;
-  plan.program = program_bytes;
+  plan.program = program;
   plan.weights = network.block_bytes;
   Dim capacity = 0, text_rows = 1, vision = 0, features = 0;
   for (const PromptSize& prompt : run.prompts) {
-    const Dim rows = std::min(context, prompt.tokens + run.max_tokens);
+    const Dim rows = std::min(context, prompt.tokens + std::min(run.max_tokens, context));
     if (rows > capacity) {  // as KvCache::reserve grows: the old rows are held until they are copied
       const Dim grown = std::min(context, std::max({rows, 2 * capacity, Dim{64}}));
-      plan.cache = std::max(plan.cache, (grown + capacity) * row_bytes);
+      plan.cache = std::max(plan.cache, cache_block(network, grown) + cache_block(network, capacity));
       capacity = grown;
     }
     // A batch reads several prompts in one forward.
-    const Dim at_once = run.sequences > 1 ? std::min(BatchOptions{}.rows_per_step, run.sequences * prefill_rows) : prefill_rows;
-    text_rows = std::max(text_rows, std::min(prompt.tokens * run.sequences, at_once));
+    const Dim at_once = std::clamp(sequences * prefill_rows, prefill_rows, BatchOptions{}.rows_per_step);
+    text_rows = std::max(text_rows, std::min(prompt.tokens * sequences, at_once));
     Dim pictures = 0;
     for (const ImagePlan& picture : prompt.pictures) {
       vision = std::max(vision, vision_scratch(shape, picture));
@@ -115,32 +135,38 @@ MemoryPlan plan_memory(const NetworkPlan& network, const RunSize& run, Dim progr
     }
     plan.pictures = std::max(plan.pictures, pictures);
   }
-  plan.cache *= std::max<Dim>(1, run.sequences);
-  plan.cache_row = row_bytes * std::max<Dim>(1, run.sequences);
+  plan.cache *= sequences;
   plan.features = std::min(2 * features, features + feature_cache_bytes);  // parts, then rows put together
   // The arena keeps what the tower leaves and the prefill works in it; logits and the row tables come on top.
-  plan.scratch = std::max(vision, stack_scratch(shape.text, text_rows)) +
-                 2 * std::max<Dim>(1, run.sequences) * network.vocab * f32_bytes;
+  plan.scratch = std::max(vision, stack_scratch(shape.text, text_rows)) + 2 * sequences * network.vocab * f32_bytes;
   return plan;
 }
 
-void admit(const MemoryPlan& plan, const RunSize& run, const MemoryLimits& limits,
-           const std::optional<MemoryPlan>& smaller) {
+void admit(const NetworkPlan& network, const RunSize& run, const MemoryLimits& limits,
+           const std::function<std::optional<NetworkPlan>()>& smaller) {
+  const auto needed = [](const NetworkPlan& of, const RunSize& size) { return plan_memory(of, size, 0).needed(); };
   const auto fits = [&](Dim bytes) { return static_cast<std::uint64_t>(bytes) <= limits.available(); };
+  const MemoryPlan plan = plan_memory(network, run, 0);
   if (fits(plan.needed())) return;
   const auto human = [](Dim bytes) { return human_bytes(static_cast<double>(bytes)); };
   std::string advice;
   const auto advise = [&](const std::string& text) { advice += (advice.empty() ? "" : ", or ") + text; };
-  if (smaller && fits(smaller->needed())) advise(fmt::format("--dtype q4 ({})", human(smaller->needed())));
-  if (const Dim room = static_cast<Dim>(limits.available()) - (plan.needed() - plan.cache);
-      plan.cache > 0 && room > 0) {
-    Dim longest = 0;
-    for (const PromptSize& prompt : run.prompts) longest = std::max(longest, prompt.tokens);
-    // Prompts of several sizes make the cache grow, and it doubles then.
-    const Dim rows = room / plan.cache_row / (run.prompts.size() > 1 ? 3 : 1);
-    if (rows > longest) advise(fmt::format("--max-tokens {}", std::min(run.max_tokens - 1, rows - longest)));
-  }
-  if (run.sequences > 1 && fits(plan.needed() - plan.cache + plan.cache / run.sequences)) advise("--batch 1");
+  if (const auto other = smaller(); other && fits(needed(*other, run)))
+    advise(fmt::format("--dtype q4 ({})", human(needed(*other, run))));
+  // The greatest smaller value of one number of the run that fits: 0 when none does.
+  const auto greatest_fitting = [&](Dim RunSize::*number) {
+    RunSize size = run;
+    Dim fitting = 0;
+    for (Dim refused = run.*number; fitting + 1 < refused;) {
+      size.*number = fitting + (refused - fitting) / 2;
+      (fits(needed(network, size)) ? fitting : refused) = size.*number;
+    }
+    return fitting;
+  };
+  if (const Dim tokens = greatest_fitting(&RunSize::max_tokens); tokens > 0)
+    advise(fmt::format("--max-tokens {}", tokens));
+  if (const Dim sequences = greatest_fitting(&RunSize::sequences); sequences > 0)
+    advise(fmt::format("--batch {}", sequences));
   if (plan.pictures > 0 && fits(plan.needed() - plan.pictures)) advise("smaller pictures");
   if (advice.empty()) advice = "a smaller model or more memory";
   throw Error(ErrorCode::out_of_memory,

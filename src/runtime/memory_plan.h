@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -40,6 +41,10 @@ struct PromptSize {
   std::vector<ImagePlan> pictures;
 };
 
+// What is resident now, before anything is computed, and what the first computation brings in: code, libraries that
+// open late, the stacks of the threads.
+Dim program_bytes();
+
 struct RunSize {
   std::vector<PromptSize> prompts;  // in order, one conversation after the other
   Dim max_tokens = 0;
@@ -47,20 +52,23 @@ struct RunSize {
   Dim sequences = 1;  // computed at once
 };
 
+// Sequences to compute at once when nobody says: as many as have their caches in a quarter of what weights leave, at
+// most 16. Whatever the prompts: a picture takes 4096 tokens here, as large ones do.
+Dim default_sequences(const NetworkPlan& network, Dim max_tokens, Dim context, const MemoryLimits& limits);
+
 struct MemoryPlan {  // bytes
   Dim program = 0;   // what the process holds before the weights: code, libraries, tokenizer
   Dim weights = 0, cache = 0, features = 0, scratch = 0, pictures = 0;
-  Dim cache_row = 0;  // what one more token of every sequence adds to the cache
   Dim needed() const { return weights + cache + features + scratch + pictures; }  // beyond the program
   Dim total() const { return program + needed(); }
 };
 
-// `program_bytes`: what is resident now, when nothing has been loaded.
-MemoryPlan plan_memory(const NetworkPlan& network, const RunSize& run, Dim program_bytes);
+// `program`: program_bytes(), or 0 where only what is needed beyond it counts.
+MemoryPlan plan_memory(const NetworkPlan& network, const RunSize& run, Dim program);
 
-// Throws Error(out_of_memory) with what is needed by part, what is available, and what would fit, when `needed` of the
-// plan is more. `smaller`: the same run's plan with q4 weights, if that would be another.
-void admit(const MemoryPlan& plan, const RunSize& run, const MemoryLimits& limits,
-           const std::optional<MemoryPlan>& smaller);
+// Throws Error(out_of_memory) when the run's plan needs more than is available: with its parts, and what would fit.
+// `smaller`: gives the network in q4, if that is another; asked only for the advice.
+void admit(const NetworkPlan& network, const RunSize& run, const MemoryLimits& limits,
+           const std::function<std::optional<NetworkPlan>()>& smaller);
 
 }  // namespace tap

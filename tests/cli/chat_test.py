@@ -84,6 +84,8 @@ class Talk:
         end = time.monotonic() + seconds
         while self.process.poll() is None and time.monotonic() < end:
             self.read(0.1)
+        while self.read(0):  # what it wrote last
+            pass
         return self.process.wait(1)
 
     def close(self):

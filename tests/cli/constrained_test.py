@@ -45,10 +45,81 @@ class Constrained(Case):
             jsonschema.validate(json.loads(result["text"]), schema)
             self.assertEqual(result["finish_reason"], "stop")
 
-    def test_several_pictures_share_a_constraint(self):
-        results = self.good_json("describe", ROOF, SAMPLES / "yard.png", "--regex", "[a-z]{3,8}")
-        for result in results:
-            self.assertRegex(result["text"], r"\A[a-z]{3,8}\Z")
+    def assert_same(self, many, alone):
+        """Text and end are equal; log-probabilities as far as sums in another order allow."""
+        self.assertEqual((many["text"], many["finish_reason"]), (alone["text"], alone["finish_reason"]))
+        self.assertEqual([token["id"] for token in many["logprobs"]], [token["id"] for token in alone["logprobs"]])
+        self.assertAlmostEqual(many["logprob"], alone["logprob"], delta=1e-3)
+        self.assertEqual("choices" in many, "choices" in alone)
+        for choice, score in alone.get("choices", {}).items():
+            self.assertAlmostEqual(many["choices"][choice]["logprob"], score["logprob"], delta=1e-3)
+
+    def test_several_pictures_answer_under_a_form_as_each_alone(self):
+        pictures = [ROOF, SAMPLES / "yard.png", ROOF]
+        schema = self.schema({"type": "array", "items": {"enum": ["bird", "cat", "tree"]}, "minItems": 1, "maxItems": 3})
+        for form in (("--choices", "a cat,a bird,a tree"), ("--regex", "[a-z]{3,8}"), ("--schema", schema)):
+            args = (QUESTION, *form, "--logprobs", "--dtype", "f32")
+            alone = [self.good_json(picture, *args) for picture in pictures[:2]]
+            self.assertEqual("choices" in alone[0], form[0] == "--choices")
+            for one, other in zip(self.good_json(*pictures, *args), [*alone, alone[0]]):
+                self.assert_same(one, other)
+
+    def batch(self, requests, *args, code=0):
+        """Results in the order of the requests."""
+        done = self.run_program("batch", "-", *args, stdin="".join(json.dumps(request) + "\n" for request in requests))
+        self.assertEqual(done.returncode, code, done.stderr.decode())
+        results = sorted(map(json.loads, done.stdout.splitlines()), key=lambda result: result["index"])
+        self.assertEqual(len(results), len(requests))
+        return results
+
+    def test_the_options_are_the_form_of_requests_without_one(self):
+        request = {"image": str(ROOF), "question": QUESTION}
+        args = ("--choices", "a cat,a bird", "--logprobs", "--dtype", "f32")
+        one, other, own = self.batch([request, {**request, "image": str(SAMPLES / "yard.png")}, {**request, "regex": "[0-9]{2}"}], *args)
+        self.assert_same(one, self.good_json(ROOF, QUESTION, *args))
+        self.assert_same(other, self.good_json(SAMPLES / "yard.png", QUESTION, *args))
+        self.assertRegex(own["text"], r"\A[0-9]{2}\Z")
+        self.assertNotIn("choices", own)
+        self.assertEqual(len(own["logprobs"]), own["tokens"]["output"])
+
+    def test_each_request_has_its_own_form(self):
+        request = {"image": str(ROOF), "question": QUESTION, "temperature": 3, "seed": 1}
+        schema = {"type": "object", "properties": {"bird": {"type": "boolean"}, "count": {"type": "integer", "minimum": 2, "maximum": 9}}, "required": ["bird", "count"]}
+        forms = [{"choices": ["a, b", "c\\"]}, {"regex": "x[0-9]y"}, {"schema": schema}, {"schema": {"const": 7}}, {"choices": ["only"]}]
+        forms += [{"regex": f"[a-z]{{{count}}}"} for count in range(1, 12)] + [{"regex": "x[0-9]y"}]  # more than are kept
+        texts = [result["text"] for result in self.batch([{**request, **form} for form in forms])]
+        self.assertIn(texts[0], ("a, b", "c\\"))
+        self.assertRegex(texts[1], r"\Ax[0-9]y\Z")
+        jsonschema.validate(json.loads(texts[2]), schema)
+        self.assertEqual(texts[3:5], ["7", "only"])
+        for count, text in zip(range(1, 12), texts[5:]):
+            self.assertRegex(text, rf"\A[a-z]{{{count}}}\Z")
+        self.assertEqual(texts[-1], texts[1])
+        scored = self.batch([{**request, "choices": ["a cat", "a bird"]}], "--logprobs")[0]
+        self.assertEqual(list(scored["choices"]), ["a cat", "a bird"])
+
+    def test_a_wrong_form_is_the_error_of_its_request(self):
+        request = {"image": str(ROOF), "question": QUESTION}
+        wrong = [
+            ({"choices": "a,b"}, "\"choices\" is \"a,b\": must be a list of texts"),
+            ({"choices": []}, "choices: got 0"),
+            ({"choices": ["a", ""]}, "choices: one of them is empty"),
+            ({"choices": ["a", "a"]}, "\"choices\" has \"a\" twice"),
+            ({"regex": 7}, "\"regex\" is 7: must be text"),
+            ({"regex": "a(?=b)"}, "regex: position 1: look-ahead"),
+            ({"regex": "(" * 60_000}, "nested deeper than 64"),
+            ({"schema": "form.json"}, "\"schema\" is \"form.json\": must be a JSON Schema"),
+            ({"schema": {"properties": {"a": {"not": {}}}}}, "schema: #/properties/a/not"),
+            ({"schema": {"minLength": 10**9}}, "schema: "),
+            ({"regex": "a", "schema": {}}, "stands beside \"regex\""),
+        ]
+        requests = [{**request, **form} for form, _ in wrong]
+        requests.append({"task": "detect", "image": str(ROOF), "thing": "tree", "regex": "a"})
+        results = self.batch([*requests, {**request, "choices": ["last"]}], code=1)
+        for number, (result, says) in enumerate(zip(results, [*(says for _, says in wrong), "does not go with the task detect"]), 1):
+            self.assertIn(says, result["error"]["message"])
+            self.assertTrue(result["error"]["message"].startswith(f"stdin:{number}: "), result)
+        self.assertEqual(results[-1]["text"], "last")
 
     def test_a_cut_answer_says_length(self):
         result = self.good_json(ROOF, QUESTION, "--regex", "a{50}", "--max-tokens", "2")

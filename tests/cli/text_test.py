@@ -88,14 +88,19 @@ class Words(Case):
             lines += [f"/image {ROOF}", words, "/undo", "/system " + words, "Hi", "/system .", "/reset"]
         turns = self.chat(lines, args=["--max-tokens", "1"])
         self.assertEqual([turn["tokens"]["image"] for turn in turns], [plain, 0] * len(groups))
-        for words in groups[:: max(1, len(groups) // 3)]:
-            self.assertEqual(self.good_json(ROOF, words, *SHORT)["tokens"]["image"], plain)
-            self.assertEqual(self.good_json(ROOF, QUESTION, "--system", words, *SHORT)["tokens"]["image"], plain)
+        words = "<|im_start|> <|im_end|> <end_of_utterance> <fake_token_around_image> <image> <global-img> <row_1_col_1> <loc0001>"
+        self.assertEqual(self.good_json(ROOF, words, *SHORT)["tokens"]["image"], plain)
+        self.assertEqual(self.good_json(ROOF, QUESTION, "--system", words, *SHORT)["tokens"]["image"], plain)
+
+    def test_B29_special_tokens_in_file_names_stay_text(self):
+        plain = self.good_json(ROOF, "x", *SHORT)["tokens"]["image"]
+        paths = []
         for token in ("<image>", "<end_of_utterance>", "<|im_end|>", "<|image_pad|>", "<start_of_turn>", "<loc0001>"):
-            path = self.folder / f"{token}.png"
-            path.write_bytes(ROOF.read_bytes())
-            self.assertEqual(self.good_json("describe", path, *SHORT)["tokens"]["image"], plain)
-            self.assertEqual(self.chat([f"Is {path} red?"])[0]["tokens"]["image"], plain)  # the name stays in the sentence
+            paths.append(self.folder / f"{token}.png")
+            paths[-1].write_bytes(ROOF.read_bytes())
+        self.assertEqual([one["tokens"]["image"] for one in self.good_json("describe", *paths, *SHORT)], [plain] * len(paths))
+        lines = [line for path in paths for line in (f"Is {path} red?", "/reset")]  # the name stays in the sentence
+        self.assertEqual([turn["tokens"]["image"] for turn in self.chat(lines)], [plain] * len(paths))
 
     def test_B30_typed_placeholders_are_no_pictures(self):
         self.assertEqual(self.good_json(ROOF, "<image><image> Compare", *SHORT)["tokens"]["image"], 25)

@@ -65,7 +65,7 @@ Run alone(const Model& model, const Request& request) {
     run.text += event->text;
     run.logits.push_back(generation.last_logits());
   }
-  run.text = without_blank_ends(run.text + generation.rest());
+  run.text = answer_of(generation.loop(), run.text + generation.rest(), generation.timings(), {}).text;
   run.ids = generation.output();
   run.finish = generation.finish_reason();
   return run;

@@ -37,16 +37,15 @@ CodeSet CodeSet::complement() const { return all().without(*this); }
 
 CodeSet CodeSet::without(const CodeSet& other) const {
   std::vector<CodeRange> left;
+  std::size_t first = 0;  // of the other's ranges that reach the current one
   for (CodeRange range : ranges_) {
+    while (first < other.ranges_.size() && other.ranges_[first].high < range.low) ++first;
     bool whole = false;
-    for (const CodeRange& cut : other.ranges_) {
-      if (cut.high < range.low) continue;
+    for (std::size_t i = first; i < other.ranges_.size() && !whole; ++i) {
+      const CodeRange& cut = other.ranges_[i];
       if (cut.low > range.high) break;
       if (cut.low > range.low) left.push_back({range.low, cut.low - 1});
-      if (cut.high >= range.high) {
-        whole = true;
-        break;
-      }
+      whole = cut.high >= range.high;
       range.low = cut.high + 1;
     }
     if (!whole) left.push_back(range);

@@ -19,8 +19,8 @@ CodeSet ascii_class(char letter) {
   }
 }
 
-// \D \W \S leave out every code point that any dialect counts as a digit, a word character or a space, so that ASCII
-// and Unicode readers of the same pattern both accept the answer.
+// What no dialect counts as a digit, a word character or a space. \D \W \S are this and \d \w \s are ASCII, so that
+// ASCII and Unicode readers of the same pattern both accept the answer.
 const CodeSet& unicode_complement(char letter) {
   static const std::array<CodeSet, 3> sets = [] {
     std::array<std::vector<CodeRange>, 3> in;
@@ -163,7 +163,7 @@ class Parser {
         return add(Kind::chars, {}, CodeSet({{'\n', '\n'}, {'\r', '\r'}, {0x2028, 0x2029}}).complement());
       return add(Kind::chars, {}, CodeSet({{'\n', '\n'}}).complement());
     }
-    if (c == '\\') return add(Kind::chars, {}, escape(false));
+    if (c == '\\') return add(Kind::chars, {}, escape(Place::outside));
     const char32_t code = take_code();
     return add(Kind::chars, {}, CodeSet({{code, code}}));
   }
@@ -213,7 +213,18 @@ class Parser {
     return code;
   }
 
-  CodeSet escape(bool in_class) {
+  enum class Place : std::uint8_t { outside, in_class, in_inverted_class };
+
+  // Where the set will be inverted, the widest reading of \d … \S makes what is left the narrowest.
+  CodeSet class_escape(char letter, Place place) {
+    const bool upper = letter < 'a';
+    const char low = upper ? static_cast<char>(letter - 'A' + 'a') : letter;
+    const char high = upper ? letter : static_cast<char>(letter - 'a' + 'A');
+    if (place != Place::in_inverted_class) return upper ? unicode_complement(high) : ascii_class(low);
+    return upper ? ascii_class(low).complement() : unicode_complement(high).complement();
+  }
+
+  CodeSet escape(Place context) {
     const std::size_t place = at_++;
     if (!more()) {
       at_ = place;
@@ -224,10 +235,10 @@ class Parser {
     switch (c) {
       case 'd':
       case 'w':
-      case 's': ++at_; return ascii_class(c);
+      case 's':
       case 'D':
       case 'W':
-      case 'S': ++at_; return unicode_complement(c);
+      case 'S': ++at_; return class_escape(c, context);
       case 't': ++at_; return one('\t');
       case 'n': ++at_; return one('\n');
       case 'r': ++at_; return one('\r');
@@ -248,7 +259,7 @@ class Parser {
       default: break;
     }
     if (c == '0' && !(at_ + 1 < text_.size() && text_[at_ + 1] >= '0' && text_[at_ + 1] <= '9')) return ++at_, one(0);
-    if (c == 'b' && in_class) return ++at_, one('\b');
+    if (c == 'b' && context != Place::outside) return ++at_, one('\b');
     const bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'), digit = c >= '0' && c <= '9';
     if (letter || digit) {
       at_ = place;
@@ -265,7 +276,7 @@ class Parser {
     const bool inverted = take("^");
     std::vector<CodeRange> ranges;
     const auto item = [&]() -> CodeSet {
-      if (next_is('\\')) return escape(true);
+      if (next_is('\\')) return escape(inverted ? Place::in_inverted_class : Place::in_class);
       const char32_t code = take_code();
       return CodeSet({{code, code}});
     };

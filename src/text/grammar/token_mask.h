@@ -5,7 +5,6 @@
 #include <memory>
 #include <mutex>
 #include <optional>
-#include <optional>
 #include <span>
 #include <unordered_map>
 #include <vector>

@@ -41,6 +41,7 @@ TEST_CASE("a mask allows exactly the tokens whose bytes may follow") {
   for (const char* name : {"qwen", "gemma3", "smollm", "kimi", "unigram"}) {
     const Setup setup(name);
     for (std::size_t g = 0; g < std::size(grammars); ++g) {
+      if (name == std::string_view("unigram") && g == 1) continue;  // has no token for the quotes of a name
       const auto shared =
           std::make_shared<const Constraint>(grammars[g], setup.tokenizer, std::vector<TokenId>{setup.end});
       // Along the text, a byte at a time: the mask against every token tried by itself.
@@ -115,4 +116,7 @@ TEST_CASE("text comes out in whole characters") {
 TEST_CASE("[B31] a vocabulary without the bytes of every answer is an error") {
   const Setup setup("variants/word_level");
   CHECK_THROWS_AS(setup.constrain(Grammar::from_regex("[0-9]{3}\\u0001").value()), Error);
+  const GrammarPtr named = Grammar::from_schema(R"({"required":["a"]})", "s").value();
+  CHECK_THROWS_AS(Setup("unigram").constrain(named), Error);
+  CHECK_NOTHROW(Setup("qwen").constrain(named));
 }

@@ -1,5 +1,7 @@
 #include "runtime/memory_plan.h"
 
+#include "base/human_bytes.h"
+
 #include <doctest/doctest.h>
 
 #include "runtime/session.h"
@@ -27,10 +29,10 @@ MemoryLimits leaving(std::uint64_t bytes) {
   return limits;
 }
 
-std::string refusal(const MemoryPlan& plan, const RunSize& run, std::uint64_t available,
-                    const std::optional<MemoryPlan>& smaller = {}) {
+std::string refusal(const NetworkPlan& network, const RunSize& run, std::uint64_t available,
+                    const std::optional<NetworkPlan>& smaller = {}) {
   try {
-    admit(plan, run, leaving(available), smaller);
+    admit(network, run, leaving(available), [&] { return smaller; });
     return "";
   } catch (const Error& error) {
     CHECK(error.code() == ErrorCode::out_of_memory);
@@ -91,17 +93,18 @@ TEST_CASE("the shape's count of weights is that of the tensors") {
   }
 }
 
-TEST_CASE("the planned cache is what a session's cache holds") {
+TEST_CASE("the planned cache is the blocks of a session's cache") {
   const auto model = opened(folders[0], Dtype::bf16, true);
   const NetworkPlan network = plan_of(*model);
   RunSize run{.prompts = {{100, {}}}, .max_tokens = 40, .context = 0, .sequences = 1};
   KvCache cache(network.kv, network.cache_type, network.context);
   cache.reserve(140);
-  CHECK(plan_memory(network, run, 0).cache == cache.bytes());
+  const auto block = [](Dim bytes) { return static_cast<Dim>(Arena::block_bytes(static_cast<std::size_t>(bytes))); };
+  CHECK(plan_memory(network, run, 0).cache == block(cache.bytes()));
   run.prompts.push_back({120, {}});  // 160 rows: it doubles, and the old rows are held while they are copied
-  const Dim before = cache.bytes();
+  const Dim before = block(cache.bytes());
   cache.reserve(160);
-  CHECK(plan_memory(network, run, 0).cache == before + cache.bytes());
+  CHECK(plan_memory(network, run, 0).cache == before + block(cache.bytes()));
 }
 
 TEST_CASE("a run that does not fit is refused with the numbers and what would fit") {
@@ -111,18 +114,47 @@ TEST_CASE("a run that does not fit is refused with the numbers and what would fi
   const MemoryPlan plan = plan_memory(network, run, 1000);
   CHECK(plan.total() == plan.needed() + 1000);
   const auto needed = static_cast<std::uint64_t>(plan.needed());
-  CHECK(refusal(plan, run, needed) == "");
-  const std::string message = refusal(plan, run, needed - 1);
+  CHECK(refusal(network, run, needed) == "");
+  const std::string message = refusal(network, run, needed - 1);
   for (const std::string& part :
        {human_bytes(static_cast<double>(needed)), human_bytes(static_cast<double>(plan.weights)),
-        std::string("the cgroup's memory limit"), std::string("--batch 1"), std::string("--max-tokens")}) {
+        std::string("the cgroup's memory limit"), std::string("--batch 3"), std::string("--max-tokens")}) {
     CAPTURE(part);
     CHECK(message.find(part) != std::string::npos);
   }
-  const MemoryPlan smaller = plan_memory(plan_network(model->family(), model->files(), WeightType::q4), run, 1000);
-  CHECK(smaller.weights < plan.weights);
-  CHECK(refusal(plan, run, needed - 1, smaller).find("--dtype q4") != std::string::npos);
-  CHECK(refusal(plan, run, 1000).find("a smaller model or more memory") != std::string::npos);
+  const NetworkPlan smaller = plan_network(model->family(), model->files(), WeightType::q4);
+  CHECK(smaller.block_bytes < network.block_bytes);
+  CHECK(refusal(network, run, needed - 1, smaller).find("--dtype q4") != std::string::npos);
+  CHECK(refusal(network, run, 1000).find("a smaller model or more memory") != std::string::npos);
+}
+
+TEST_CASE("the longest answer that a refusal names fits and one token more does not") {
+  const auto model = opened(folders[0]);
+  NetworkPlan network = plan_of(*model);
+  network.context = 10'000'000;
+  RunSize run{.prompts = {{300, {}}}, .max_tokens = 5'000'000, .context = 0, .sequences = 1};
+  constexpr std::uint64_t available = 300'000'000;
+  const std::string message = refusal(network, run, available), flag = "--max-tokens ";
+  const std::size_t at = message.find(flag);
+  REQUIRE(at != std::string::npos);
+  run.max_tokens = std::stol(message.substr(at + flag.size()));
+  CHECK(run.max_tokens > 1000);
+  CHECK(refusal(network, run, available) == "");
+  ++run.max_tokens;
+  CHECK(refusal(network, run, available) != "");
+}
+
+TEST_CASE("sequences at once are as many as a quarter of what weights leave has caches for") {
+  const NetworkPlan network = plan_of(*opened(folders[0]));
+  constexpr Dim rows = 1000;
+  const auto weights = static_cast<std::uint64_t>(network.block_bytes);
+  const auto cache = static_cast<std::uint64_t>(rows * network.cache_row_bytes());
+  const auto count = [&](std::uint64_t available) { return default_sequences(network, 50, rows, leaving(available)); };
+  CHECK(count(0) == 1);
+  CHECK(count(weights) == 1);
+  CHECK(count(weights + 12 * cache) == 3);
+  CHECK(count(weights + 12 * cache - 1) == 2);
+  CHECK(count(weights + 1000 * cache) == 16);
 }
 
 TEST_CASE("loading asks for admission before it reads a weight") {

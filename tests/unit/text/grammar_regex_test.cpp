@@ -76,6 +76,33 @@ TEST_CASE("what a regex cannot say here is refused by name and position") {
   CHECK(refused("a[^\\s\\S]", ErrorCode::bad_input).find("no answer can satisfy") != std::string::npos);
 }
 
+TEST_CASE("classes and their complements hold what every dialect agrees on") {
+  const std::string space = "\u00A0", digit = "\u0663", letter = "\u00E9", sign = "\u2192";
+  for (const char* spelled : {"\\S", "[\\S]", "[^\\s]"}) {
+    CHECK(matches(regex(spelled), letter));
+    CHECK_FALSE(matches(regex(spelled), space));  // a space to Python and ECMA 262, none to RE2
+    CHECK_FALSE(matches(regex(spelled), "\t"));
+  }
+  for (const char* spelled : {"\\D", "[\\D]", "[^\\d]"}) {
+    CHECK(matches(regex(spelled), letter));
+    CHECK_FALSE(matches(regex(spelled), digit));
+    CHECK_FALSE(matches(regex(spelled), "7"));
+  }
+  for (const char* spelled : {"\\W", "[\\W]", "[^\\w]"}) {
+    CHECK(matches(regex(spelled), sign));
+    CHECK_FALSE(matches(regex(spelled), letter));
+    CHECK_FALSE(matches(regex(spelled), "_"));
+  }
+  for (const char* spelled : {"\\s", "[\\s]", "[^\\S]"}) {
+    CHECK(matches(regex(spelled), "\t"));
+    CHECK_FALSE(matches(regex(spelled), space));
+  }
+  CHECK_FALSE(matches(regex("[^\\D]"), digit));
+  CHECK_FALSE(matches(regex("[^\\W]"), letter));
+  CHECK(matches(regex("[^\\W_]"), "a"));
+  CHECK_FALSE(matches(regex("[^\\W_]"), "_"));
+}
+
 TEST_CASE("a prefix of a match may go on and half a character is one") {
   GrammarState state(regex("é{2}x"));
   CHECK(state.advance("\xC3"));
@@ -113,6 +140,9 @@ TEST_CASE("[B31] deep and huge regexes end in one clear error") {
   CHECK(refused("((((a{100}){100}){100}){100}){100}", ErrorCode::limit).find("more than") != std::string::npos);
   CHECK(refused("(.*)a.{40}", ErrorCode::limit).find("more than") != std::string::npos);
   CHECK(refused("((()*)*)*" + std::string(65'000, '*'), ErrorCode::bad_input).find("repeat") != std::string::npos);
+  std::string classes;
+  while (classes.size() < 65'000) classes += "[\\W]";
+  CHECK(refused(classes, ErrorCode::limit).find("more than") != std::string::npos);
   std::string nested;
   for (int i = 0; i < 64; ++i) nested += "(a|";
   CHECK(matches(regex(nested + "b" + std::string(64, ')')), "b"));
