@@ -7,6 +7,7 @@
 #include <cstring>
 #include <limits>
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -75,6 +76,22 @@ bool file_exists(const std::string& path) { return ::access(path.c_str(), F_OK) 
 bool is_directory(const std::string& path) {
   struct stat info;
   return ::stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode);
+}
+
+std::vector<std::string> folder_entries(const std::string& path, std::size_t limit) {
+  struct Close {
+    void operator()(DIR* folder) const { ::closedir(folder); }
+  };
+  std::vector<std::string> names;
+  const std::unique_ptr<DIR, Close> folder(::opendir(path.c_str()));
+  if (!folder) return names;
+  while (names.size() < limit) {
+    const dirent* const entry = ::readdir(folder.get());
+    if (!entry) break;
+    const std::string_view name = entry->d_name;
+    if (name != "." && name != "..") names.emplace_back(name);
+  }
+  return names;
 }
 
 Result<std::string> read_file(const std::string& path, std::size_t limit_bytes) {

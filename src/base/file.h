@@ -45,6 +45,9 @@ void remove_pending_files() noexcept;
 
 bool file_exists(const std::string& path);
 bool is_directory(const std::string& path);
+// The names in a folder, at most `limit`, in the system's order; empty when it cannot be read. Unlike the standard
+// library's directory iterators, which end the process where memory ends, this throws bad_alloc.
+std::vector<std::string> folder_entries(const std::string& path, std::size_t limit);
 std::string reason_of(int error_number);  // strerror, thread-safe
 
 }  // namespace tap

@@ -48,11 +48,7 @@ std::string trimmed(std::string text) {
 }
 
 std::vector<std::string> names_in(const std::string& folder, std::size_t limit) {
-  std::vector<std::string> names;
-  std::error_code ignored;
-  for (fs::directory_iterator at(folder, ignored), end; !ignored && at != end && names.size() < limit;
-       at.increment(ignored))
-    names.push_back(at->path().filename().string());
+  std::vector<std::string> names = folder_entries(folder, limit);
   std::sort(names.begin(), names.end());
   return names;
 }

@@ -1,5 +1,6 @@
 #include "base/file.h"
 
+#include <algorithm>
 #include <csignal>
 #include <cstring>
 
@@ -70,6 +71,17 @@ TEST_CASE("a file is read whole or refused with its path and the reason") {
   folder.write("sparse", "");
   std::filesystem::resize_file(folder / "sparse", std::uintmax_t{4} << 30);
   CHECK(read_file(folder / "sparse", 1 << 20).error().code() == ErrorCode::limit);
+}
+
+TEST_CASE("a folder's entries are its names without the dots and at most as many as wanted") {
+  const TempFolder folder;
+  for (const char* name : {"a", "b", ".hidden"}) folder.write(name, "x");
+  std::vector<std::string> names = folder_entries(folder.path(), 10);
+  std::sort(names.begin(), names.end());
+  CHECK(names == std::vector<std::string>{".hidden", "a", "b"});
+  CHECK(folder_entries(folder.path(), 2).size() == 2);
+  CHECK(folder_entries(folder / "none", 10).empty());
+  CHECK(folder_entries(folder / "a", 10).empty());
 }
 
 TEST_CASE("a file open for positioned reads gives its bytes and never bytes beyond its end") {
