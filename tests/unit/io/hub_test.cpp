@@ -69,7 +69,7 @@ TEST_CASE("a model that is not there is answered with where it was looked for an
       error_of("org/other", env) ==
       fmt::format(
           "org/other: no folder of that name, and not in the hub cache (looked for {}/models--org--other); download it "
-          "with `huggingface-cli download org/other`, or pass a model's folder",
+          "with `tapetum pull org/other`, or pass a model's folder",
           cache.path()));
   CHECK(contains(error_of("org/name@v2", env), "org/name: revision v2 is not in the hub cache"));
   cache.write("models--org--name/refs/main", "fff");
