@@ -27,6 +27,14 @@ const Family* find_family(std::string_view architecture) {
   return nullptr;
 }
 
+ImagePlan Processor::plan_video(Dim, Dim, std::span<const double>) const {
+  fail(ErrorCode::unsupported, "this model takes pictures, not videos");
+}
+
+Tensor Processor::video_tiles(std::span<const Image>, const ImagePlan&, Dim, Dim) const {
+  fail(ErrorCode::unsupported, "this model takes pictures, not videos");
+}
+
 std::int32_t Prompt::next_position() const {
   std::int32_t next = 0;
   for (const auto& axis : positions)

@@ -337,7 +337,8 @@ struct SmolVlm final : Network {
     return norm(x);
   }
 
-  Tensor tower(const Tensor& pixels, const Tensor& pixel_mask) const override {
+  Tensor tower(const TowerInput& input) const override {
+    const Tensor &pixels = input.pixels, &pixel_mask = input.pixel_mask;
     require_shape("tower", "pixels", pixels, {-1, 3, -1, -1});
     const Dim tiles = pixels.dim(0), height = pixels.dim(2), width = pixels.dim(3);
     if (height < config.vision.patch || width < config.vision.patch)
@@ -370,7 +371,7 @@ struct SmolVlm final : Network {
     return connector(packed).reshape({-1, config.text.width});
   }
 
-  Tensor see(const Tensor& pixels) const override {
+  Tensor see(const Tensor& pixels, const ImagePlan&) const override {
     require_shape("see", "pixels", pixels, {-1, 3, -1, -1});
     std::vector<Tensor> parts;
     const Dim patches = (pixels.dim(2) / config.vision.patch) * (pixels.dim(3) / config.vision.patch);

@@ -9,6 +9,7 @@
 #include "media/pixels.h"
 #include "media/resize.h"
 #include "media/tile.h"
+#include "models/blocks/marks.h"
 
 namespace tap::smolvlm {
 
@@ -164,49 +165,23 @@ class SmolProcessor final : public Processor {
 
   Prompt place(std::span<const TextSpan> spans, std::span<const ImagePlan> plans,
                bool add_special_tokens) const override {
-    std::vector<TextSpan> expanded;
-    std::size_t picture = 0, marks = 0;
-    for (const TextSpan& span : spans) {
-      expanded.push_back({"", span.trusted});
-      std::string& text = expanded.back().text;
-      std::size_t from = 0;
-      while (span.trusted) {  // a user's "<image>" stays text
-        const std::size_t at = span.text.find(mark_, from);
-        if (at == std::string::npos) break;
-        text.append(span.text, from, at - from);
-        if (picture < plans.size()) text += picture_text(plans[picture]);
-        ++picture, ++marks;
-        from = at + mark_.size();
-      }
-      text.append(span.text, from);
-    }
-    if (marks != plans.size())
-      fail(ErrorCode::bad_input, "the prompt has {} {} mark{} for {} picture{}", marks, mark_, marks == 1 ? "" : "s",
-           plans.size(), plans.size() == 1 ? "" : "s");
-    Prompt prompt = from_ids(tokenizer_.encode(std::span<const TextSpan>(expanded), add_special_tokens));
+    const Mark mark{mark_};
+    const std::vector<TextSpan> expanded =
+        expand_marks(spans, std::span(&mark, 1), plans, [&](const ImagePlan& plan) { return picture_text(plan); });
+    Prompt prompt = from_ids(tokenizer_.encode(std::span<const TextSpan>(expanded), add_special_tokens), plans, 0);
     for (const TextSpan& span : expanded) prompt.text += span.text;
-    prompt.pictures.clear();
-    Dim begin = 0;
-    for (const ImagePlan& plan : plans) {
-      prompt.pictures.push_back({begin, plan.tokens});
-      begin += plan.tokens;
-    }
-    if (begin != static_cast<Dim>(prompt.slots.size()))
-      fail(ErrorCode::bad_file, "tokenizer.json: {} {} tokens come out of a prompt with {}", prompt.slots.size(), mark_,
-           begin);
     return prompt;
   }
 
-  Prompt from_ids(std::span<const TokenId> ids) const override {
+  Prompt from_ids(std::span<const TokenId> ids, std::span<const ImagePlan> plans, Dim) const override {
     Prompt prompt;
     prompt.ids.assign(ids.begin(), ids.end());
     prompt.positions.resize(1);
-    for (std::int32_t row = 0; const TokenId id : ids) {
-      if (id == image_token_) prompt.slots.push_back(row);
+    for (std::int32_t row = 0; row < static_cast<std::int32_t>(ids.size());) {
       prompt.positions[0].push_back(row);
       prompt.intervals.push_back({0, ++row});
     }
-    if (!prompt.slots.empty()) prompt.pictures.push_back({0, static_cast<Dim>(prompt.slots.size())});
+    fill_slots(prompt, std::span(&image_token_, 1), plans);
     return prompt;
   }
 

@@ -105,8 +105,8 @@ Json benchmark(const Model& model, const std::function<void(std::string_view)>& 
                      {"read_gbps", limits.read_gbs}};
 
   stage("encode");
-  network.see(pixels);
-  const double encode = fastest_s([&] { network.see(pixels); }, 5, 2.0);
+  network.see(pixels, plan);
+  const double encode = fastest_s([&] { network.see(pixels, plan); }, 5, 2.0);
   json["encode"] = {{"tile_px", plan.tile.width},
                     {"tokens", plan.tokens},
                     {"ms", encode * 1e3},

@@ -84,7 +84,7 @@ double NetworkPlan::decode_bytes(Dim rows) const {
 }
 
 NetworkPlan plan_network(const Family& family, const ModelFiles& files, WeightType type) {
-  const Weights weights = Weights::open(files.folder, {.type = type, .plan_only = true});
+  const Weights weights = Weights::open(files.folder, {.type = type, .prefix_map = family.weight_names, .plan_only = true});
   const auto network = family.network(files, weights);
   const Weights::PlannedBytes bytes = weights.planned_bytes();
   return {.type = type,

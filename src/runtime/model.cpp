@@ -102,6 +102,17 @@ std::string token_of(const Json& config, const char* key) {
   return {};
 }
 
+// The words of a conversation with a model that has no turns.
+std::string plain_text(const Conversation& conversation) {
+  std::string text;
+  for (const Message& message : conversation.messages) {
+    if (message.role != "user" || &message != &conversation.messages.back())
+      fail(ErrorCode::unsupported, "this model answers one question at a time: it has no turns and no system text");
+    for (const Part& part : message.parts) text += part.text;
+  }
+  return text;
+}
+
 double parameters_of(const Weights& weights) {
   double sum = 0;
   for (const Weights::Entry& entry : weights.entries()) {
@@ -198,7 +209,7 @@ std::unique_ptr<Model> load_model(const std::string& folder, const LoadOptions& 
 
   model->context_ = family.context(model->files_.config);
   std::optional<Weights> weights;
-  if (options.weights || (options.dtype == Dtype::automatic && has_weights(folder))) weights = Weights::open(folder);
+  if (options.weights || (options.dtype == Dtype::automatic && has_weights(folder))) weights = Weights::open(folder, {.prefix_map = family.weight_names});
   model->weight_type_ = type_of(options.dtype, weights ? &*weights : nullptr);
   if (options.weights) {
     ExecContext::current().checkpoint();
@@ -279,6 +290,8 @@ PreparedPrompt Model::place(std::vector<TextSpan> spans, std::vector<std::shared
 }
 
 PreparedPrompt Model::prepare(const Conversation& conversation) const {
+  if (!has_chat_template() && processor_->takes_plain_text())
+    return place({{plain_text(conversation), false}}, conversation.images(), true);
   Json variables = conversation.template_variables();
   for (const char* token : trusted_tokens) {  // the template trusts these variables: only the checkpoint may set them
     variables.erase(token);

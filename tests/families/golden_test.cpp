@@ -37,7 +37,7 @@ TEST_CASE("golden towers, projectors and decoders agree in f32") {
     for (const golden::Case& one : folder.cases) {
       CAPTURE(folder.name);
       CAPTURE(one.name);
-      const Tensor hidden = network.tower(one.single("pixel_values"), one.single("pixel_attention_mask"));
+      const Tensor hidden = network.tower({one.single("pixel_values"), one.single("pixel_attention_mask")});
       CHECK(golden::max_abs(hidden, one.read("vision_hidden")) < folder.tolerance);
       const Tensor features = network.project(one.read("vision_hidden"));
       CHECK(golden::max_abs(features, one.read("image_features")) < folder.tolerance);
@@ -91,10 +91,10 @@ TEST_CASE("padded patches and dropped tiles change nothing for the others") {
     if (!one.has("pixel_values")) continue;
     const auto model = golden::load(folder);
     const Tensor pixels = one.single("pixel_values").rows(0, 1), mask = one.single("pixel_attention_mask").rows(0, 1);
-    const Tensor alone = model->network().tower(pixels, mask);
+    const Tensor alone = model->network().tower({pixels, mask});
     // An all-zero tile is dropped, wherever it stands.
     const std::vector<Tensor> three{Tensor::zeros(pixels.shape()), pixels, Tensor::zeros(pixels.shape())};
-    CHECK(golden::max_abs(model->network().tower(ops::concat_rows(three), {}), alone) < 1e-5);
+    CHECK(golden::max_abs(model->network().tower({ops::concat_rows(three), {}}), alone) < 1e-5);
     // Right half masked: what stands there is not seen by the left half's patches, garbage or not.
     const Dim edge = pixels.dim(2), half = edge / 2;
     Tensor left_mask = mask.clone(), garbage = pixels.clone();
@@ -103,7 +103,7 @@ TEST_CASE("padded patches and dropped tiles change nothing for the others") {
         left_mask.write<std::int64_t>()[y * edge + x] = 0;
         for (Dim c = 0; c < 3; ++c) garbage.write<float>()[(c * edge + y) * edge + x] = 9;
       }
-    const Tensor a = model->network().tower(pixels, left_mask), b = model->network().tower(garbage, left_mask);
+    const Tensor a = model->network().tower({pixels, left_mask}), b = model->network().tower({garbage, left_mask});
     const Dim side = static_cast<Dim>(std::sqrt(static_cast<double>(a.dim(1)))), width = a.dim(2);
     double left = 0, right = 0;
     for (Dim p = 0; p < a.dim(1); ++p)
@@ -114,6 +114,6 @@ TEST_CASE("padded patches and dropped tiles change nothing for the others") {
       }
     CHECK(left < 1e-5);
     CHECK(right > 1e-3);
-    CHECK_THROWS_AS(model->network().tower(pixels, Tensor::zeros(mask.shape(), DType::i64)), Error);
+    CHECK_THROWS_AS(model->network().tower({pixels, Tensor::zeros(mask.shape(), DType::i64)}), Error);
   }
 }
