@@ -27,8 +27,12 @@ const Family* find_family(std::string_view architecture) {
   return nullptr;
 }
 
-ImagePlan Processor::plan_video(Dim, Dim, std::span<const double>) const {
+ImagePlan Processor::plan_video(Dim, Dim, const FrameTimes&) const {
   fail(ErrorCode::unsupported, "this model takes pictures, not videos");
+}
+
+ImagePlan Processor::plan_of_grid(const PatchGrid&, double) const {
+  fail(ErrorCode::unsupported, "this model's pictures are no grids of patches");
 }
 
 Tensor Processor::video_tiles(std::span<const Image>, const ImagePlan&, Dim, Dim) const {

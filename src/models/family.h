@@ -58,6 +58,12 @@ struct ImagePlan {
   bool operator==(const ImagePlan&) const = default;
 };
 
+// When the frames of a video stand that were taken out of it.
+struct FrameTimes {
+  std::vector<double> seconds;  // from its start, ascending
+  double sampled_fps = 0;       // frames taken a second
+};
+
 // Where the rows of one picture go.
 struct PictureSlots {
   Dim begin = 0, count = 0;  // Prompt::slots[begin .. begin + count)
@@ -99,9 +105,9 @@ class Processor {
   // floats whole.
   virtual Image prepare(const Image& image, const ImagePlan& plan) const = 0;
   virtual Tensor tiles(const Image& prepared, const ImagePlan& plan, Dim begin, Dim end) const = 0;
-  // A video of sampled frames of one size, `seconds` after its start, ascending. Throws Error(unsupported) where the
-  // family has no videos. Each frame goes through `prepare`; `frames` begins with the first one of tile `begin`.
-  virtual ImagePlan plan_video(Dim width, Dim height, std::span<const double> seconds) const;
+  // A video of sampled frames of one size. Throws Error(unsupported) where the family has no videos. Each frame goes
+  // through `prepare`; `frames` begins with the first one of tile `begin`.
+  virtual ImagePlan plan_video(Dim width, Dim height, const FrameTimes& times) const;
   virtual Tensor video_tiles(std::span<const Image> frames, const ImagePlan& plan, Dim begin, Dim end) const;
   Tensor pixels(const Image& image, const ImagePlan& plan) const {
     return tiles(prepare(image, plan), plan, 0, plan.tiles());
@@ -114,7 +120,10 @@ class Processor {
   // A prompt whose pictures are expanded already (goldens, stored prompts): marks become slots; positions and intervals
   // as `place` gives. Without `plans` all slots are one picture's. The last `answer` rows are an answer that is given
   // (training, scoring): causal also where prompts are not.
-  virtual Prompt from_ids(std::span<const TokenId> ids, std::span<const ImagePlan> plans = {}, Dim answer = 0) const = 0;
+  virtual Prompt from_ids(std::span<const TokenId> ids, std::span<const ImagePlan> plans = {},
+                          Dim answer = 0) const = 0;
+  // The plan of a picture (or video: step_seconds above 0) that is cut into patches already, for `from_ids`.
+  virtual ImagePlan plan_of_grid(const PatchGrid& grid, double step_seconds) const;
   // For checkpoints without a chat template whose prompt is the user's words as they are.
   virtual bool takes_plain_text() const { return false; }
   virtual std::string settings() const = 0;  // everything that pixels depend on, for cache keys
@@ -135,6 +144,7 @@ struct StackShape {
 struct NetworkShape {
   StackShape text, vision;
   Dim patch_px = 0;           // edge of a patch of the vision stack
+  Dim patch_values = 0;       // numbers of a patch where pictures come cut into patches; 0: they come as planes
   Dim tile_rows = 0;          // `see` takes tiles of fewer patches together, up to so many
   Dim connector_weights = 0;  // multiplied once per picture row
 };

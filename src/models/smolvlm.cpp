@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "models/blocks/llama_decoder.h"
 #include "models/family.h"
 #include "models/smolvlm_processor.h"
 #include "nn/nn.h"
@@ -17,44 +18,33 @@ using nn::Linear;
 // ---- Config: the only lines that know the keys of config.json. Defaults are those of the HF config classes; published
 // files leave out keys that equal them.
 
-struct TextConfig {
-  Dim width, depth, heads, kv_heads, head_dim, mlp_width, vocab, context;
-  float norm_eps, rope_theta, rope_factor = 1;
-  Linear::Bias attention_bias, mlp_bias;
-
-  explicit TextConfig(const ConfigReader& in)
-      : width(in.positive_or("hidden_size", 4096)),
-        depth(in.positive_or("num_hidden_layers", 32)),
-        heads(in.positive_or("num_attention_heads", 32)),
-        kv_heads(in.positive_or("num_key_value_heads", heads)),
-        head_dim(in.positive_or("head_dim", std::max<Dim>(1, width / heads))),
-        mlp_width(in.positive_or("intermediate_size", 11008)),
-        vocab(in.positive_or("vocab_size", 32000)),
-        context(in.positive_or("max_position_embeddings", 2048)),
-        norm_eps(in.number_or("rms_norm_eps", 1e-6f)),
-        rope_theta(in.number_or("rope_theta", 1e4f)),
-        attention_bias(Linear::Bias{in.flag_or("attention_bias", false)}),
-        mlp_bias(Linear::Bias{in.flag_or("mlp_bias", false)}) {
-    if (!in.has("head_dim") && width % heads != 0)
-      in.refuse("num_attention_heads", fmt::format("does not divide hidden_size {}", width));
-    if (heads % kv_heads != 0)
-      in.refuse("num_key_value_heads", fmt::format("does not divide num_attention_heads {}", heads));
-    if (head_dim % 2 != 0) in.refuse("head_dim", "must be even for rotary positions");
-    if (head_dim > 1024) in.refuse("head_dim", "at most 1024 is supported");
-    if (!(norm_eps > 0)) in.refuse("rms_norm_eps", "must be above 0");
-    in.one_of("hidden_act", {"silu"}, "silu");
-    in.one_of("model_type", {"llama"}, "llama");
-    for (const char* key : {"rope_scaling", "rope_parameters"}) {  // the second since transformers 5
-      if (!in.has(key)) continue;
-      const ConfigReader rope = in.child(key);
-      const std::string kind = rope.one_of(rope.has("type") ? "type" : "rope_type", {"default", "linear"}, "default");
-      if (kind == "linear") rope_factor = rope.number("factor");
-      rope_theta = rope.number_or("rope_theta", rope_theta);
-      if (!(rope_factor > 0)) rope.refuse("factor", "must be above 0");
-    }
-    if (!(rope_theta > 0)) in.refuse("rope_theta", "must be above 0");
+LlamaConfig text_config(const ConfigReader& in) {
+  LlamaConfig c;
+  c.width = in.positive_or("hidden_size", 4096);
+  c.depth = in.positive_or("num_hidden_layers", 32);
+  c.heads = in.positive_or("num_attention_heads", 32);
+  c.kv_heads = in.positive_or("num_key_value_heads", c.heads);
+  c.head_dim = in.positive_or("head_dim", std::max<Dim>(1, c.width / c.heads));
+  c.mlp_width = in.positive_or("intermediate_size", 11008);
+  c.vocab = in.positive_or("vocab_size", 32000);
+  c.context = in.positive_or("max_position_embeddings", 2048);
+  c.norm_eps = in.number_or("rms_norm_eps", 1e-6f);
+  c.rope_theta = in.number_or("rope_theta", 1e4f);
+  c.qkv_bias = c.out_bias = Linear::Bias{in.flag_or("attention_bias", false)};
+  c.mlp_bias = Linear::Bias{in.flag_or("mlp_bias", false)};
+  in.one_of("hidden_act", {"silu"}, "silu");
+  in.one_of("model_type", {"llama"}, "llama");
+  for (const char* key : {"rope_scaling", "rope_parameters"}) {  // the second since transformers 5
+    if (!in.has(key)) continue;
+    const ConfigReader rope = in.child(key);
+    const std::string kind = rope.one_of(rope.has("type") ? "type" : "rope_type", {"default", "linear"}, "default");
+    if (kind == "linear") c.rope_factor = rope.number("factor");
+    c.rope_theta = rope.number_or("rope_theta", c.rope_theta);
+    if (!(c.rope_factor > 0)) rope.refuse("factor", "must be above 0");
   }
-};
+  c.check(in);
+  return c;
+}
 
 ops::Activation activation_of(const ConfigReader& in) {
   const std::string name =
@@ -88,14 +78,14 @@ struct VisionConfig {
 };
 
 struct Config {
-  TextConfig text;
+  LlamaConfig text;
   VisionConfig vision;
   Dim factor;  // of the connector's space-to-depth
   TokenId image_token;
   bool tied_head;
 
   explicit Config(const ConfigReader& in)
-      : text(in.child_or_empty("text_config")),
+      : text(text_config(in.child_or_empty("text_config"))),
         vision(in.child_or_empty("vision_config")),
         factor(in.positive_or("scale_factor", 2)),
         image_token(static_cast<TokenId>(in.non_negative_or("image_token_id", 128257))),
@@ -106,12 +96,6 @@ struct Config {
       in.refuse("image_token_id", fmt::format("is not below text_config.vocab_size {}", text.vocab));
   }
 };
-
-// One line instead of a list of every tensor of layers that the file never had.
-void require_layers(const ConfigReader& in, const Weights& layers, Dim depth, std::string_view member) {
-  if (layers.has("0." + std::string(member)) && !layers.has(fmt::format("{}.{}", depth - 1, member)))
-    in.refuse("num_hidden_layers", fmt::format("the weights have no layer {}", depth - 1));
-}
 
 // ---- Vision tower
 
@@ -241,100 +225,34 @@ struct Tower {
   }
 };
 
-// ---- Text decoder
-
-struct Pass {  // what every layer of one forward shares
-  const Batch& batch;
-  const ops::RopeTable& angles;
-  ops::AttentionOptions attention;
-};
-
-struct Attention {
-  Linear query, key, value, out;
-  Dim heads, kv_heads;
-  Attention(const TextConfig& c, const Weights& w)
-      : query(w / "q_proj", c.width, c.heads * c.head_dim, c.attention_bias),
-        key(w / "k_proj", c.width, c.kv_heads * c.head_dim, c.attention_bias),
-        value(w / "v_proj", c.width, c.kv_heads * c.head_dim, c.attention_bias),
-        out(w / "o_proj", c.heads * c.head_dim, c.width, c.attention_bias),
-        heads(c.heads),
-        kv_heads(c.kv_heads) {}
-
-  Tensor plus(const Tensor& x, const Tensor& residual, const Pass& pass,
-              const LayerOf& cache) const {  // [t, d] to [t, d]
-    const auto [qs, ks, vs] = nn::each(x, query, key, value);
-    const Tensor q = ops::rope(ops::split_heads(qs, heads), pass.angles);     // [t, heads, head_dim]
-    const Tensor k = ops::rope(ops::split_heads(ks, kv_heads), pass.angles);  // [t, kv_heads, head_dim]
-    const Tensor v = ops::split_heads(vs, kv_heads);                          // [t, kv_heads, head_dim]
-    const KvView seen = cache(k, v, pass.batch);                              // training: these tokens only
-    return out.plus(ops::merge_heads(ops::attention(q, seen, pass.batch, pass.attention)), residual);
-  }
-};
-
-struct Layer {
-  nn::RmsNorm attn_norm, mlp_norm;
-  Attention attn;
-  nn::SwiGlu mlp;
-  Layer(const TextConfig& c, const Weights& w)
-      : attn_norm(w / "input_layernorm", c.width, c.norm_eps),
-        mlp_norm(w / "post_attention_layernorm", c.width, c.norm_eps),
-        attn(c, w / "self_attn"),
-        mlp(w / "mlp", c.width, c.mlp_width, c.mlp_bias) {}
-  Tensor operator()(const Tensor& x, const Pass& pass, const LayerOf& cache) const {
-    const Tensor h = attn.plus(attn_norm(x), x, pass, cache);
-    return mlp.plus(mlp_norm(h), h);
-  }
-};
-
 struct SmolVlm final : Network {
   static constexpr Dim tile_rows = 512;  // patches that are worth a pass of their own
   Config config;
-  nn::Embedding tokens;
-  std::vector<Layer> layers;
-  nn::RmsNorm norm;
-  Linear head, connector;
+  LlamaDecoder text;
+  Linear connector;
   Tower vision;
-  ops::AttentionOptions attention;
 
   SmolVlm(const Config& c, const ConfigReader& in, const Weights& w, bool tied)
       : config(c),
-        tokens(w / "model.text_model.embed_tokens", c.text.vocab, c.text.width,
-               tied ? nn::Embedding::Head::tied : nn::Embedding::Head::separate),
-        norm(w / "model.text_model.norm", c.text.width, c.text.norm_eps),
-        head(tied ? tokens.as_linear() : Linear(w / "lm_head", c.text.width, c.text.vocab)),
+        text(c.text, in.child_or_empty("text_config"), w / "model.text_model", w, tied),
         connector(w / "model.connector.modality_projection.proj", c.vision.width * c.factor * c.factor, c.text.width),
-        vision(c.vision, in.child_or_empty("vision_config"), w / "model.vision_model") {
-    require_layers(in.child_or_empty("text_config"), w / "model.text_model.layers", c.text.depth,
-                   "input_layernorm.weight");
-    for (Dim i = 0; i < c.text.depth; ++i) {
-      layers.emplace_back(c.text, w / "model.text_model.layers" / i);
-      ExecContext::current().checkpoint();
-    }
-    attention.arithmetic = vision.attention.arithmetic;
-  }
+        vision(c.vision, in.child_or_empty("vision_config"), w / "model.vision_model") {}
 
   NetworkShape shape() const override {
-    const TextConfig& t = config.text;
     const VisionConfig& v = config.vision;
-    return {.text = {t.depth, t.width, t.heads, t.kv_heads, t.head_dim, t.mlp_width, true},
+    return {.text = text.shape(),
             .vision = {v.depth, v.width, v.heads, v.heads, v.width / v.heads, v.mlp_width, false},
             .patch_px = v.patch,
             .tile_rows = tile_rows,
-            .connector_weights = v.width * config.factor * config.factor * t.width};
+            .connector_weights = v.width * config.factor * config.factor * config.text.width};
   }
-  KvShape kv_shape() const override { return {config.text.depth, config.text.kv_heads, config.text.head_dim}; }
+  KvShape kv_shape() const override { return text.kv_shape(); }
   Dim context() const override { return config.text.context; }
   Dim vocab() const override { return config.text.vocab; }
-  Tensor embed(std::span<const TokenId> ids) const override { return tokens(ids); }  // [t, d]
-  Tensor logits(const Tensor& rows) const override { return head(rows); }            // [r, d] to [r, vocab]
-  Tensor forward(Tensor x, const Batch& batch, KvCache* cache) const override {      // [t, d] to [t, d]
-    const auto angles =
-        ops::rope_table(batch.positions, config.text.head_dim, config.text.rope_theta, config.text.rope_factor);
-    for (Dim i = 0; const Layer& layer : layers) {
-      x = layer(x, {batch, angles, attention}, LayerOf(cache, i++));
-      ExecContext::current().checkpoint();
-    }
-    return norm(x);
+  Tensor embed(std::span<const TokenId> ids) const override { return text.embed(ids); }   // [t, d]
+  Tensor logits(const Tensor& rows) const override { return text.logits(rows); }          // [r, d] to [r, vocab]
+  Tensor forward(Tensor x, const Batch& batch, KvCache* cache) const override {           // [t, d] to [t, d]
+    return text.forward(std::move(x), batch, cache);
   }
 
   Tensor tower(const TowerInput& input) const override {

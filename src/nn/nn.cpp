@@ -27,14 +27,26 @@ double q8_error(const PackedMatrix& w) {
   return signal > 0 ? std::sqrt(noise / signal) : 0;
 }
 
+namespace {
+
+PackedMatrix packed_rows(const Weights& w, Dim in, const Weights::RowRange& range) {
+  PackedMatrix packed = w.matrix("weight", in, range, w.type());
+  if (packed.type() != WeightType::q8 || w.plan_only()) return packed;  // a plan has no numbers to measure
+  const double error = q8_error(packed);
+  if (error <= q8_error_limit) return packed;
+  log::info("{} stays in bf16: q8 would be off by {:.1f} %, the limit is {:.1f} %", w.full_name("weight"), error * 100,
+            q8_error_limit * 100);
+  return w.matrix("weight", in, range, WeightType::bf16);
+}
+
+}  // namespace
+
 Linear::Linear(const Weights& w, Dim in, Dim out, Bias bias)
-    : weight_(w.matrix("weight", in, out)), bias_(bias == Bias::yes ? w.tensor("bias", {out}) : Tensor()) {
-  if (weight_.type() != WeightType::q8 || w.plan_only()) return;  // a plan has no numbers to measure
-  if (const double error = q8_error(weight_); error > q8_error_limit) {
-    log::info("{} stays in bf16: q8 would be off by {:.1f} %, the limit is {:.1f} %", w.full_name("weight"),
-              error * 100, q8_error_limit * 100);
-    weight_ = w.matrix("weight", in, out, WeightType::bf16);
-  }
+    : weight_(packed_rows(w, in, {0, out, out})), bias_(bias == Bias::yes ? w.tensor("bias", {out}) : Tensor()) {}
+
+Linear Linear::part(const Weights& w, Dim in, const Weights::RowRange& range, Bias bias) {
+  return {packed_rows(w, in, range),
+          bias == Bias::yes ? w.tensor("bias", {range.rows}).rows(range.begin, range.end) : Tensor()};
 }
 
 Linear Linear::exact(const Weights& w, Dim in, Dim out, Bias bias) {

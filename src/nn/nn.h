@@ -25,6 +25,8 @@ class Linear {
   // Never quantized: bf16 where the other matrices are q8 or q4 (a patch embedding: few rows, all later layers hang on
   // it).
   static Linear exact(const Weights& w, Dim in, Dim out, Bias bias = Bias::no);
+  // Rows `range` of a tensor that holds several layers (a fused query, key and value).
+  static Linear part(const Weights& w, Dim in, const Weights::RowRange& range, Bias bias = Bias::no);
   Linear(PackedMatrix weight, Tensor bias) : weight_(std::move(weight)), bias_(std::move(bias)) {}
 
   Tensor operator()(const Tensor& x,

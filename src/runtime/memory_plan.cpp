@@ -33,7 +33,8 @@ Dim vision_scratch(const NetworkShape& shape, const ImagePlan& plan) {
   const Dim patches = (plan.tile.width / shape.patch_px) * (plan.tile.height / shape.patch_px);
   const Dim together = std::max<Dim>(1, shape.tile_rows / std::max<Dim>(1, patches));
   const Dim rows = std::min(together, plan.tiles()) * patches;
-  const Dim tile_bytes = 3 * plan.tile.width * plan.tile.height * f32_bytes;
+  const Dim tile_bytes =
+      (shape.patch_values > 0 ? patches * shape.patch_values : 3 * plan.tile.width * plan.tile.height) * f32_bytes;
   const Dim at_once = std::min(plan.tiles(), std::max<Dim>(1, encode_pixel_elements * f32_bytes / tile_bytes));
   return at_once * tile_bytes + std::min(together, plan.tiles()) * tile_bytes + stack_scratch(shape.vision, rows);
 }
@@ -60,9 +61,12 @@ Dim picture_bytes(const ImagePlan& plan) {
 double NetworkPlan::encode_operations(const ImagePlan& plan) const {
   if (shape.patch_px < 1) return 0;
   const auto patches = static_cast<double>((plan.tile.width / shape.patch_px) * (plan.tile.height / shape.patch_px));
-  const double embedding = static_cast<double>(3 * shape.patch_px * shape.patch_px * shape.vision.width);
-  const double tile = 2 * (static_cast<double>(shape.vision.weights()) + embedding) * patches +
-                      4.0 * static_cast<double>(shape.vision.query_width() * shape.vision.layers) * patches * patches;
+  const Dim values = shape.patch_values > 0 ? shape.patch_values : 3 * shape.patch_px * shape.patch_px;
+  const StackShape& vision = shape.vision;
+  const double seen = static_cast<double>(vision.layers - vision.windowed_layers) * patches +
+                      static_cast<double>(vision.windowed_layers) * std::min(patches, static_cast<double>(vision.window));
+  const double tile = 2 * static_cast<double>(vision.weights() + values * vision.width) * patches +
+                      4.0 * static_cast<double>(vision.query_width()) * patches * seen;
   return tile * static_cast<double>(plan.tiles()) +
          2.0 * static_cast<double>(shape.connector_weights) * static_cast<double>(plan.tokens);
 }

@@ -25,12 +25,13 @@ bool is_raw_input(const std::string& name) {
                        [](char c) { return c >= '0' && c <= '9'; });
   };
   return name == "frames" || numbered("image") || numbered("audio") || name == "greedy_margin" ||
-         name == "rope_delta" || name.ends_with("_hf5");
+         name == "rope_delta" || name.ends_with("_type_ids") || name.ends_with("_grid_thw") ||
+         name == "second_per_grid_ts" || name.ends_with("_hf5");
 }
 
 bool is_stage(const std::string& name) {
-  static const std::set<std::string> stages = {"input_ids", "vision_hidden", "image_features",
-                                               "logits",    "greedy_tokens", "greedy_logits"};
+  static const std::set<std::string> stages = {"input_ids",    "position_ids", "vision_hidden", "image_features",
+                                               "vision_features", "logits",     "greedy_tokens", "greedy_logits"};
   return stages.contains(name) || name.starts_with("pixel_values");
 }
 
@@ -39,12 +40,16 @@ struct Case {
   bool has_prompt = false,
        has_extras = false;  // extras: keys that change the input in ways this engine has no stage for
   std::string extra_key;
+  double sampled_fps = 0;  // of `frames`
   std::vector<std::string> images;
   Json options, config_change;
   std::optional<Safetensors> tensors;
   bool has(std::string_view tensor) const { return tensors->find(tensor) != nullptr; }
   Tensor read(std::string_view tensor) const { return tensors->read(tensor); }
 };
+
+// Of 8 bits, in the scale of pixels divided by deviations of 0.26 and more: videos are resized by another library.
+constexpr double one_level = 1.0 / 255 / 0.25;
 
 struct Comparison {
   double max_abs = 0, relative = 0;  // relative: root mean square of the difference over that of the golden
@@ -135,9 +140,10 @@ std::vector<Case> read_cases(const std::string& folder, const Json& manifest) {
     c.tensors = Safetensors::open(folder + "/" + file).value();
     if (entry.contains("prompt")) c.prompt = entry["prompt"].get<std::string>(), c.has_prompt = true;
     check_listed(entry, c);
-    for (const char* key : {"video", "suffix", "policies"})
+    for (const char* key : {"suffix", "policies"})
       if (entry.contains(key)) c.has_extras = true, c.extra_key = key;
-    if (c.has("frames") || c.has("audio0")) c.has_extras = true, c.extra_key = c.has("frames") ? "frames" : "audio";
+    if (c.has("audio0")) c.has_extras = true, c.extra_key = "audio";
+    c.sampled_fps = entry.value("video", Json::object()).value("sampled_fps", 0.0);
     if (entry.contains("images"))
       c.images = entry["images"].get<std::vector<std::string>>();
     else
@@ -205,7 +211,8 @@ class CaseRun {
         fail(ErrorCode::bad_file, "input_ids: {} is no id, they go from 0 to {}", id, network_.vocab() - 1);
       ids_.push_back(static_cast<TokenId>(id));
     }
-    golden_prompt_ = model_.processor().from_ids(ids_);
+    golden_prompt_ = model_.processor().from_ids(ids_, golden_plans());
+    if (present("position_ids")) check_positions("golden", golden_prompt_);
     const bool mask_present = present("attention_mask");
     const std::string cannot =
         golden_.has_extras ? fmt::format("this engine has no input of kind \"{}\" for this family", golden_.extra_key)
@@ -219,6 +226,7 @@ class CaseRun {
     const auto processor = model_.processor_with(golden_.options);
     std::vector<ImagePlan> plans;
     std::vector<std::shared_ptr<const Image>> images;
+    if (golden_.has("frames") && !plan_frames(*processor, images, plans)) return;
     for (const std::string& name : golden_.images) {
       images.push_back(picture_of(golden_.read(name), name));
       plans.push_back(processor->plan(images.back()->width, images.back()->height));
@@ -227,28 +235,92 @@ class CaseRun {
       const TextSpan text{golden_.prompt, true};
       const Prompt prompt = processor->place(std::span(&text, 1), plans);
       check_integers("ids", "end", differing(prompt.ids, ids_));
-      if (present("position_ids")) {
-        std::vector<std::int32_t> flat;
-        for (const auto& axis : prompt.positions) flat.insert(flat.end(), axis.begin(), axis.end());
-        check_integers("positions", "end", differing(flat, integers(golden_.read("position_ids"))));
-      }
+      if (golden_.has("position_ids")) check_positions("end", prompt);
       own_prompt_ = prompt;
     }
     if (mask_present) {
       const std::vector<std::int64_t> ones(ids_.size(), 1);
       check_integers("attention_mask", "golden", differing(ones, integers(golden_.read("attention_mask"))));
     }
-    if (!present("pixel_values")) return;
+    for (const ImagePlan& plan : plans)
+      if (plan.grid.steps > 0) own_grids_.push_back(plan.grid);
+    if (!present(pixels_name())) return;
     if (images.empty()) return present("pixel_attention_mask"), void();
     std::vector<Tensor> parts;
-    for (std::size_t i = 0; i < images.size(); ++i) parts.push_back(processor->pixels(*images[i], plans[i]));
+    if (golden_.has("frames")) {
+      std::vector<Image> frames;
+      for (const auto& image : images) frames.push_back(processor->prepare(*image, plans[0]));
+      parts.push_back(processor->video_tiles(frames, plans[0], 0, plans[0].tiles()));
+    } else {
+      for (std::size_t i = 0; i < images.size(); ++i) parts.push_back(processor->pixels(*images[i], plans[i]));
+    }
     own_pixels_ = ops::concat_rows(parts);
-    check("pixels", "end", own_pixels_, golden_.read("pixel_values"), 0);
+    check("pixels", "end", own_pixels_, golden_.read(pixels_name()), golden_.has("frames") ? one_level : 0);
     if (present("pixel_attention_mask")) {
       const Tensor mask = golden_.read("pixel_attention_mask");
       check_integers(
           "pixel_attention_mask", "end",
           differing(std::vector<std::int64_t>(static_cast<std::size_t>(mask.elements()), 1), integers(mask)));
+    }
+  }
+
+  std::string pixels_name() const {
+    return golden_.has("pixel_values_videos") ? "pixel_values_videos" : "pixel_values";
+  }
+
+  // The grids of the golden's own pictures, where the family has them.
+  std::vector<PatchGrid> golden_grids() const {
+    std::vector<PatchGrid> grids;
+    for (const char* name : {"image_grid_thw", "video_grid_thw"}) {
+      if (!golden_.has(name)) continue;
+      const auto numbers = integers(golden_.read(name));
+      for (std::size_t i = 0; i + 2 < numbers.size(); i += 3)
+        grids.push_back({numbers[i], numbers[i + 1], numbers[i + 2]});
+    }
+    return grids;
+  }
+
+  std::vector<ImagePlan> golden_plans() const {
+    std::vector<ImagePlan> plans;
+    const Tensor seconds = golden_.has("second_per_grid_ts") ? golden_.read("second_per_grid_ts").to(DType::f32) : Tensor();
+    const std::size_t pictures = golden_.has("image_grid_thw")
+                                     ? static_cast<std::size_t>(golden_.read("image_grid_thw").elements() / 3)
+                                     : 0;
+    const auto grids = golden_grids();
+    for (std::size_t i = 0; i < grids.size(); ++i) {
+      const bool video = i >= pictures;
+      if (video && (!seconds.defined() || seconds.elements() <= static_cast<Dim>(i - pictures)))
+        fail(ErrorCode::bad_file, "{}: video_grid_thw without as many second_per_grid_ts", golden_.name);
+      plans.push_back(model_.processor().plan_of_grid(grids[i], video ? double{seconds.data<float>()[i - pictures]} : 0));
+    }
+    return plans;
+  }
+
+  void check_positions(const std::string& from, const Prompt& prompt) {
+    std::vector<std::int32_t> flat;
+    for (const auto& axis : prompt.positions) flat.insert(flat.end(), axis.begin(), axis.end());
+    check_integers("positions", from, differing(flat, integers(golden_.read("position_ids"))));
+  }
+
+  // The golden's frames as one video. False: this family has no videos, and the report says so.
+  bool plan_frames(const Processor& processor, std::vector<std::shared_ptr<const Image>>& images,
+                   std::vector<ImagePlan>& plans) {
+    const Tensor frames = golden_.read("frames");
+    if (frames.rank() != 4) fail(ErrorCode::bad_file, "frames: must be uint8 [count, height, width, 3]");
+    FrameTimes times{{}, golden_.sampled_fps > 0 ? golden_.sampled_fps : 1};
+    for (Dim i = 0; i < frames.dim(0); ++i) {
+      images.push_back(picture_of(frames.rows(i, i + 1).reshape({frames.dim(1), frames.dim(2), frames.dim(3)}), "frames"));
+      times.seconds.push_back(static_cast<double>(i) / times.sampled_fps);
+    }
+    try {
+      plans.push_back(processor.plan_video(frames.dim(2), frames.dim(1), times));
+      return true;
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::unsupported) throw;
+      add("ids", "end", VerifyStatus::unchecked, {}, error.message());
+      if (present(pixels_name())) add("pixels", "end", VerifyStatus::unchecked, {}, error.message());
+      present("pixel_attention_mask");
+      return false;
     }
   }
 
@@ -261,11 +333,11 @@ class CaseRun {
   }
 
   Tensor vision() {
-    if (!golden_.has("pixel_values")) return {};
+    if (!golden_.has(pixels_name())) return {};
     const Tensor mask =
         golden_.has("pixel_attention_mask") ? mask_tiles(golden_.read("pixel_attention_mask")) : Tensor();
-    const Tensor from_golden = network_.tower(tiles(golden_.read("pixel_values").to(DType::f32)), mask);
-    own_hidden_ = own_pixels_.defined() ? network_.tower(own_pixels_, Tensor()) : Tensor();
+    const Tensor from_golden = network_.tower({tiles(golden_.read(pixels_name()).to(DType::f32)), mask, golden_grids()});
+    own_hidden_ = own_pixels_.defined() ? network_.tower({own_pixels_, Tensor(), own_grids_}) : Tensor();
     if (present("vision_hidden")) {
       check("vision_hidden", "golden", from_golden, golden_.read("vision_hidden"), tolerance_);
       if (own_hidden_.defined()) check("vision_hidden", "end", own_hidden_, golden_.read("vision_hidden"), tolerance_);
@@ -278,10 +350,11 @@ class CaseRun {
     if (!hidden.defined()) return {};
     const Tensor from_golden = network_.project(hidden);
     own_features_ = own_hidden_.defined() ? network_.project(own_hidden_) : Tensor();
-    if (present("image_features")) {
-      check("features", "golden", from_golden, golden_.read("image_features"), tolerance_);
-      if (own_features_.defined()) check("features", "end", own_features_, golden_.read("image_features"), tolerance_);
-      return golden_.read("image_features");
+    for (const char* name : {"image_features", "vision_features"}) {
+      if (!present(name)) continue;
+      check("features", "golden", from_golden, golden_.read(name), tolerance_);
+      if (own_features_.defined()) check("features", "end", own_features_, golden_.read(name), tolerance_);
+      return golden_.read(name);
     }
     return from_golden;
   }
@@ -372,6 +445,7 @@ class CaseRun {
   Prompt golden_prompt_;
   std::optional<Prompt> own_prompt_;
   Tensor own_pixels_, own_hidden_, own_features_;
+  std::vector<PatchGrid> own_grids_;
 };
 
 Json read_manifest(const std::string& folder) {
