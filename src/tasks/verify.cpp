@@ -264,8 +264,8 @@ class CaseRun {
     if (!golden_.has("pixel_values")) return {};
     const Tensor mask =
         golden_.has("pixel_attention_mask") ? mask_tiles(golden_.read("pixel_attention_mask")) : Tensor();
-    const Tensor from_golden = network_.tower(tiles(golden_.read("pixel_values").to(DType::f32)), mask);
-    own_hidden_ = own_pixels_.defined() ? network_.tower(own_pixels_, Tensor()) : Tensor();
+    const Tensor from_golden = network_.tower({tiles(golden_.read("pixel_values").to(DType::f32)), mask});
+    own_hidden_ = own_pixels_.defined() ? network_.tower({own_pixels_, {}}) : Tensor();
     if (present("vision_hidden")) {
       check("vision_hidden", "golden", from_golden, golden_.read("vision_hidden"), tolerance_);
       if (own_hidden_.defined()) check("vision_hidden", "end", own_hidden_, golden_.read("vision_hidden"), tolerance_);
