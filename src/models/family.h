@@ -45,7 +45,7 @@ struct ImagePlan {
   bool overview = false;        // after the grid, the whole picture once more, resized to one tile
   std::vector<RectPx> crops;    // of the source, each resized to a tile of its own after the others
   SizePx tile;
-  PatchGrid grid;            // where pictures keep their own size: a tile is one step of it; else all 0
+  PatchGrid grid;               // where pictures keep their own size: a tile is one step of it; else all 0
   std::vector<double> seconds;  // of a video: when each frame stands, a tile or a part of one; empty: a picture
   double step_seconds = 0;      // of a video: from one step of `grid` to the next
   Dim tokens = 0;               // rows that `see` gives = slots in the prompt
@@ -114,7 +114,8 @@ class Processor {
   // A prompt whose pictures are expanded already (goldens, stored prompts): marks become slots; positions and intervals
   // as `place` gives. Without `plans` all slots are one picture's. The last `answer` rows are an answer that is given
   // (training, scoring): causal also where prompts are not.
-  virtual Prompt from_ids(std::span<const TokenId> ids, std::span<const ImagePlan> plans = {}, Dim answer = 0) const = 0;
+  virtual Prompt from_ids(std::span<const TokenId> ids, std::span<const ImagePlan> plans = {},
+                          Dim answer = 0) const = 0;
   // For checkpoints without a chat template whose prompt is the user's words as they are.
   virtual bool takes_plain_text() const { return false; }
   virtual std::string settings() const = 0;  // everything that pixels depend on, for cache keys
@@ -141,8 +142,8 @@ struct NetworkShape {
 
 // What a vision tower reads.
 struct TowerInput {
-  Tensor pixels;      // as Processor::tiles gives, of one or several pictures
-  Tensor pixel_mask;  // [n, h, w] (i64, i32 or u8; undefined = all ones): zero marks padding
+  Tensor pixels;                      // as Processor::tiles gives, of one or several pictures
+  Tensor pixel_mask;                  // [n, h, w] (i64, i32 or u8; undefined = all ones): zero marks padding
   std::vector<PatchGrid> grids = {};  // one a picture or clip, for families whose plans have a grid
 };
 
@@ -176,6 +177,16 @@ struct Grounding {
   std::string separator = " ; ", nothing = "none";
 };
 
+// How a checkpoint judges whether something violates a policy: it answers the question that its template makes of the
+// policy's text with one of two tokens, and the softmax of their two logits at the prompt's last row is the answer.
+struct SafetyHead {
+  struct Policy {
+    std::string name, text;
+  };
+  TokenId yes = 0, no = 0;       // yes: it is violated
+  std::vector<Policy> policies;  // the checkpoint's own, or those of its family; none: the caller brings them
+};
+
 struct Family {
   std::string name;
   std::vector<std::string> architectures;  // as in config.json
@@ -185,6 +196,8 @@ struct Family {
   Dim (*context)(const ConfigReader& config) = nullptr;  // most rows of one sequence, from the config alone
   // On-disk alternatives of weight names: `from` prefix to `to` (WeightOptions::prefix_map).
   std::vector<std::pair<std::string, std::string>> weight_names = {};
+  // Of checkpoints that are classifiers; nothing for the others. Null: no checkpoint of the family is one.
+  std::optional<SafetyHead> (*safety)(const ModelFiles& files) = nullptr;
 };
 
 // All of families.inc; the family of an architecture, or null.

@@ -188,7 +188,6 @@ struct Layer {
 };
 
 struct SmolVlm final : Network {
-  static constexpr Dim tile_rows = 512;  // patches that are worth a pass of their own
   Config config;
   nn::Embedding tokens;
   std::vector<Layer> layers;
@@ -220,7 +219,7 @@ struct SmolVlm final : Network {
     return {.text = {t.depth, t.width, t.heads, t.kv_heads, t.head_dim, t.mlp_width, true},
             .vision = v.shape(),
             .patch_px = v.patch,
-            .tile_rows = tile_rows,
+            .tile_rows = siglip::rows_at_once,
             .connector_weights = v.width * config.factor * config.factor * t.width};
   }
   KvShape kv_shape() const override { return {config.text.depth, config.text.kv_heads, config.text.head_dim}; }
@@ -276,7 +275,8 @@ struct SmolVlm final : Network {
     require_shape("see", "pixels", pixels, {-1, 3, -1, -1});
     std::vector<Tensor> parts;
     const Dim patches = (pixels.dim(2) / config.vision.patch) * (pixels.dim(3) / config.vision.patch);
-    const Dim step = std::max<Dim>(1, tile_rows / std::max<Dim>(1, patches));  // small together, large ones alone
+    const Dim step =
+        std::max<Dim>(1, siglip::rows_at_once / std::max<Dim>(1, patches));  // small together, large ones alone
     for (Dim tile = 0; tile < pixels.dim(0); tile += step) {
       const Tensor some = pixels.rows(tile, std::min(tile + step, pixels.dim(0)));
       parts.push_back(project(vision(some, patch_mask({}, pixels.dim(2), pixels.dim(3)))));

@@ -45,10 +45,23 @@ void change_keys(Json& config, const Json& changes) {
   }
 }
 
-constexpr std::array<std::string_view, 13> preprocessor_keys{
-    "do_convert_rgb",      "do_image_splitting", "do_normalize",   "do_pad",   "do_rescale",     "do_resize",
-    "image_mean",          "image_std",          "max_image_size", "resample", "rescale_factor", "size",
-    "image_processor_type"};
+constexpr std::array<std::string_view, 17> preprocessor_keys{"do_convert_rgb",
+                                                             "do_image_splitting",
+                                                             "do_normalize",
+                                                             "do_pad",
+                                                             "do_pan_and_scan",
+                                                             "do_rescale",
+                                                             "do_resize",
+                                                             "image_mean",
+                                                             "image_processor_type",
+                                                             "image_std",
+                                                             "max_image_size",
+                                                             "pan_and_scan_max_num_crops",
+                                                             "pan_and_scan_min_crop_size",
+                                                             "pan_and_scan_min_ratio_to_activate",
+                                                             "resample",
+                                                             "rescale_factor",
+                                                             "size"};
 
 // A processor's arguments, flat or grouped as in transformers ("images_kwargs"), over its two files.
 void change_options(Json& preprocessor, Json& processor, const Json& options) {
@@ -209,7 +222,8 @@ std::unique_ptr<Model> load_model(const std::string& folder, const LoadOptions& 
 
   model->context_ = family.context(model->files_.config);
   std::optional<Weights> weights;
-  if (options.weights || (options.dtype == Dtype::automatic && has_weights(folder))) weights = Weights::open(folder, {.prefix_map = family.weight_names});
+  if (options.weights || (options.dtype == Dtype::automatic && has_weights(folder)))
+    weights = Weights::open(folder, {.prefix_map = family.weight_names});
   model->weight_type_ = type_of(options.dtype, weights ? &*weights : nullptr);
   if (options.weights) {
     ExecContext::current().checkpoint();
@@ -219,10 +233,14 @@ std::unique_ptr<Model> load_model(const std::string& folder, const LoadOptions& 
     model->weights_ = std::move(weights);
     model->network_ = family.network(model->files_, *model->weights_);
     model->weights_->finish();
-    if (model->tokenizer().size() > model->network_->vocab())
+    // Tokens beyond the table (the picture token of Gemma 3 1B, which has no pictures) are refused where a prompt has
+    // one.
+    Dim plain = model->tokenizer().size();
+    while (plain > model->network_->vocab() && model->tokenizer().is_special(static_cast<TokenId>(plain - 1))) --plain;
+    if (plain > model->network_->vocab())
       throw Error(ErrorCode::bad_file,
-                  fmt::format("tokenizer.json: its ids go up to {}, the model has {} embeddings",
-                              model->tokenizer().size() - 1, model->network_->vocab()),
+                  fmt::format("tokenizer.json: its ids go up to {}, the model has {} embeddings", plain - 1,
+                              model->network_->vocab()),
                   "tokenizer.json");
     ExecContext::current()
         .arena()
@@ -299,13 +317,18 @@ PreparedPrompt Model::prepare(const Conversation& conversation) const {
   }
   std::vector<TextSpan> spans = chat_template().render(variables).value();
   // As transformers' apply_chat_template: a template that writes the BOS itself turns the tokenizer's own off.
-  const bool has_bos =
-      !bos_token_.empty() && !spans.empty() && spans.front().trusted && spans.front().text.starts_with(bos_token_);
+  const bool has_bos = begins_with_bos(spans);
   return place(std::move(spans), conversation.images(), !has_bos);
 }
 
+bool Model::begins_with_bos(std::span<const TextSpan> spans) const {
+  return !bos_token_.empty() && !spans.empty() && spans.front().trusted && spans.front().text.starts_with(bos_token_);
+}
+
 PreparedPrompt Model::prepare_trusted(std::string text, std::vector<std::shared_ptr<const Image>> images) const {
-  return place({{std::move(text), true}}, std::move(images), true);
+  std::vector<TextSpan> spans{{std::move(text), true}};
+  const bool has_bos = begins_with_bos(spans);
+  return place(std::move(spans), std::move(images), !has_bos);
 }
 
 }  // namespace tap

@@ -207,6 +207,7 @@ class CaseRun {
     }
     golden_prompt_ = model_.processor().from_ids(ids_);
     const bool mask_present = present("attention_mask");
+    if (present("token_type_ids")) token_types();
     const std::string cannot =
         golden_.has_extras ? fmt::format("this engine has no input of kind \"{}\" for this family", golden_.extra_key)
                            : "";
@@ -225,7 +226,7 @@ class CaseRun {
     }
     if (golden_.has_prompt) {
       const TextSpan text{golden_.prompt, true};
-      const Prompt prompt = processor->place(std::span(&text, 1), plans);
+      const Prompt prompt = processor->place(std::span(&text, 1), plans, !model_.begins_with_bos({&text, 1}));
       check_integers("ids", "end", differing(prompt.ids, ids_));
       if (present("position_ids")) {
         std::vector<std::int32_t> flat;
@@ -250,6 +251,15 @@ class CaseRun {
           "pixel_attention_mask", "end",
           differing(std::vector<std::int64_t>(static_cast<std::size_t>(mask.elements()), 1), integers(mask)));
     }
+  }
+
+  // Ones mark the rows of pictures in some families, those of an answer in others.
+  void token_types() {
+    std::vector<std::int64_t> pictures(ids_.size(), 0), answer(ids_.size(), 0);
+    for (const Dim slot : golden_prompt_.slots) pictures[static_cast<std::size_t>(slot)] = 1;
+    const auto wanted = integers(golden_.read("token_type_ids"));
+    check_integers("token_type_ids", "golden",
+                   std::min(differing(pictures, wanted), differing(answer, wanted)));
   }
 
   // [1, n, 3, h, w] to [n, 3, h, w]
@@ -305,7 +315,7 @@ class CaseRun {
     if (!prompt.slots.empty()) {
       if (!features.defined())
         return add("logits", from, VerifyStatus::failed, {}, "the prompt has picture marks, the case no pixels");
-      x = ops::put_rows(x, prompt.slots, features);
+      x = ops::put_rows(x, prompt.slots, features.reshape({-1, x.dim(1)}));
     }
     const Tensor hidden = network_.forward(x, prompt.batch(0, prompt.rows()), &cache);
     if (logits) check("logits", from, network_.logits(hidden), golden_.read("logits"), tolerance_);

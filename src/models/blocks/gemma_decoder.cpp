@@ -111,6 +111,8 @@ Config::Config(Generation generation, const ConfigReader& in) {
 
   rope_theta = in.number_or("rope_theta", d.rope_theta);
   if (generation == Generation::three) local_rope_theta = in.number_or("rope_local_base_freq", 1e4f);
+  if (!(rope_theta > 0)) in.refuse("rope_theta", "must be above 0");
+  if (generation == Generation::three && !(local_rope_theta > 0)) in.refuse("rope_local_base_freq", "must be above 0");
   for (const char* key : {"rope_scaling", "rope_parameters"}) {  // the second since transformers 5
     if (!in.has(key)) continue;
     const ConfigReader rope = in.child(key);
@@ -124,8 +126,6 @@ Config::Config(Generation generation, const ConfigReader& in) {
       read_rope(rope, rope_theta, rope_factor);
     }
   }
-  if (!(rope_theta > 0)) in.refuse("rope_theta", "must be above 0");
-  if (generation == Generation::three && !(local_rope_theta > 0)) in.refuse("rope_local_base_freq", "must be above 0");
 }
 
 StackShape Config::shape() const {

@@ -105,4 +105,12 @@ Tensor Tower::operator()(const Tensor& pixels) const {
   return run(embed(pixels, ids), Batch::segments(lengths)).reshape({pictures, patches, config.width});
 }
 
+Tensor Tower::by_tiles(const Tensor& pixels, const std::function<Tensor(const Tensor&)>& project) const {
+  std::vector<Tensor> parts;
+  const Dim step = std::max<Dim>(1, rows_at_once / (config.side * config.side));
+  for (Dim tile = 0; tile < pixels.dim(0); tile += step)
+    parts.push_back(project((*this)(pixels.rows(tile, std::min(tile + step, pixels.dim(0))))));
+  return parts.size() == 1 ? parts.front() : ops::concat_rows(parts);
+}
+
 }  // namespace tap::siglip

@@ -3,6 +3,7 @@
 // Shapes: n = pictures, p = patches of a picture, v = width.
 #pragma once
 
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -10,6 +11,8 @@
 #include "nn/nn.h"
 
 namespace tap::siglip {
+
+constexpr Dim rows_at_once = 512;  // patches that are worth a pass of their own
 
 // What a config class of the reference takes where config.json says nothing.
 struct Defaults {
@@ -53,6 +56,8 @@ struct Tower {
   Tensor run(Tensor x, const Batch& batch) const;
   // Pictures of the config's own size: [n, 3, image, image] to [n, p, v].
   Tensor operator()(const Tensor& pixels) const;
+  // Rows of many pictures: small ones go through the layers together, large ones alone. `project`: [n, p, v] to rows.
+  Tensor by_tiles(const Tensor& pixels, const std::function<Tensor(const Tensor&)>& project) const;
 };
 
 }  // namespace tap::siglip
