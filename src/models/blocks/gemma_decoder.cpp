@@ -132,7 +132,11 @@ StackShape Config::shape() const {
   return {depth, width, heads, kv_heads, head_dim, mlp_width, true, std::ranges::count(windowed, true), window};
 }
 
-KvShape Config::kv_shape() const { return {depth, kv_heads, head_dim}; }
+KvShape Config::kv_shape() const {
+  KvShape shape{depth, kv_heads, head_dim};
+  for (const bool is_windowed : windowed) shape.windows.push_back(is_windowed ? window : 0);
+  return shape;
+}
 
 Attention::Attention(const Config& c, const Weights& w)
     : query(w / "q_proj", c.width, c.heads * c.head_dim, c.attention_bias),

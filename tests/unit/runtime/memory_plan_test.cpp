@@ -148,7 +148,7 @@ TEST_CASE("sequences at once are as many as a quarter of what weights leave has 
   const NetworkPlan network = plan_of(*opened(folders[0]));
   constexpr Dim rows = 1000;
   const auto weights = static_cast<std::uint64_t>(network.block_bytes);
-  const auto cache = static_cast<std::uint64_t>(rows * network.cache_row_bytes());
+  const auto cache = static_cast<std::uint64_t>(network.cache_bytes(rows));
   const auto count = [&](std::uint64_t available) { return default_sequences(network, 50, rows, leaving(available)); };
   CHECK(count(0) == 1);
   CHECK(count(weights) == 1);
