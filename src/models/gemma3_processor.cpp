@@ -15,20 +15,23 @@ namespace {
 // Pan and scan: a long picture is shown once more in pieces.
 struct PanAndScan {
   bool on;
-  Dim least_px, most;  // edge of a crop; crops
-  float least_ratio;   // of the picture's edges
+  Dim least_px, most;        // edge of a crop; crops
+  double least_ratio = 1.2;  // of the picture's edges
 
-  PanAndScan(const ConfigReader& in)
+  explicit PanAndScan(const ConfigReader& in)
       : on(in.flag_or("do_pan_and_scan", false)),
         least_px(in.positive_or("pan_and_scan_min_crop_size", 256)),
-        most(in.positive_or("pan_and_scan_max_num_crops", 4)),
-        least_ratio(in.number_or("pan_and_scan_min_ratio_to_activate", 1.2f)) {}
+        most(in.positive_or("pan_and_scan_max_num_crops", 4)) {
+    const char* key = "pan_and_scan_min_ratio_to_activate";
+    in.number_or(key, 0);  // checked; read again as the double it is
+    if (in.has(key)) least_ratio = in.json().at(key).get<double>();
+  }
 
   // HF: Gemma3ImageProcessorPil.pan_and_scan.
   std::vector<RectPx> crops(Dim width, Dim height) const {
     const Dim longer = std::max(width, height), shorter = std::min(width, height);
     const double ratio = static_cast<double>(longer) / static_cast<double>(shorter);
-    if (!on || ratio < static_cast<double>(least_ratio)) return {};
+    if (!on || ratio < least_ratio) return {};
     const Dim fitting = std::min(longer / least_px, static_cast<Dim>(std::floor(ratio + 0.5)));
     const Dim count = std::min(most, std::max<Dim>(2, fitting)), length = ceil_div(longer, count);
     if (std::min(length, shorter) < least_px) return {};
