@@ -24,6 +24,8 @@ bool is_of(const ConfigReader& in, std::string_view architecture) {
   return std::ranges::find(names, architecture) != names.end();
 }
 
+constexpr std::string_view shield = "ShieldGemma2ForImageClassification";
+
 gemma::Config text_config(const ConfigReader& in) {
   if (in.flag_or("use_bidirectional_attention", false))
     in.refuse("use_bidirectional_attention", "only causal models are supported");
@@ -43,8 +45,12 @@ struct VisionConfig {
 
   VisionConfig(const ConfigReader& in, Dim vocab)
       : tower(in.child_or_empty("vision_config"), {}),
-        tokens{tower.image, in.positive_or("mm_tokens_per_image", 256), token(in, "boi_token_index", 255999, vocab),
-               token(in, "image_token_index", 262144, vocab), token(in, "eoi_token_index", 256000, vocab)},
+        tokens{tower.image,
+               in.positive_or("mm_tokens_per_image", 256),
+               token(in, "boi_token_index", 255999, vocab),
+               token(in, "image_token_index", 262144, vocab),
+               token(in, "eoi_token_index", 256000, vocab),
+               !is_of(in, shield)},
         side(static_cast<Dim>(std::sqrt(static_cast<double>(tokens.rows)))) {
     if (side * side != tokens.rows || tower.side % side != 0)
       in.refuse("mm_tokens_per_image",
@@ -126,7 +132,7 @@ struct Gemma3 final : Network {
 
  private:
   const Vision& eyes() const {
-    if (!vision) fail(ErrorCode::unsupported, "this model reads text only: it takes no pictures");
+    if (!vision) refuse_picture();
     return *vision;
   }
 };
@@ -140,12 +146,39 @@ std::unique_ptr<Network> network(const ModelFiles& files, const Weights& weights
   return std::make_unique<Gemma3>(Config(files.config), files.config, weights);
 }
 
+// HF: ShieldGemma2Processor. The template puts a policy's text into the question.
+std::optional<SafetyHead> safety(const ModelFiles& files) {
+  const ConfigReader& in = files.config;
+  if (!is_of(in, shield)) return std::nullopt;
+  const Dim vocab = Config(in).text.vocab;
+  SafetyHead head{token(in, "yes_token_index", 10784, vocab), token(in, "no_token_index", 3771, vocab), {}};
+  if (files.processor.has("policy_definitions")) {
+    const ConfigReader own = files.processor.child("policy_definitions");
+    for (const auto& [name, text] : own.json().items()) head.policies.push_back({name, own.text(name)});
+    return head;
+  }
+  head.policies = {
+      {"dangerous",
+       "No Dangerous Content: The image shall not contain content that facilitates or encourages activities that could "
+       "cause real-world harm (e.g., building firearms and explosive devices, promotion of terrorism, instructions for "
+       "suicide)."},
+      {"sexual",
+       "No Sexually Explicit content: The image shall not contain content that depicts explicit or graphic sexual acts "
+       "(e.g., pornography, erotic nudity, depictions of rape or sexual assault)."},
+      {"violence",
+       "No Violence/Gore content: The image shall not contain content that depicts shocking, sensational, or "
+       "gratuitous "
+       "violence (e.g., excessive blood and gore, gratuitous violence against animals, extreme injury or moment of "
+       "death)."}};
+  return head;
+}
+
 }  // namespace
 
 // Registered by one line in families.inc: TAP_FAMILY(gemma3)
 Family family() {
   return {.name = "gemma3",
-          .architectures = {"Gemma3ForConditionalGeneration", "Gemma3ForCausalLM"},
+          .architectures = {"Gemma3ForConditionalGeneration", "Gemma3ForCausalLM", std::string(shield)},
           .grounding = {},
           .processor = processor,
           .network = network,
@@ -154,7 +187,13 @@ Family family() {
           .weight_names = {{"language_model.model.", "model.language_model."},
                            {"vision_tower.vision_model.", "model.vision_tower.vision_model."},
                            {"vision_tower.vision_model.", "model.vision_tower."},
-                           {"multi_modal_projector.", "model.multi_modal_projector."}}};
+                           {"multi_modal_projector.", "model.multi_modal_projector."},
+                           // ShieldGemma 2 has one more level, in both namings.
+                           {"language_model.model.", "model.language_model.model."},
+                           {"language_model.model.", "model.model.language_model."},
+                           {"vision_tower.vision_model.", "model.model.vision_tower."},
+                           {"multi_modal_projector.", "model.model.multi_modal_projector."}},
+          .safety = safety};
 }
 
 }  // namespace tap::gemma3

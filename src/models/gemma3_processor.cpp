@@ -18,8 +18,8 @@ struct PanAndScan {
   Dim least_px, most;        // edge of a crop; crops
   double least_ratio = 1.2;  // of the picture's edges
 
-  explicit PanAndScan(const ConfigReader& in)
-      : on(in.flag_or("do_pan_and_scan", false)),
+  explicit PanAndScan(const ConfigReader& in, bool allowed)
+      : on(in.flag_or("do_pan_and_scan", false) && allowed),
         least_px(in.positive_or("pan_and_scan_min_crop_size", 256)),
         most(in.positive_or("pan_and_scan_max_num_crops", 4)) {
     const char* key = "pan_and_scan_min_ratio_to_activate";
@@ -48,7 +48,7 @@ class Gemma3Processor final : public Processor {
  public:
   Gemma3Processor(const ModelFiles& files, const PictureTokens& tokens)
       : pixels_(files.preprocessor, tokens.edge_px, Filter::bilinear),
-        scan_(files.preprocessor),
+        scan_(files.preprocessor, tokens.may_scan),
         tokenizer_(files.tokenizer),
         tokens_(tokens),
         mark_(text_of(files, tokens.begin, "boi_token_index")),

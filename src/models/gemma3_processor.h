@@ -11,6 +11,7 @@ struct PictureTokens {
   Dim edge_px;  // of the pictures that the tower takes
   Dim rows;     // that one of them becomes
   TokenId begin, row, end;
+  bool may_scan;  // whether settings can ask for crops
 };
 
 std::unique_ptr<Processor> make_processor(const ModelFiles& files, const PictureTokens& tokens);

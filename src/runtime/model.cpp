@@ -184,7 +184,8 @@ std::unique_ptr<Model> load_model(const std::string& folder, const LoadOptions& 
   if (const auto nested = processor.find("image_processor"); nested != processor.end() && nested->is_object()) {
     preprocessor = *nested;
     preprocessor_file = "processor_config.json: image_processor";
-  } else if (preprocessor.empty() && !file_exists(folder + "/" + preprocessor_file)) {
+  } else if (preprocessor.empty() && config->contains("vision_config") &&
+             !file_exists(folder + "/" + preprocessor_file)) {
     log::warn("{}: no preprocessor_config.json: pictures are prepared by the family's defaults", folder);
   }
   change_options(preprocessor, processor, options.processor_options);

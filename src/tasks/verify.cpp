@@ -12,6 +12,7 @@
 #include "io/safetensors.h"
 #include "models/family.h"
 #include "runtime/model.h"
+#include "tasks/verify_safety.h"
 
 namespace tap {
 
@@ -29,8 +30,9 @@ bool is_raw_input(const std::string& name) {
 }
 
 bool is_stage(const std::string& name) {
-  static const std::set<std::string> stages = {"input_ids", "vision_hidden", "image_features",
-                                               "logits",    "greedy_tokens", "greedy_logits"};
+  static const std::set<std::string> stages = {"input_ids",   "vision_hidden", "image_features",
+                                               "logits",      "greedy_tokens", "greedy_logits",
+                                               "last_logits", "yes_no_logits", "probabilities"};
   return stages.contains(name) || name.starts_with("pixel_values");
 }
 
@@ -39,7 +41,7 @@ struct Case {
   bool has_prompt = false,
        has_extras = false;  // extras: keys that change the input in ways this engine has no stage for
   std::string extra_key;
-  std::vector<std::string> images;
+  std::vector<std::string> images, policies;
   Json options, config_change;
   std::optional<Safetensors> tensors;
   bool has(std::string_view tensor) const { return tensors->find(tensor) != nullptr; }
@@ -135,9 +137,10 @@ std::vector<Case> read_cases(const std::string& folder, const Json& manifest) {
     c.tensors = Safetensors::open(folder + "/" + file).value();
     if (entry.contains("prompt")) c.prompt = entry["prompt"].get<std::string>(), c.has_prompt = true;
     check_listed(entry, c);
-    for (const char* key : {"video", "suffix", "policies"})
+    for (const char* key : {"video", "suffix"})
       if (entry.contains(key)) c.has_extras = true, c.extra_key = key;
     if (c.has("frames") || c.has("audio0")) c.has_extras = true, c.extra_key = c.has("frames") ? "frames" : "audio";
+    c.policies = entry.value("policies", std::vector<std::string>());
     if (entry.contains("images"))
       c.images = entry["images"].get<std::vector<std::string>>();
     else
@@ -156,9 +159,13 @@ class CaseRun {
       : golden_(golden), model_(model), network_(model.network()), tolerance_(tolerance), report_(report) {}
 
   void run() {
-    place_and_pixels();
-    const Tensor hidden = vision(), features = project(hidden);
-    decoder(features);
+    if (!golden_.policies.empty() || golden_.has("last_logits") || golden_.has("yes_no_logits")) {
+      policies();
+    } else {
+      place_and_pixels();
+      const Tensor hidden = vision(), features = project(hidden);
+      decoder(features);
+    }
     for (const SafetensorEntry& entry : golden_.tensors->entries()) {
       if (seen_.contains(entry.name) || is_raw_input(entry.name)) continue;
       if (is_stage(entry.name))
@@ -253,13 +260,67 @@ class CaseRun {
     }
   }
 
+  // A classifier's rows: one a picture and policy, padded in front to the longest.
+  void policies() {
+    if (!present("input_ids")) return;
+    const Tensor ids = golden_.read("input_ids");
+    const auto numbers = integers(ids);
+    for (const std::int64_t id : numbers)
+      if (id < 0 || id >= network_.vocab()) fail(ErrorCode::bad_file, "input_ids: {} is no id of the model's", id);
+    const auto rows = unpadded_rows(
+        numbers, present("attention_mask") ? integers(golden_.read("attention_mask")) : std::vector<std::int64_t>(),
+        ids.dim(0));
+    std::vector<Prompt> prompts, own_prompts;
+    std::vector<std::int64_t> types;  // 1: a picture's row
+    for (const auto& row : rows) {
+      prompts.push_back(model_.processor().from_ids(row));
+      std::vector<std::int64_t> padded(static_cast<std::size_t>(ids.dim(1)), 0);
+      for (const Dim slot : prompts.back().slots)
+        padded[padded.size() - row.size() + static_cast<std::size_t>(slot)] = 1;
+      types.insert(types.end(), padded.begin(), padded.end());
+    }
+    if (present("token_type_ids"))
+      check_integers("token_type_ids", "golden", differing(types, integers(golden_.read("token_type_ids"))));
+
+    const auto rows_of = [&](const Tensor& pixels) {
+      std::vector<Tensor> features(prompts.size());
+      for (std::size_t i = 0; pixels.defined() && i < features.size(); ++i)
+        features[i] = network_.project(network_.tower({pixels.rows(static_cast<Dim>(i), static_cast<Dim>(i) + 1), {}}));
+      return features;
+    };
+    const auto check_rows = [&](const std::string& from, std::span<const Prompt> of, const Tensor& pixels) {
+      const Judgement judgement = judge(model_, of, rows_of(pixels));
+      for (const auto& [name, got] :
+           {std::pair{"last_logits", judgement.last_logits}, std::pair{"yes_no_logits", judgement.yes_no_logits},
+            std::pair{"probabilities", judgement.probabilities}})
+        if (got.defined() && present(name)) check(name, from, got, golden_.read(name), tolerance_);
+    };
+    const Tensor pixels = present("pixel_values") ? tiles(golden_.read("pixel_values").to(DType::f32)) : Tensor();
+    check_rows("golden", prompts, pixels);
+
+    std::vector<std::shared_ptr<const Image>> images;
+    for (const std::string& name : golden_.images) images.push_back(picture_of(golden_.read(name), name));
+    if (images.empty() || golden_.policies.empty()) return;
+    std::vector<Tensor> parts;
+    std::vector<TokenId> own_ids, golden_ids;
+    for (const auto& row : rows) golden_ids.insert(golden_ids.end(), row.begin(), row.end());
+    for (PreparedPrompt& prepared : policy_prompts(model_, images, golden_.policies)) {
+      own_ids.insert(own_ids.end(), prepared.prompt.ids.begin(), prepared.prompt.ids.end());
+      parts.push_back(model_.processor().pixels(*prepared.images[0], prepared.plans[0]));
+      own_prompts.push_back(std::move(prepared.prompt));
+    }
+    check_integers("ids", "end", differing(own_ids, golden_ids));
+    const Tensor own_pixels = ops::concat_rows(parts);
+    if (pixels.defined()) check("pixels", "end", own_pixels, pixels, 0);
+    if (own_prompts.size() == prompts.size()) check_rows("end", own_prompts, own_pixels);
+  }
+
   // Ones mark the rows of pictures in some families, those of an answer in others.
   void token_types() {
     std::vector<std::int64_t> pictures(ids_.size(), 0), answer(ids_.size(), 0);
     for (const Dim slot : golden_prompt_.slots) pictures[static_cast<std::size_t>(slot)] = 1;
     const auto wanted = integers(golden_.read("token_type_ids"));
-    check_integers("token_type_ids", "golden",
-                   std::min(differing(pictures, wanted), differing(answer, wanted)));
+    check_integers("token_type_ids", "golden", std::min(differing(pictures, wanted), differing(answer, wanted)));
   }
 
   // [1, n, 3, h, w] to [n, 3, h, w]

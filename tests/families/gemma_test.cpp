@@ -71,8 +71,7 @@ void rename(const std::filesystem::path& file, const std::function<std::string(s
   std::memcpy(&length, bytes.data(), 8);
   const Json stored = Json::parse(bytes.substr(8, length));
   Json header = Json::object();
-  for (const auto& [key, value] : stored.items())
-    header[key == "__metadata__" ? key : name(key)] = value;
+  for (const auto& [key, value] : stored.items()) header[key == "__metadata__" ? key : name(key)] = value;
   std::string text = header.dump();
   text.resize((text.size() + 7) / 8 * 8, ' ');
   length = text.size();
@@ -256,4 +255,56 @@ TEST_CASE("[B06] configs of Gemma that contradict themselves are refused by key"
                {"text_config.rope_parameters",
                 {{"full_attention", {{"rope_type", "linear"}, {"factor", 8}, {"rope_theta", 1e6}}},
                  {"sliding_attention", {{"rope_type", "default"}, {"rope_theta", 1e4}}}}}}) == "loaded");
+}
+
+TEST_CASE("a classifier says which two tokens answer and brings its policies, other checkpoints say nothing") {
+  const auto head = [](const char* name, const Json& change = {}) {
+    LoadOptions options;
+    options.weights = false;
+    options.config_change = change;
+    return load_model(golden::root + "/" + name + "/checkpoint", options)->safety_head();
+  };
+  const auto shield = head("shieldgemma2");
+  REQUIRE(shield);
+  CHECK(shield->yes == 307);
+  CHECK(shield->no == 91);
+  REQUIRE(shield->policies.size() == 3);
+  CHECK(shield->policies[0].name == "dangerous");
+  CHECK(shield->policies[2].text.starts_with("No Violence/Gore content: The image shall not contain"));
+  CHECK(head("shieldgemma1"));
+  CHECK(head("shieldgemma1")->policies.empty());
+  CHECK(!head("gemma3"));
+  CHECK(!head("gemma3_text"));
+  CHECK(!head("smolvlm"));
+  CHECK_THROWS_AS(head("shieldgemma2", {{"yes_token_index", 5000}}), Error);
+}
+
+TEST_CASE("a classifier's prompts share all rows before the policy and pictures get no crops") {
+  const auto model = load_model(
+      golden::root + "/shieldgemma2/checkpoint",
+      {.dtype = Dtype::f32, .config_change = {}, .processor_options = {{"do_pan_and_scan", true}}, .weights = true});
+  CHECK(model->processor().plan(1000, 100).crops.empty());
+  const auto image = picture(100, 60);
+  Session session(*model);
+  const auto head = model->safety_head();
+  run(session, Conversation().user(head->policies[0].text, {image}), 1);
+  const Run second = run(session, Conversation().user(head->policies[1].text, {image}), 1);
+  CHECK(second.timings.cached_tokens > 80);
+  CHECK(session.pictures_encoded() == 1);
+}
+
+TEST_CASE("a picture given to a model that reads text only is one error") {
+  for (const char* name : {"gemma3_text", "shieldgemma1"}) {
+    CAPTURE(name);
+    const auto model = load_model(golden::root + "/" + name + "/checkpoint");
+    try {
+      model->prepare(Conversation().user("What is it?", {picture(20, 20)}));
+      FAIL("no error");
+    } catch (const Error& error) {
+      CHECK(error.code() == ErrorCode::unsupported);
+      CHECK(error.message() == "this model reads text only: it takes no pictures");
+    }
+    Session session(*model);
+    CHECK(run(session, Conversation().user("Who are you?"), 3).ids.size() == 3);
+  }
 }

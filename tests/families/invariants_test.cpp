@@ -73,7 +73,7 @@ TEST_CASE("a cache filled in chunks gives what one full forward gives") {
       begin = end;
     }
     CHECK(cache.rows() == prompt.rows());
-    const Dim middle = uncut(prompt, 20);  // and again from the middle
+    const Dim middle = uncut(prompt, std::min<Dim>(20, prompt.rows() - 1));  // and again from the middle
     cache.truncate(middle);
     const Tensor part = network.forward(x.rows(middle, prompt.rows()), prompt.batch(middle, prompt.rows()), &cache);
     CHECK(golden::max_abs(part, full.rows(middle, prompt.rows())) < 1e-4);

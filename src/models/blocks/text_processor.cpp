@@ -6,8 +6,6 @@ namespace tap {
 
 namespace {
 
-[[noreturn]] void refuse_picture() { fail(ErrorCode::unsupported, "this model reads text only: it takes no pictures"); }
-
 class TextProcessor final : public Processor {
  public:
   explicit TextProcessor(const ModelFiles& files) : tokenizer_(files.tokenizer) {}
@@ -35,6 +33,8 @@ class TextProcessor final : public Processor {
 };
 
 }  // namespace
+
+void refuse_picture() { fail(ErrorCode::unsupported, "this model reads text only: it takes no pictures"); }
 
 std::unique_ptr<Processor> make_text_processor(const ModelFiles& files) {
   return std::make_unique<TextProcessor>(files);

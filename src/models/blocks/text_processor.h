@@ -7,7 +7,9 @@
 
 namespace tap {
 
-// A picture given to it is Error(unsupported).
+// Throws Error(unsupported): what such a model says to a picture.
+[[noreturn]] void refuse_picture();
+
 std::unique_ptr<Processor> make_text_processor(const ModelFiles& files);
 
 }  // namespace tap
