@@ -135,9 +135,10 @@ struct StackShape {
 
 struct NetworkShape {
   StackShape text, vision;
-  Dim patch_px = 0;           // edge of a patch of the vision stack
-  Dim tile_rows = 0;          // `see` takes tiles of fewer patches together, up to so many
-  Dim connector_weights = 0;  // multiplied once per picture row
+  Dim patch_px = 0;            // edge of a patch of the vision stack
+  Dim tile_rows = 0;           // `see` takes tiles of fewer patches together, up to so many
+  Dim connector_weights = 0;   // multiplied once per picture row
+  bool whole_prompts = false;  // a prompt is read in one forward, not in chunks
 };
 
 // What a vision tower reads.

@@ -157,6 +157,7 @@ MemoryPlan plan_memory(const NetworkPlan& network, const RunSize& run, Dim progr
     // A batch reads several prompts in one forward.
     const Dim at_once = std::clamp(sequences * prefill_rows, prefill_rows, BatchOptions{}.rows_per_step);
     text_rows = std::max(text_rows, std::min(prompt.tokens * sequences, at_once));
+    if (shape.whole_prompts) text_rows = std::max(text_rows, prompt.tokens);
     Dim pictures = 0;
     for (const ImagePlan& picture : prompt.pictures) {
       vision = std::max(vision, vision_scratch(shape, picture));

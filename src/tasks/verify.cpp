@@ -12,6 +12,7 @@
 #include "io/safetensors.h"
 #include "models/family.h"
 #include "runtime/model.h"
+#include "runtime/sampler.h"
 #include "tasks/verify_safety.h"
 
 namespace tap {
@@ -26,7 +27,7 @@ bool is_raw_input(const std::string& name) {
                        [](char c) { return c >= '0' && c <= '9'; });
   };
   return name == "frames" || numbered("image") || numbered("audio") || name == "greedy_margin" ||
-         name == "rope_delta" || name.ends_with("_hf5");
+         name == "rope_delta" || name == "labels" || name.ends_with("_hf5");
 }
 
 bool is_stage(const std::string& name) {
@@ -37,7 +38,7 @@ bool is_stage(const std::string& name) {
 }
 
 struct Case {
-  std::string name, prompt;
+  std::string name, prompt, suffix;  // suffix: an answer that is given
   bool has_prompt = false,
        has_extras = false;  // extras: keys that change the input in ways this engine has no stage for
   std::string extra_key;
@@ -47,6 +48,8 @@ struct Case {
   bool has(std::string_view tensor) const { return tensors->find(tensor) != nullptr; }
   Tensor read(std::string_view tensor) const { return tensors->read(tensor); }
 };
+
+constexpr std::int64_t no_label = -100;  // of a row that a loss leaves out
 
 struct Comparison {
   double max_abs = 0, relative = 0;  // relative: root mean square of the difference over that of the golden
@@ -137,7 +140,8 @@ std::vector<Case> read_cases(const std::string& folder, const Json& manifest) {
     c.tensors = Safetensors::open(folder + "/" + file).value();
     if (entry.contains("prompt")) c.prompt = entry["prompt"].get<std::string>(), c.has_prompt = true;
     check_listed(entry, c);
-    for (const char* key : {"video", "suffix"})
+    c.suffix = entry.value("suffix", "");
+    for (const char* key : {"video"})
       if (entry.contains(key)) c.has_extras = true, c.extra_key = key;
     if (c.has("frames") || c.has("audio0")) c.has_extras = true, c.extra_key = c.has("frames") ? "frames" : "audio";
     c.policies = entry.value("policies", std::vector<std::string>());
@@ -212,7 +216,7 @@ class CaseRun {
         fail(ErrorCode::bad_file, "input_ids: {} is no id, they go from 0 to {}", id, network_.vocab() - 1);
       ids_.push_back(static_cast<TokenId>(id));
     }
-    golden_prompt_ = model_.processor().from_ids(ids_);
+    golden_prompt_ = model_.processor().from_ids(ids_, {}, answer_rows());
     const bool mask_present = present("attention_mask");
     if (present("token_type_ids")) token_types();
     const std::string cannot =
@@ -233,7 +237,8 @@ class CaseRun {
     }
     if (golden_.has_prompt) {
       const TextSpan text{golden_.prompt, true};
-      const Prompt prompt = processor->place(std::span(&text, 1), plans, !model_.begins_with_bos({&text, 1}));
+      Prompt prompt = processor->place(std::span(&text, 1), plans, !model_.begins_with_bos({&text, 1}));
+      if (!golden_.suffix.empty()) prompt = with_answer(*processor, prompt, plans);
       check_integers("ids", "end", differing(prompt.ids, ids_));
       if (present("position_ids")) {
         std::vector<std::int32_t> flat;
@@ -315,10 +320,42 @@ class CaseRun {
     if (own_prompts.size() == prompts.size()) check_rows("end", own_prompts, own_pixels);
   }
 
+  // Rows of the answer in a case that gives one: those that its loss counts.
+  Dim answer_rows() const {
+    if (golden_.suffix.empty() || !golden_.has("labels")) return 0;
+    const auto labels = integers(golden_.read("labels"));
+    return std::ranges::count_if(labels, [](std::int64_t label) { return label != no_label; });
+  }
+  Prompt with_answer(const Processor& processor, const Prompt& question, std::span<const ImagePlan> plans) const {
+    std::vector<TokenId> ids = question.ids;
+    const auto answer = model_.tokenizer().encode(golden_.suffix, false);
+    ids.insert(ids.end(), answer.begin(), answer.end());
+    if (model_.end_tokens().size() == 1) ids.push_back(model_.end_tokens().front());
+    return processor.from_ids(ids, plans, static_cast<Dim>(ids.size() - question.ids.size()));
+  }
+  // The mean cross-entropy of the labels that are given, each judged by the row before it.
+  Tensor loss_of(const Tensor& logits) const {
+    const auto labels = integers(golden_.read("labels"));
+    if (static_cast<Dim>(labels.size()) != logits.dim(0))
+      fail(ErrorCode::bad_file, "labels: {} for {} rows", labels.size(), logits.dim(0));
+    double sum = 0;
+    Dim count = 0;
+    for (Dim row = 1; row < logits.dim(0); ++row) {
+      const auto label = static_cast<TokenId>(labels[static_cast<std::size_t>(row)]);
+      if (label == no_label) continue;
+      if (label < 0 || label >= logits.width()) fail(ErrorCode::bad_file, "labels: {} is no id of the model's", label);
+      sum -= log_softmax(logits.rows(row - 1, row).values<float>(), {&label, 1});
+      ++count;
+    }
+    const auto mean = static_cast<float>(sum / static_cast<double>(std::max<Dim>(1, count)));
+    return Tensor::from(std::span(&mean, 1), {1});
+  }
+
   // Ones mark the rows of pictures in some families, those of an answer in others.
   void token_types() {
     std::vector<std::int64_t> pictures(ids_.size(), 0), answer(ids_.size(), 0);
     for (const Dim slot : golden_prompt_.slots) pictures[static_cast<std::size_t>(slot)] = 1;
+    std::fill(answer.end() - static_cast<std::ptrdiff_t>(answer_rows()), answer.end(), 1);
     const auto wanted = integers(golden_.read("token_type_ids"));
     check_integers("token_type_ids", "golden", std::min(differing(pictures, wanted), differing(answer, wanted)));
   }
@@ -379,7 +416,12 @@ class CaseRun {
       x = ops::put_rows(x, prompt.slots, features.reshape({-1, x.dim(1)}));
     }
     const Tensor hidden = network_.forward(x, prompt.batch(0, prompt.rows()), &cache);
-    if (logits) check("logits", from, network_.logits(hidden), golden_.read("logits"), tolerance_);
+    if (logits) {
+      const Tensor scores = network_.logits(hidden);
+      check("logits", from, scores, golden_.read("logits"), tolerance_);
+      if (golden_.has("labels") && present("loss"))
+        check("loss", from, loss_of(scores), golden_.read("loss"), tolerance_);
+    }
     if (!greedy) return;
     const Tensor margins = golden_.read("greedy_margin");
     const Tensor wanted = golden_.has("greedy_logits") ? golden_.read("greedy_logits") : Tensor();
