@@ -234,10 +234,12 @@ std::unique_ptr<Model> load_model(const std::string& folder, const LoadOptions& 
     model->weights_ = std::move(weights);
     model->network_ = family.network(model->files_, *model->weights_);
     model->weights_->finish();
-    // Tokens beyond the table (the picture token of Gemma 3 1B, which has no pictures) are refused where a prompt has
-    // one.
+    // Members of a family that read text only share its tokenizer: special tokens of pictures may lie behind the table,
+    // and are refused where a prompt has one.
     Dim plain = model->tokenizer().size();
-    while (plain > model->network_->vocab() && model->tokenizer().is_special(static_cast<TokenId>(plain - 1))) --plain;
+    if (model->network_->shape().patch_px == 0)
+      while (plain > model->network_->vocab() && model->tokenizer().is_special(static_cast<TokenId>(plain - 1)))
+        --plain;
     if (plain > model->network_->vocab())
       throw Error(ErrorCode::bad_file,
                   fmt::format("tokenizer.json: its ids go up to {}, the model has {} embeddings", plain - 1,
