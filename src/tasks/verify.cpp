@@ -269,6 +269,7 @@ class CaseRun {
   void policies() {
     if (!present("input_ids")) return;
     const Tensor ids = golden_.read("input_ids");
+    if (ids.rank() != 2) fail(ErrorCode::bad_file, "input_ids: {}, must be [rows, width]", ids.shape().to_string());
     const auto numbers = integers(ids);
     for (const std::int64_t id : numbers)
       if (id < 0 || id >= network_.vocab()) fail(ErrorCode::bad_file, "input_ids: {} is no id of the model's", id);
@@ -320,18 +321,24 @@ class CaseRun {
     if (own_prompts.size() == prompts.size()) check_rows("end", own_prompts, own_pixels);
   }
 
+  std::vector<TokenId> answer_tokens() const {
+    std::vector<TokenId> ids = model_.tokenizer().encode(golden_.suffix, false);
+    if (model_.end_tokens().size() == 1) ids.push_back(model_.end_tokens().front());
+    return ids;
+  }
   // Rows of the answer in a case that gives one: those that its loss counts.
   Dim answer_rows() const {
-    if (golden_.suffix.empty() || !golden_.has("labels")) return 0;
-    const auto labels = integers(golden_.read("labels"));
-    return std::ranges::count_if(labels, [](std::int64_t label) { return label != no_label; });
+    if (golden_.suffix.empty()) return 0;
+    Dim count = static_cast<Dim>(answer_tokens().size());
+    if (golden_.has("labels"))
+      count = std::ranges::count_if(integers(golden_.read("labels")), [](std::int64_t id) { return id != no_label; });
+    return std::min(count, static_cast<Dim>(ids_.size()));
   }
   Prompt with_answer(const Processor& processor, const Prompt& question, std::span<const ImagePlan> plans) const {
     std::vector<TokenId> ids = question.ids;
-    const auto answer = model_.tokenizer().encode(golden_.suffix, false);
+    const std::vector<TokenId> answer = answer_tokens();
     ids.insert(ids.end(), answer.begin(), answer.end());
-    if (model_.end_tokens().size() == 1) ids.push_back(model_.end_tokens().front());
-    return processor.from_ids(ids, plans, static_cast<Dim>(ids.size() - question.ids.size()));
+    return processor.from_ids(ids, plans, static_cast<Dim>(answer.size()));
   }
   // The mean cross-entropy of the labels that are given, each judged by the row before it.
   Tensor loss_of(const Tensor& logits) const {

@@ -15,6 +15,7 @@ std::vector<std::vector<TokenId>> unpadded_rows(std::span<const std::int64_t> id
     const auto padding = static_cast<std::size_t>(std::ranges::find(kept, 1) - kept.begin());
     if (std::any_of(kept.begin() + static_cast<std::ptrdiff_t>(padding), kept.end(), [](auto m) { return m != 1; }))
       fail(ErrorCode::bad_file, "attention_mask: only padding before a row is supported");
+    if (padding == width) fail(ErrorCode::bad_file, "attention_mask: a row is all padding");
     std::vector<TokenId>& row = all.emplace_back();
     for (const std::int64_t id : ids.subspan(begin + padding, width - padding)) row.push_back(static_cast<TokenId>(id));
   }
