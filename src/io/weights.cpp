@@ -381,6 +381,28 @@ PackedMatrix Weights::matrix(std::string_view name, Dim in, const RowRange& rang
   return packed;
 }
 
+PackedMatrix Weights::matrix_transposed(std::string_view name, Dim in, Dim out, WeightType type) const {
+  Shared& s = *shared_;
+  const auto* const place = s.claim(full_name(name), {in, out}, false, true, false);
+  if (!place) return PackedMatrix::pack(s.placeholder({out, in}), type);
+  if (s.options.plan_only) {
+    s.count(s.planned.matrices, PackedMatrix::bytes_for(type, in, out));
+    return PackedMatrix::planned(type, in, out);
+  }
+  PackedMatrix packed;
+  {
+    const Tensor stored = tensor_as(name, {in, out}, false);
+    Tensor turned = Tensor::empty({out, in});
+    const float* from = stored.data<float>();
+    float* to = turned.write<float>();
+    for (Dim row = 0; row < out; ++row)
+      for (Dim column = 0; column < in; ++column) to[row * in + column] = from[column * out + row];
+    packed = PackedMatrix::pack(turned, type);
+  }
+  s.packed.emplace_back(packed.shared(), packed.bytes());
+  return packed;
+}
+
 std::vector<std::string> Weights::finish() const {
   const Shared& s = *shared_;
   if (!s.problems.empty()) s.throw_problems();

@@ -45,7 +45,7 @@ struct ImagePlan {
   bool overview = false;        // after the grid, the whole picture once more, resized to one tile
   std::vector<RectPx> crops;    // of the source, each resized to a tile of its own after the others
   SizePx tile;
-  PatchGrid grid;            // where pictures keep their own size: a tile is one step of it; else all 0
+  PatchGrid grid;               // where pictures keep their own size: a tile is one step of it; else all 0
   std::vector<double> seconds;  // of a video: when each frame stands, a tile or a part of one; empty: a picture
   double step_seconds = 0;      // of a video: from one step of `grid` to the next
   Dim tokens = 0;               // rows that `see` gives = slots in the prompt
@@ -143,16 +143,17 @@ struct StackShape {
 
 struct NetworkShape {
   StackShape text, vision;
-  Dim patch_px = 0;           // edge of a patch of the vision stack
-  Dim patch_values = 0;       // numbers of a patch where pictures come cut into patches; 0: they come as planes
-  Dim tile_rows = 0;          // `see` takes tiles of fewer patches together, up to so many
-  Dim connector_weights = 0;  // multiplied once per picture row
+  Dim patch_px = 0;            // edge of a patch of the vision stack
+  Dim patch_values = 0;        // numbers of a patch where pictures come cut into patches; 0: they come as planes
+  Dim tile_rows = 0;           // `see` takes tiles of fewer patches together, up to so many
+  Dim connector_weights = 0;   // multiplied once per picture row
+  bool whole_prompts = false;  // a prompt is read in one forward, not in chunks
 };
 
 // What a vision tower reads.
 struct TowerInput {
-  Tensor pixels;      // as Processor::tiles gives, of one or several pictures
-  Tensor pixel_mask;  // [n, h, w] (i64, i32 or u8; undefined = all ones): zero marks padding
+  Tensor pixels;                      // as Processor::tiles gives, of one or several pictures
+  Tensor pixel_mask;                  // [n, h, w] (i64, i32 or u8; undefined = all ones): zero marks padding
   std::vector<PatchGrid> grids = {};  // one a picture or clip, for families whose plans have a grid
 };
 
@@ -186,6 +187,16 @@ struct Grounding {
   std::string separator = " ; ", nothing = "none";
 };
 
+// How a checkpoint judges whether something violates a policy: it answers the question that its template makes of the
+// policy's text with one of two tokens, and the softmax of their two logits at the prompt's last row is the answer.
+struct SafetyHead {
+  struct Policy {
+    std::string name, text;
+  };
+  TokenId yes = 0, no = 0;       // yes: it is violated
+  std::vector<Policy> policies;  // the checkpoint's own, or those of its family; none: the caller brings them
+};
+
 struct Family {
   std::string name;
   std::vector<std::string> architectures;  // as in config.json
@@ -195,6 +206,8 @@ struct Family {
   Dim (*context)(const ConfigReader& config) = nullptr;  // most rows of one sequence, from the config alone
   // On-disk alternatives of weight names: `from` prefix to `to` (WeightOptions::prefix_map).
   std::vector<std::pair<std::string, std::string>> weight_names = {};
+  // Of checkpoints that are classifiers; nothing for the others. Null: no checkpoint of the family is one.
+  std::optional<SafetyHead> (*safety)(const ModelFiles& files) = nullptr;
 };
 
 // All of families.inc; the family of an architecture, or null.

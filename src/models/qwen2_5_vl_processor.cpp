@@ -82,8 +82,9 @@ class QwenProcessor final : public Processor {
                                                                : settings_.min_pixels;
     const double share = std::min(static_cast<double>(video_max_pixels),
                                   video_total_pixels / static_cast<double>(frames) * frame_factor);
-    const Dim most = std::clamp<Dim>(static_cast<Dim>(share), static_cast<Dim>(static_cast<double>(least) * 1.05),
-                                     std::max(settings_.max_pixels, static_cast<Dim>(static_cast<double>(least) * 1.05)));
+    const Dim most =
+        std::clamp<Dim>(static_cast<Dim>(share), static_cast<Dim>(static_cast<double>(least) * 1.05),
+                        std::max(settings_.max_pixels, static_cast<Dim>(static_cast<double>(least) * 1.05)));
     ImagePlan plan = plan_of({width, height}, ceil_div(frames, layout_.temporal_patch), least, most);
     plan.seconds = times.seconds;
     plan.step_seconds = static_cast<double>(layout_.temporal_patch) / times.sampled_fps;

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "models/blocks/llama_decoder.h"
+#include "models/blocks/siglip.h"
 #include "models/family.h"
 #include "models/smolvlm_processor.h"
 #include "nn/nn.h"
@@ -46,47 +47,20 @@ LlamaConfig text_config(const ConfigReader& in) {
   return c;
 }
 
-ops::Activation activation_of(const ConfigReader& in) {
-  const std::string name =
-      in.one_of("hidden_act", {"gelu_pytorch_tanh", "gelu_new", "gelu", "quick_gelu", "silu"}, "gelu_pytorch_tanh");
-  if (name == "gelu") return ops::Activation::gelu_erf;
-  if (name == "quick_gelu") return ops::Activation::quick_gelu;
-  return name == "silu" ? ops::Activation::silu : ops::Activation::gelu_tanh;
-}
-
-struct VisionConfig {
-  Dim width, depth, heads, mlp_width, image, patch, side, channels;
-  float norm_eps;
-  ops::Activation activation;
-
-  explicit VisionConfig(const ConfigReader& in)
-      : width(in.positive_or("hidden_size", 1152)),
-        depth(in.positive_or("num_hidden_layers", 12)),
-        heads(in.positive_or("num_attention_heads", 16)),
-        mlp_width(in.positive_or("intermediate_size", 3072)),
-        image(in.positive_or("image_size", 224)),
-        patch(in.positive_or("patch_size", 32)),
-        side(image / patch),
-        channels(in.positive_or("num_channels", 3)),
-        norm_eps(in.number_or("layer_norm_eps", 1e-6f)),
-        activation(activation_of(in)) {
-    if (width % heads != 0) in.refuse("num_attention_heads", fmt::format("does not divide hidden_size {}", width));
-    if (patch > image) in.refuse("patch_size", fmt::format("is larger than image_size {}", image));
-    if (channels != 3) in.refuse("num_channels", "only 3 is supported");
-    if (!(norm_eps > 0)) in.refuse("layer_norm_eps", "must be above 0");
-  }
-};
+// Those of Idefics3VisionConfig.
+constexpr siglip::Defaults vision_defaults{
+    .width = 1152, .depth = 12, .heads = 16, .mlp_width = 3072, .image = 224, .patch = 32};
 
 struct Config {
   LlamaConfig text;
-  VisionConfig vision;
+  siglip::Config vision;
   Dim factor;  // of the connector's space-to-depth
   TokenId image_token;
   bool tied_head;
 
   explicit Config(const ConfigReader& in)
       : text(text_config(in.child_or_empty("text_config"))),
-        vision(in.child_or_empty("vision_config")),
+        vision(in.child_or_empty("vision_config"), vision_defaults),
         factor(in.positive_or("scale_factor", 2)),
         image_token(static_cast<TokenId>(in.non_negative_or("image_token_id", 128257))),
         tied_head(in.flag_or("tie_word_embeddings", false)) {
@@ -97,50 +71,7 @@ struct Config {
   }
 };
 
-// ---- Vision tower
-
-struct VisionPass {
-  const Batch& batch;
-  ops::AttentionOptions attention;
-};
-
-struct VisionLayer {
-  nn::LayerNorm norm1, norm2;
-  Linear query, key, value, out;
-  nn::Mlp mlp;
-  Dim heads;
-
-  VisionLayer(const VisionConfig& c, const Weights& w)
-      : norm1(w / "layer_norm1", c.width, c.norm_eps),
-        norm2(w / "layer_norm2", c.width, c.norm_eps),
-        query(w / "self_attn" / "q_proj", c.width, c.width, Linear::Bias::yes),
-        key(w / "self_attn" / "k_proj", c.width, c.width, Linear::Bias::yes),
-        value(w / "self_attn" / "v_proj", c.width, c.width, Linear::Bias::yes),
-        out(w / "self_attn" / "out_proj", c.width, c.width, Linear::Bias::yes),
-        mlp(w / "mlp", c.width, c.mlp_width, c.activation),
-        heads(c.heads) {}
-
-  Tensor operator()(const Tensor& x, const VisionPass& pass) const {  // [n * p, v] to [n * p, v]
-    const Tensor y = norm1(x);
-    auto [q, k, v] = nn::each(y, query, key, value);
-    for (Tensor* part : {&q, &k, &v}) *part = ops::split_heads(*part, heads);
-    const Tensor h = out.plus(ops::merge_heads(ops::attention(q, KvView{k, v}, pass.batch, pass.attention)), x);
-    return mlp.plus(norm2(h), h);
-  }
-};
-
-// [n, 3, h, w] without the rows and columns that fill no patch: the reference's convolution leaves them out (384 pixels
-// in patches of 14).
-Tensor whole_patches(const Tensor& pixels, Dim patch) {
-  const Dim height = pixels.dim(2) / patch * patch, width = pixels.dim(3) / patch * patch;
-  if (height == pixels.dim(2) && width == pixels.dim(3)) return pixels;
-  Tensor out = Tensor::empty({pixels.dim(0), pixels.dim(1), height, width});
-  float* to = out.write<float>();
-  for (Dim plane = 0; plane < pixels.dim(0) * pixels.dim(1); ++plane)
-    for (Dim y = 0; y < height; ++y, to += width)
-      std::copy_n(pixels.data<float>() + (plane * pixels.dim(2) + y) * pixels.dim(3), width, to);
-  return out;
-}
+// ---- Vision tower: SigLIP, with positions by the fraction of the picture
 
 // Which patches of each tile hold any valid pixel: [n * p], empty = all.
 struct PatchMask {
@@ -149,26 +80,7 @@ struct PatchMask {
 };
 
 struct Tower {
-  VisionConfig config;
-  Linear patch;
-  Tensor positions;  // [side * side, v]
-  std::vector<VisionLayer> layers;
-  nn::LayerNorm norm;
-  ops::AttentionOptions attention;
-
-  Tower(const VisionConfig& c, const ConfigReader& in, const Weights& w)
-      : config(c),
-        patch(Linear::exact(w / "embeddings" / "patch_embedding", c.channels * c.patch * c.patch, c.width,
-                            Linear::Bias::yes)),
-        positions((w / "embeddings" / "position_embedding").tensor("weight", {c.side * c.side, c.width})),
-        norm(w / "post_layernorm", c.width, c.norm_eps) {
-    require_layers(in, w / "encoder" / "layers", c.depth, "layer_norm1.weight");
-    for (Dim i = 0; i < c.depth; ++i) {
-      layers.emplace_back(c, w / "encoder" / "layers" / i);
-      ExecContext::current().checkpoint();  // loading can be interrupted too
-    }
-    attention.arithmetic = w.type() == WeightType::f32 ? DType::f32 : DType::bf16;
-  }
+  siglip::Tower base;
 
   // [n, 3, h, w] to [n, p, v]
   Tensor operator()(const Tensor& pixels, const PatchMask& mask) const {
@@ -178,17 +90,11 @@ struct Tower {
     std::vector<Dim> ids(static_cast<std::size_t>(tiles * patches), 0), order, back(ids.size());
     for (Dim tile = 0; tile < tiles; ++tile) place_tile(mask, tile, ids, order, batch);
     for (std::size_t i = 0; i < order.size(); ++i) back[static_cast<std::size_t>(order[i])] = static_cast<Dim>(i);
-    const Tensor flat = ops::patchify(whole_patches(pixels, config.patch), config.patch)
-                            .reshape({tiles * patches, -1});  // [n * p, 3 * patch * patch]
-    Tensor x = patch.plus(flat, ops::take_rows(positions, ids));
+    Tensor x = base.embed(pixels, ids);
     if (!mask.valid.empty()) x = ops::take_rows(x, order);
-    for (const VisionLayer& layer : layers) {
-      x = layer(x, {batch, attention});
-      ExecContext::current().checkpoint();
-    }
-    x = norm(x);
+    x = base.run(std::move(x), batch);
     if (!mask.valid.empty()) x = ops::take_rows(x, back);
-    return x.reshape({tiles, patches, config.width});
+    return x.reshape({tiles, patches, base.config.width});
   }
 
  private:
@@ -204,8 +110,8 @@ struct Tower {
     for (Dim column = 0; column < mask.columns; ++column) valid_columns += valid(0, column);
     if (valid_rows == 0 || valid_columns == 0)
       fail(ErrorCode::bad_input, "pixel mask: tile {} has pixels but all are masked", tile);
-    const auto by_row = position_buckets(mask.rows, valid_rows, config.side),
-               by_column = position_buckets(mask.columns, valid_columns, config.side);
+    const auto by_row = position_buckets(mask.rows, valid_rows, base.config.side),
+               by_column = position_buckets(mask.columns, valid_columns, base.config.side);
     std::vector<Dim> padding;
     const auto seen_before = static_cast<Dim>(order.size());
     for (Dim row = 0; row < mask.rows; ++row)
@@ -216,7 +122,7 @@ struct Tower {
           continue;
         }
         ids[static_cast<std::size_t>(at)] =
-            by_row[static_cast<std::size_t>(row)] * config.side + by_column[static_cast<std::size_t>(column)];
+            by_row[static_cast<std::size_t>(row)] * base.config.side + by_column[static_cast<std::size_t>(column)];
         order.push_back(at);
       }
     const auto keys = static_cast<std::int32_t>(static_cast<Dim>(order.size()) - seen_before);
@@ -226,7 +132,6 @@ struct Tower {
 };
 
 struct SmolVlm final : Network {
-  static constexpr Dim tile_rows = 512;  // patches that are worth a pass of their own
   Config config;
   LlamaDecoder text;
   Linear connector;
@@ -236,22 +141,23 @@ struct SmolVlm final : Network {
       : config(c),
         text(c.text, in.child_or_empty("text_config"), w / "model.text_model", w, tied),
         connector(w / "model.connector.modality_projection.proj", c.vision.width * c.factor * c.factor, c.text.width),
-        vision(c.vision, in.child_or_empty("vision_config"), w / "model.vision_model") {}
+        vision{siglip::Tower(c.vision, in.child_or_empty("vision_config"), w / "model.vision_model")} {}
 
   NetworkShape shape() const override {
-    const VisionConfig& v = config.vision;
+    const siglip::Config& v = config.vision;
     return {.text = text.shape(),
-            .vision = {v.depth, v.width, v.heads, v.heads, v.width / v.heads, v.mlp_width, false},
+            .vision = v.shape(),
             .patch_px = v.patch,
-            .tile_rows = tile_rows,
+            .patch_values = 0,
+            .tile_rows = siglip::rows_at_once,
             .connector_weights = v.width * config.factor * config.factor * config.text.width};
   }
   KvShape kv_shape() const override { return text.kv_shape(); }
   Dim context() const override { return config.text.context; }
   Dim vocab() const override { return config.text.vocab; }
-  Tensor embed(std::span<const TokenId> ids) const override { return text.embed(ids); }   // [t, d]
-  Tensor logits(const Tensor& rows) const override { return text.logits(rows); }          // [r, d] to [r, vocab]
-  Tensor forward(Tensor x, const Batch& batch, KvCache* cache) const override {           // [t, d] to [t, d]
+  Tensor embed(std::span<const TokenId> ids) const override { return text.embed(ids); }  // [t, d]
+  Tensor logits(const Tensor& rows) const override { return text.logits(rows); }         // [r, d] to [r, vocab]
+  Tensor forward(Tensor x, const Batch& batch, KvCache* cache) const override {          // [t, d] to [t, d]
     return text.forward(std::move(x), batch, cache);
   }
 
@@ -293,7 +199,8 @@ struct SmolVlm final : Network {
     require_shape("see", "pixels", pixels, {-1, 3, -1, -1});
     std::vector<Tensor> parts;
     const Dim patches = (pixels.dim(2) / config.vision.patch) * (pixels.dim(3) / config.vision.patch);
-    const Dim step = std::max<Dim>(1, tile_rows / std::max<Dim>(1, patches));  // small together, large ones alone
+    const Dim step =
+        std::max<Dim>(1, siglip::rows_at_once / std::max<Dim>(1, patches));  // small together, large ones alone
     for (Dim tile = 0; tile < pixels.dim(0); tile += step) {
       const Tensor some = pixels.rows(tile, std::min(tile + step, pixels.dim(0)));
       parts.push_back(project(vision(some, patch_mask({}, pixels.dim(2), pixels.dim(3)))));

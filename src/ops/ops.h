@@ -77,6 +77,8 @@ Tensor concat_rows(std::span<const Tensor> parts);              // along the fir
 
 // Space-to-depth: [n, h * w, d] raster to [n, (h / f) * (w / f), f * f * d], channel order (row, column, channel).
 Tensor space_to_depth(const Tensor& x, Dim height, Dim width, Dim factor);
+// The mean of each block of factor x factor: [n, h * w, d] raster to [n, (h / f) * (w / f), d]. Gradient: yes.
+Tensor average_pool(const Tensor& x, Dim height, Dim width, Dim factor);
 // Non-overlapping patches: [n, c, h, w] to [n, (h / p) * (w / p), c * p * p]: with a conv weight reshaped to [out, c *
 // p * p], a product.
 Tensor patchify(const Tensor& pixels, Dim patch);

@@ -12,6 +12,8 @@
 #include "io/safetensors.h"
 #include "models/family.h"
 #include "runtime/model.h"
+#include "runtime/sampler.h"
+#include "tasks/verify_safety.h"
 
 namespace tap {
 
@@ -25,23 +27,24 @@ bool is_raw_input(const std::string& name) {
                        [](char c) { return c >= '0' && c <= '9'; });
   };
   return name == "frames" || numbered("image") || numbered("audio") || name == "greedy_margin" ||
-         name == "rope_delta" || name.ends_with("_type_ids") || name.ends_with("_grid_thw") ||
+         name == "rope_delta" || name == "labels" || name == "mm_token_type_ids" || name.ends_with("_grid_thw") ||
          name == "second_per_grid_ts" || name.ends_with("_hf5");
 }
 
 bool is_stage(const std::string& name) {
-  static const std::set<std::string> stages = {"input_ids",    "position_ids", "vision_hidden", "image_features",
-                                               "vision_features", "logits",     "greedy_tokens", "greedy_logits"};
+  static const std::set<std::string> stages = {"input_ids",       "position_ids",  "vision_hidden", "image_features",
+                                               "vision_features", "logits",        "greedy_tokens", "greedy_logits",
+                                               "last_logits",     "yes_no_logits", "probabilities"};
   return stages.contains(name) || name.starts_with("pixel_values");
 }
 
 struct Case {
-  std::string name, prompt;
+  std::string name, prompt, suffix;  // suffix: an answer that is given
   bool has_prompt = false,
        has_extras = false;  // extras: keys that change the input in ways this engine has no stage for
   std::string extra_key;
   double sampled_fps = 0;  // of `frames`
-  std::vector<std::string> images;
+  std::vector<std::string> images, policies;
   Json options, config_change;
   std::optional<Safetensors> tensors;
   bool has(std::string_view tensor) const { return tensors->find(tensor) != nullptr; }
@@ -50,6 +53,7 @@ struct Case {
 
 // Of 8 bits, in the scale of pixels divided by deviations of 0.26 and more: videos are resized by another library.
 constexpr double one_level = 1.0 / 255 / 0.25;
+constexpr std::int64_t no_label = -100;  // of a row that a loss leaves out
 
 struct Comparison {
   double max_abs = 0, relative = 0;  // relative: root mean square of the difference over that of the golden
@@ -140,10 +144,10 @@ std::vector<Case> read_cases(const std::string& folder, const Json& manifest) {
     c.tensors = Safetensors::open(folder + "/" + file).value();
     if (entry.contains("prompt")) c.prompt = entry["prompt"].get<std::string>(), c.has_prompt = true;
     check_listed(entry, c);
-    for (const char* key : {"suffix", "policies"})
-      if (entry.contains(key)) c.has_extras = true, c.extra_key = key;
+    c.suffix = entry.value("suffix", "");
     if (c.has("audio0")) c.has_extras = true, c.extra_key = "audio";
     c.sampled_fps = entry.value("video", Json::object()).value("sampled_fps", 0.0);
+    c.policies = entry.value("policies", std::vector<std::string>());
     if (entry.contains("images"))
       c.images = entry["images"].get<std::vector<std::string>>();
     else
@@ -162,9 +166,13 @@ class CaseRun {
       : golden_(golden), model_(model), network_(model.network()), tolerance_(tolerance), report_(report) {}
 
   void run() {
-    place_and_pixels();
-    const Tensor hidden = vision(), features = project(hidden);
-    decoder(features);
+    if (!golden_.policies.empty() || golden_.has("last_logits") || golden_.has("yes_no_logits")) {
+      policies();
+    } else {
+      place_and_pixels();
+      const Tensor hidden = vision(), features = project(hidden);
+      decoder(features);
+    }
     for (const SafetensorEntry& entry : golden_.tensors->entries()) {
       if (seen_.contains(entry.name) || is_raw_input(entry.name)) continue;
       if (is_stage(entry.name))
@@ -211,9 +219,10 @@ class CaseRun {
         fail(ErrorCode::bad_file, "input_ids: {} is no id, they go from 0 to {}", id, network_.vocab() - 1);
       ids_.push_back(static_cast<TokenId>(id));
     }
-    golden_prompt_ = model_.processor().from_ids(ids_, golden_plans());
+    golden_prompt_ = model_.processor().from_ids(ids_, golden_plans(), answer_rows());
     if (present("position_ids")) check_positions("golden", golden_prompt_);
     const bool mask_present = present("attention_mask");
+    if (present("token_type_ids")) token_types();
     const std::string cannot =
         golden_.has_extras ? fmt::format("this engine has no input of kind \"{}\" for this family", golden_.extra_key)
                            : "";
@@ -233,7 +242,8 @@ class CaseRun {
     }
     if (golden_.has_prompt) {
       const TextSpan text{golden_.prompt, true};
-      const Prompt prompt = processor->place(std::span(&text, 1), plans);
+      Prompt prompt = processor->place(std::span(&text, 1), plans, !model_.begins_with_bos({&text, 1}));
+      if (!golden_.suffix.empty()) prompt = with_answer(*processor, prompt, plans);
       check_integers("ids", "end", differing(prompt.ids, ids_));
       if (golden_.has("position_ids")) check_positions("end", prompt);
       own_prompt_ = prompt;
@@ -282,16 +292,17 @@ class CaseRun {
 
   std::vector<ImagePlan> golden_plans() const {
     std::vector<ImagePlan> plans;
-    const Tensor seconds = golden_.has("second_per_grid_ts") ? golden_.read("second_per_grid_ts").to(DType::f32) : Tensor();
-    const std::size_t pictures = golden_.has("image_grid_thw")
-                                     ? static_cast<std::size_t>(golden_.read("image_grid_thw").elements() / 3)
-                                     : 0;
+    const Tensor seconds =
+        golden_.has("second_per_grid_ts") ? golden_.read("second_per_grid_ts").to(DType::f32) : Tensor();
+    const std::size_t pictures =
+        golden_.has("image_grid_thw") ? static_cast<std::size_t>(golden_.read("image_grid_thw").elements() / 3) : 0;
     const auto grids = golden_grids();
     for (std::size_t i = 0; i < grids.size(); ++i) {
       const bool video = i >= pictures;
       if (video && (!seconds.defined() || seconds.elements() <= static_cast<Dim>(i - pictures)))
         fail(ErrorCode::bad_file, "{}: video_grid_thw without as many second_per_grid_ts", golden_.name);
-      plans.push_back(model_.processor().plan_of_grid(grids[i], video ? double{seconds.data<float>()[i - pictures]} : 0));
+      plans.push_back(
+          model_.processor().plan_of_grid(grids[i], video ? double{seconds.data<float>()[i - pictures]} : 0));
     }
     return plans;
   }
@@ -309,7 +320,8 @@ class CaseRun {
     if (frames.rank() != 4) fail(ErrorCode::bad_file, "frames: must be uint8 [count, height, width, 3]");
     FrameTimes times{{}, golden_.sampled_fps > 0 ? golden_.sampled_fps : 1};
     for (Dim i = 0; i < frames.dim(0); ++i) {
-      images.push_back(picture_of(frames.rows(i, i + 1).reshape({frames.dim(1), frames.dim(2), frames.dim(3)}), "frames"));
+      images.push_back(
+          picture_of(frames.rows(i, i + 1).reshape({frames.dim(1), frames.dim(2), frames.dim(3)}), "frames"));
       times.seconds.push_back(static_cast<double>(i) / times.sampled_fps);
     }
     try {
@@ -324,6 +336,108 @@ class CaseRun {
     }
   }
 
+  // A classifier's rows: one a picture and policy, padded in front to the longest.
+  void policies() {
+    if (!present("input_ids")) return;
+    const Tensor ids = golden_.read("input_ids");
+    if (ids.rank() != 2) fail(ErrorCode::bad_file, "input_ids: {}, must be [rows, width]", ids.shape().to_string());
+    const auto numbers = integers(ids);
+    for (const std::int64_t id : numbers)
+      if (id < 0 || id >= network_.vocab()) fail(ErrorCode::bad_file, "input_ids: {} is no id of the model's", id);
+    const auto rows = unpadded_rows(
+        numbers, present("attention_mask") ? integers(golden_.read("attention_mask")) : std::vector<std::int64_t>(),
+        ids.dim(0));
+    std::vector<Prompt> prompts, own_prompts;
+    std::vector<std::int64_t> types;  // 1: a picture's row
+    for (const auto& row : rows) {
+      prompts.push_back(model_.processor().from_ids(row));
+      std::vector<std::int64_t> padded(static_cast<std::size_t>(ids.dim(1)), 0);
+      for (const Dim slot : prompts.back().slots)
+        padded[padded.size() - row.size() + static_cast<std::size_t>(slot)] = 1;
+      types.insert(types.end(), padded.begin(), padded.end());
+    }
+    if (present("token_type_ids"))
+      check_integers("token_type_ids", "golden", differing(types, integers(golden_.read("token_type_ids"))));
+
+    const auto rows_of = [&](const Tensor& pixels) {
+      std::vector<Tensor> features(prompts.size());
+      for (std::size_t i = 0; pixels.defined() && i < features.size(); ++i)
+        features[i] = network_.project(network_.tower({pixels.rows(static_cast<Dim>(i), static_cast<Dim>(i) + 1), {}}));
+      return features;
+    };
+    const auto check_rows = [&](const std::string& from, std::span<const Prompt> of, const Tensor& pixels) {
+      const Judgement judgement = judge(model_, of, rows_of(pixels));
+      for (const auto& [name, got] :
+           {std::pair{"last_logits", judgement.last_logits}, std::pair{"yes_no_logits", judgement.yes_no_logits},
+            std::pair{"probabilities", judgement.probabilities}})
+        if (got.defined() && present(name)) check(name, from, got, golden_.read(name), tolerance_);
+    };
+    const Tensor pixels = present("pixel_values") ? tiles(golden_.read("pixel_values").to(DType::f32)) : Tensor();
+    check_rows("golden", prompts, pixels);
+
+    std::vector<std::shared_ptr<const Image>> images;
+    for (const std::string& name : golden_.images) images.push_back(picture_of(golden_.read(name), name));
+    if (images.empty() || golden_.policies.empty()) return;
+    std::vector<Tensor> parts;
+    std::vector<TokenId> own_ids, golden_ids;
+    for (const auto& row : rows) golden_ids.insert(golden_ids.end(), row.begin(), row.end());
+    for (PreparedPrompt& prepared : policy_prompts(model_, images, golden_.policies)) {
+      own_ids.insert(own_ids.end(), prepared.prompt.ids.begin(), prepared.prompt.ids.end());
+      parts.push_back(model_.processor().pixels(*prepared.images[0], prepared.plans[0]));
+      own_prompts.push_back(std::move(prepared.prompt));
+    }
+    check_integers("ids", "end", differing(own_ids, golden_ids));
+    const Tensor own_pixels = ops::concat_rows(parts);
+    if (pixels.defined()) check("pixels", "end", own_pixels, pixels, 0);
+    if (own_prompts.size() == prompts.size()) check_rows("end", own_prompts, own_pixels);
+  }
+
+  std::vector<TokenId> answer_tokens() const {
+    std::vector<TokenId> ids = model_.tokenizer().encode(golden_.suffix, false);
+    if (model_.end_tokens().size() == 1) ids.push_back(model_.end_tokens().front());
+    return ids;
+  }
+  // Rows of the answer in a case that gives one: those that its loss counts.
+  Dim answer_rows() const {
+    if (golden_.suffix.empty()) return 0;
+    Dim count = static_cast<Dim>(answer_tokens().size());
+    if (golden_.has("labels"))
+      count = std::ranges::count_if(integers(golden_.read("labels")), [](std::int64_t id) { return id != no_label; });
+    return std::min(count, static_cast<Dim>(ids_.size()));
+  }
+  Prompt with_answer(const Processor& processor, const Prompt& question, std::span<const ImagePlan> plans) const {
+    std::vector<TokenId> ids = question.ids;
+    const std::vector<TokenId> answer = answer_tokens();
+    ids.insert(ids.end(), answer.begin(), answer.end());
+    return processor.from_ids(ids, plans, static_cast<Dim>(answer.size()));
+  }
+  // The mean cross-entropy of the labels that are given, each judged by the row before it.
+  Tensor loss_of(const Tensor& logits) const {
+    const auto labels = integers(golden_.read("labels"));
+    if (static_cast<Dim>(labels.size()) != logits.dim(0))
+      fail(ErrorCode::bad_file, "labels: {} for {} rows", labels.size(), logits.dim(0));
+    double sum = 0;
+    Dim count = 0;
+    for (Dim row = 1; row < logits.dim(0); ++row) {
+      const auto label = static_cast<TokenId>(labels[static_cast<std::size_t>(row)]);
+      if (label == no_label) continue;
+      if (label < 0 || label >= logits.width()) fail(ErrorCode::bad_file, "labels: {} is no id of the model's", label);
+      sum -= log_softmax(logits.rows(row - 1, row).values<float>(), {&label, 1});
+      ++count;
+    }
+    const auto mean = static_cast<float>(sum / static_cast<double>(std::max<Dim>(1, count)));
+    return Tensor::from(std::span(&mean, 1), {1});
+  }
+
+  // Ones mark the rows of pictures in some families, those of an answer in others.
+  void token_types() {
+    std::vector<std::int64_t> pictures(ids_.size(), 0), answer(ids_.size(), 0);
+    for (const Dim slot : golden_prompt_.slots) pictures[static_cast<std::size_t>(slot)] = 1;
+    std::fill(answer.end() - static_cast<std::ptrdiff_t>(answer_rows()), answer.end(), 1);
+    const auto wanted = integers(golden_.read("token_type_ids"));
+    check_integers("token_type_ids", "golden", std::min(differing(pictures, wanted), differing(answer, wanted)));
+  }
+
   // [1, n, 3, h, w] to [n, 3, h, w]
   static Tensor tiles(const Tensor& t) {
     return t.rank() == 5 ? t.reshape({t.dim(0) * t.dim(1), t.dim(2), t.dim(3), t.dim(4)}) : t;
@@ -336,7 +450,8 @@ class CaseRun {
     if (!golden_.has(pixels_name())) return {};
     const Tensor mask =
         golden_.has("pixel_attention_mask") ? mask_tiles(golden_.read("pixel_attention_mask")) : Tensor();
-    const Tensor from_golden = network_.tower({tiles(golden_.read(pixels_name()).to(DType::f32)), mask, golden_grids()});
+    const Tensor from_golden =
+        network_.tower({tiles(golden_.read(pixels_name()).to(DType::f32)), mask, golden_grids()});
     own_hidden_ = own_pixels_.defined() ? network_.tower({own_pixels_, Tensor(), own_grids_}) : Tensor();
     if (present("vision_hidden")) {
       check("vision_hidden", "golden", from_golden, golden_.read("vision_hidden"), tolerance_);
@@ -378,10 +493,15 @@ class CaseRun {
     if (!prompt.slots.empty()) {
       if (!features.defined())
         return add("logits", from, VerifyStatus::failed, {}, "the prompt has picture marks, the case no pixels");
-      x = ops::put_rows(x, prompt.slots, features);
+      x = ops::put_rows(x, prompt.slots, features.reshape({-1, x.dim(1)}));
     }
     const Tensor hidden = network_.forward(x, prompt.batch(0, prompt.rows()), &cache);
-    if (logits) check("logits", from, network_.logits(hidden), golden_.read("logits"), tolerance_);
+    if (logits) {
+      const Tensor scores = network_.logits(hidden);
+      check("logits", from, scores, golden_.read("logits"), tolerance_);
+      if (golden_.has("labels") && present("loss"))
+        check("loss", from, loss_of(scores), golden_.read("loss"), tolerance_);
+    }
     if (!greedy) return;
     const Tensor margins = golden_.read("greedy_margin");
     const Tensor wanted = golden_.has("greedy_logits") ? golden_.read("greedy_logits") : Tensor();

@@ -13,7 +13,7 @@ TEST_CASE("golden ids and pixels are equal to the last bit") {
     for (const golden::Case& one : folder.cases) {
       CAPTURE(folder.name);
       CAPTURE(one.name);
-      if (!one.has("image0")) continue;
+      if (!one.has("image0") || !one.entry.contains("prompt") || one.entry.contains("suffix")) continue;
       const auto model = golden::load(folder, Dtype::f32, one.entry.value("options", Json::object()));
       const PreparedPrompt prepared = model->prepare_trusted(one.entry["prompt"].get<std::string>(), one.images());
       CHECK(prepared.prompt.ids == one.ids("input_ids"));
@@ -21,7 +21,7 @@ TEST_CASE("golden ids and pixels are equal to the last bit") {
       std::vector<Tensor> parts;
       for (std::size_t i = 0; i < prepared.images.size(); ++i)
         parts.push_back(model->processor().pixels(*prepared.images[i], prepared.plans[i]));
-      const Tensor pixels = ops::concat_rows(parts), wanted = one.single("pixel_values");
+      const Tensor pixels = ops::concat_rows(parts), wanted = golden::pixels(one);
       REQUIRE(pixels.shape() == wanted.shape());
       CHECK(std::memcmp(pixels.raw(), wanted.raw(), static_cast<std::size_t>(pixels.bytes())) == 0);
       ++pixel_cases;
@@ -37,19 +37,25 @@ TEST_CASE("golden towers, projectors and decoders agree in f32") {
     for (const golden::Case& one : folder.cases) {
       CAPTURE(folder.name);
       CAPTURE(one.name);
-      const Tensor hidden = network.tower({one.single("pixel_values"), one.single("pixel_attention_mask")});
+      if (!one.has("logits") || one.entry.contains("suffix") || one.entry.contains("config_change")) continue;
+      const Prompt prompt = model->processor().from_ids(one.ids("input_ids"));
+      const auto check_logits = [&](const Tensor& features) {
+        const Tensor rows = features.defined() ? features.reshape({-1, features.width()}) : features;
+        const Tensor x = golden::embedded(*model, prompt, rows);
+        const Tensor logits = network.logits(network.forward(x, prompt.batch(0, prompt.rows()), nullptr));
+        CHECK(golden::max_abs(logits, one.read("logits")) < folder.tolerance);
+      };
+      ++cases;
+      if (prompt.slots.empty()) {
+        check_logits({});
+        continue;
+      }
+      const Tensor hidden = network.tower({golden::pixels(one), golden::pixels(one, "pixel_attention_mask")});
       CHECK(golden::max_abs(hidden, one.read("vision_hidden")) < folder.tolerance);
       const Tensor features = network.project(one.read("vision_hidden"));
       CHECK(golden::max_abs(features, one.read("image_features")) < folder.tolerance);
-
-      const Prompt prompt = model->processor().from_ids(one.ids("input_ids"));
-      const Tensor x = golden::embedded(*model, prompt, one.read("image_features"));
-      const Tensor logits = network.logits(network.forward(x, prompt.batch(0, prompt.rows()), nullptr));
-      CHECK(golden::max_abs(logits, one.read("logits")) < folder.tolerance);
-      const Tensor whole = network.logits(network.forward(golden::embedded(*model, prompt, network.project(hidden)),
-                                                          prompt.batch(0, prompt.rows()), nullptr));
-      CHECK(golden::max_abs(whole, one.read("logits")) < folder.tolerance);
-      ++cases;
+      check_logits(one.read("image_features"));
+      check_logits(network.project(hidden));
     }
   }
   CHECK(cases >= 6);
@@ -88,7 +94,7 @@ TEST_CASE("padded patches and dropped tiles change nothing for the others") {
   for (const golden::Folder& folder : golden::folders()) {
     const golden::Case& one = folder.cases.front();
     CAPTURE(folder.name);
-    if (!one.has("pixel_values")) continue;
+    if (!one.has("pixel_attention_mask")) continue;
     const auto model = golden::load(folder);
     const Tensor pixels = one.single("pixel_values").rows(0, 1), mask = one.single("pixel_attention_mask").rows(0, 1);
     const Tensor alone = model->network().tower({pixels, mask});

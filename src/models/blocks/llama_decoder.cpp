@@ -1,13 +1,10 @@
 #include "models/blocks/llama_decoder.h"
 
+#include "models/blocks/layers.h"
+
 namespace tap {
 
 using nn::Linear;
-
-void require_layers(const ConfigReader& in, const Weights& layers, Dim depth, std::string_view member) {
-  if (layers.has("0." + std::string(member)) && !layers.has(fmt::format("{}.{}", depth - 1, member)))
-    in.refuse("num_hidden_layers", fmt::format("the weights have no layer {}", depth - 1));
-}
 
 void LlamaConfig::check(const ConfigReader& in) const {
   if (!in.has("head_dim") && width % heads != 0)

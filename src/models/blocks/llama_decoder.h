@@ -1,5 +1,5 @@
-// The decoder of Llama and Qwen2: RMS norm, rotate-half rope, grouped-query attention, gated MLP. Parity: HF LlamaModel,
-// Qwen2Model, Qwen2_5_VLTextModel. Shapes: t = rows of all sequences, packed without padding; d = width.
+// The decoder of Llama and Qwen2: RMS norm, rotate-half rope, grouped-query attention, gated MLP. Parity: HF
+// LlamaModel, Qwen2Model, Qwen2_5_VLTextModel. Shapes: t = rows of all sequences, packed without padding; d = width.
 #pragma once
 
 #include <span>
@@ -9,9 +9,6 @@
 #include "nn/nn.h"
 
 namespace tap {
-
-// One line instead of a list of every tensor of layers that the file never had. `member`: a weight each layer has.
-void require_layers(const ConfigReader& in, const Weights& layers, Dim depth, std::string_view member);
 
 struct LlamaConfig {
   Dim width = 0, depth = 0, heads = 0, kv_heads = 0, head_dim = 0, mlp_width = 0, vocab = 0, context = 0;
@@ -56,9 +53,9 @@ struct LlamaDecoder {
   // `in`: the text part of the config, for errors. `w`: where embed_tokens, layers and norm are; `head_weights`: where
   // lm_head is, when it is not tied.
   LlamaDecoder(const LlamaConfig& c, const ConfigReader& in, const Weights& w, const Weights& head_weights, bool tied);
-  Tensor embed(std::span<const TokenId> ids) const { return tokens(ids); }                   // [t, d]
-  Tensor forward(Tensor x, const Batch& batch, KvCache* cache) const;                        // [t, d] to [t, d]
-  Tensor logits(const Tensor& rows) const { return head(rows); }                             // [r, d] to [r, vocab]
+  Tensor embed(std::span<const TokenId> ids) const { return tokens(ids); }  // [t, d]
+  Tensor forward(Tensor x, const Batch& batch, KvCache* cache) const;       // [t, d] to [t, d]
+  Tensor logits(const Tensor& rows) const { return head(rows); }            // [r, d] to [r, vocab]
   StackShape shape() const;
   KvShape kv_shape() const { return {config.depth, config.kv_heads, config.head_dim}; }
 };

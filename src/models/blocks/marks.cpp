@@ -52,6 +52,17 @@ std::vector<TextSpan> expand_marks(std::span<const TextSpan> spans, std::span<co
   return expanded;
 }
 
+Prompt causal_prompt(std::span<const TokenId> ids) {
+  Prompt prompt;
+  prompt.ids.assign(ids.begin(), ids.end());
+  prompt.positions.resize(1);
+  for (std::int32_t row = 0; row < static_cast<std::int32_t>(ids.size());) {
+    prompt.positions[0].push_back(row);
+    prompt.intervals.push_back({0, ++row});
+  }
+  return prompt;
+}
+
 void fill_slots(Prompt& prompt, std::span<const TokenId> ids, std::span<const ImagePlan> plans) {
   prompt.slots.clear();
   prompt.pictures.clear();
