@@ -80,7 +80,7 @@ struct VisionConfig {
     if (temporal_patch > 16) in.refuse("temporal_patch_size", "at most 16 is supported");
     if (patch > 256) in.refuse("patch_size", "at most 256 is supported");
     if (window < patch * merge)
-      in.refuse("window_size", fmt::format("is below {}, the pixels of a merged patch", patch * merge));
+      in.refuse("patch_size", fmt::format("merged by {} is larger than window_size {}", merge, window));
     if (!(tokens_per_second >= 0)) in.refuse("tokens_per_second", "must not be negative");
     for (const std::int64_t layer : in.integers_or("fullatt_block_indexes", {7, 15, 23, 31})) {
       if (layer < 0 || layer >= depth) in.refuse("fullatt_block_indexes", fmt::format("{} is no layer", layer));
@@ -164,7 +164,7 @@ struct Tower {
         patch(Linear::exact(w / "patch_embed" / "proj", 3 * c.temporal_patch * c.patch * c.patch, c.width)),
         full(static_cast<std::size_t>(c.depth), false) {
     if (w.has("blocks.0.norm1.weight") && !w.has(fmt::format("blocks.{}.norm1.weight", c.depth - 1)))
-      in.refuse("depth", fmt::format("the weights have no block {}", c.depth - 1));
+      in.refuse("depth", fmt::format("the weights have no layer {}", c.depth - 1));
     for (Dim i = 0; i < c.depth; ++i) {
       layers.emplace_back(c, w / "blocks" / i);
       ExecContext::current().checkpoint();

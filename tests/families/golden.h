@@ -97,9 +97,33 @@ inline double max_abs(const Tensor& a, const Tensor& b) {
 
 // [1, n, 3, h, w] and [n, 3, h, w] to the latter; undefined where a case has no pictures.
 inline Tensor pixels(const Case& one, std::string_view tensor = "pixel_values") {
+  if (tensor == "pixel_values" && one.has("pixel_values_videos")) tensor = "pixel_values_videos";
   if (!one.has(tensor)) return {};
   const Tensor t = one.read(tensor);
   return t.rank() == 5 || (t.rank() == 4 && tensor != "pixel_values") ? one.single(tensor) : t;
+}
+
+// Grids of a case's pictures or clip, in families that have them, and plans with these.
+inline std::vector<PatchGrid> grids(const Case& one) {
+  std::vector<PatchGrid> all;
+  for (const char* tensor : {"image_grid_thw", "video_grid_thw"})
+    if (one.has(tensor)) {
+      const auto numbers = one.ids(tensor);
+      for (std::size_t i = 0; i + 2 < numbers.size(); i += 3)
+        all.push_back({numbers[i], numbers[i + 1], numbers[i + 2]});
+    }
+  return all;
+}
+inline std::vector<ImagePlan> plans(const Case& one, const Model& model) {
+  std::vector<ImagePlan> all;
+  const double seconds = one.has("second_per_grid_ts") ? double{one.read("second_per_grid_ts").data<float>()[0]} : 0;
+  for (const PatchGrid& grid : grids(one)) all.push_back(model.processor().plan_of_grid(grid, seconds));
+  return all;
+}
+
+// What the projector gives.
+inline Tensor features(const Case& one) {
+  return one.has("vision_features") ? one.read("vision_features") : one.read("image_features");
 }
 
 // A prompt of a case with the rows of its pictures: of a batch the first row, without its padding.
@@ -117,11 +141,12 @@ inline Sample sample(const Case& one, const Model& model) {
       if (mask[static_cast<std::size_t>(i)]) kept.push_back(ids[static_cast<std::size_t>(i)]);
     ids = kept;
   }
-  Sample found{model.processor().from_ids(ids), {}};
+  Sample found{model.processor().from_ids(ids, plans(one, model)), {}};
   const Dim slots = static_cast<Dim>(found.prompt.slots.size());
   if (slots == 0) return found;
-  const Tensor all = one.has("image_features") ? one.read("image_features")
-                                               : model.network().project(model.network().tower({pixels(one), {}}));
+  const bool given = one.has("image_features") || one.has("vision_features");
+  const Tensor all =
+      given ? features(one) : model.network().project(model.network().tower({pixels(one), {}, grids(one)}));
   found.features = all.reshape({-1, all.width()}).rows(0, slots);
   return found;
 }

@@ -62,7 +62,7 @@ LlamaDecoder::LlamaDecoder(const LlamaConfig& c, const ConfigReader& in, const W
 
 Tensor LlamaDecoder::forward(Tensor x, const Batch& batch, KvCache* cache) const {
   const auto angles =
-      config.rope_sections.empty()
+      config.rope_sections.empty() || batch.positions.size() == 1  // text alone: all axes are equal
           ? ops::rope_table(batch.positions, config.head_dim, config.rope_theta, config.rope_factor)
           : ops::rope_table_sections(batch.positions, config.head_dim, config.rope_theta, config.rope_sections);
   for (Dim i = 0; const LlamaLayer& layer : layers) {
