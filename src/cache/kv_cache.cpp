@@ -1,11 +1,20 @@
 #include "cache/kv_cache.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 
 #include "base/parallel.h"
 
 namespace tap {
+
+Dim KvShape::windowed_layers() const {
+  return std::count_if(windows.begin(), windows.end(), [](Dim window) { return window > 0; });
+}
+
+Dim KvShape::windowed_rows() const {
+  return windows.empty() ? 0 : *std::max_element(windows.begin(), windows.end()) + 2 * spare;
+}
 
 KvCache::KvCache(const KvShape& shape, DType type, Dim limit, Dim sequences)
     : shape_(shape), type_(type), limit_(limit), sequences_(static_cast<std::size_t>(std::max<Dim>(sequences, 1))) {
@@ -14,12 +23,22 @@ KvCache::KvCache(const KvShape& shape, DType type, Dim limit, Dim sequences)
   if (shape.layers < 1 || shape.row_elements() < 1 || limit < 1)
     fail(ErrorCode::bad_input, "a cache of {} layers x {} rows x {} x {}", shape.layers, limit, shape.kv_heads,
          shape.head_dim);
-  for (Sequence& sequence : sequences_) sequence.rows.assign(static_cast<std::size_t>(shape.layers), 0);
+  if (static_cast<Dim>(shape.windows.size()) > shape.layers || shape.spare < 1)
+    fail(ErrorCode::bad_input, "a cache of {} layers with {} windows and {} spare rows", shape.layers,
+         shape.windows.size(), shape.spare);
+  std::array<Dim, 2> counts{};
+  for (Dim layer = 0; layer < shape.layers; ++layer) place_.push_back(counts[shape.window(layer) > 0]++);
+  for (Sequence& sequence : sequences_) {
+    sequence.rows.assign(static_cast<std::size_t>(shape.layers), 0);
+    sequence.bases.assign(static_cast<std::size_t>(shape.layers), 0);
+  }
 }
 
 std::byte* KvCache::at(const Sequence& sequence, Dim layer, int part, Dim row) const {
-  return sequence.storage->data() +
-         ((layer * 2 + part) * sequence.capacity + row) * shape_.row_elements() * bytes_of(type_);
+  const auto i = static_cast<std::size_t>(layer);
+  const Block& block = sequence.block(shape_.window(layer) > 0);
+  return block.storage->data() +
+         ((place_[i] * 2 + part) * block.capacity + row - sequence.bases[i]) * shape_.row_elements() * bytes_of(type_);
 }
 
 Dim KvCache::rows(Dim index) const {
@@ -29,30 +48,71 @@ Dim KvCache::rows(Dim index) const {
 
 Dim KvCache::bytes() const {
   Dim sum = 0;
-  for (const Sequence& sequence : sequences_) sum += sequence.storage ? static_cast<Dim>(sequence.storage->bytes()) : 0;
+  for (const Sequence& sequence : sequences_)
+    for (const Block* block : {&sequence.full, &sequence.windowed})
+      sum += block->storage ? static_cast<Dim>(block->storage->bytes()) : 0;
   return sum;
 }
 
 void KvCache::reserve(Dim rows, Dim index) {
   Sequence& sequence = sequences_.at(static_cast<std::size_t>(index));
   if (rows > limit_) fail(ErrorCode::limit, "the cache holds at most {} tokens, {} are wanted", limit_, rows);
-  if (rows <= sequence.capacity) return;
-  Sequence grown;
-  grown.capacity = std::min(limit_, std::max({rows, 2 * sequence.capacity, Dim{64}}));
-  const auto bytes = checked_mul(2 * shape_.layers, grown.capacity * shape_.row_elements() * bytes_of(type_));
-  if (!bytes) fail(ErrorCode::limit, "a cache of {} tokens is too large", grown.capacity);
-  grown.storage = Storage::allocate(static_cast<std::size_t>(*bytes));
-  grown.rows = sequence.rows;
-  for (Dim layer = 0; layer < shape_.layers; ++layer)
+  if (rows <= sequence.full.capacity) return;
+  const Dim capacity = std::min(limit_, std::max({rows, 2 * sequence.full.capacity, Dim{64}}));
+  grow(sequence, true, std::min(capacity, shape_.windowed_rows()));
+  grow(sequence, false, capacity);
+}
+
+void KvCache::grow(Sequence& sequence, bool is_windowed, Dim capacity) {
+  const Dim windowed = shape_.windowed_layers(), layers = is_windowed ? windowed : shape_.layers - windowed;
+  if (capacity <= sequence.block(is_windowed).capacity) return;
+  Block block{nullptr, capacity};
+  if (layers > 0) {
+    const auto bytes = checked_mul(2 * layers, capacity * shape_.row_elements() * bytes_of(type_));
+    if (!bytes) fail(ErrorCode::limit, "a cache of {} tokens is too large", capacity);
+    block.storage = Storage::allocate(static_cast<std::size_t>(*bytes));
+  }
+  Sequence grown = sequence;
+  grown.block(is_windowed) = block;
+  for (Dim layer = 0; layer < shape_.layers; ++layer) {
+    const auto i = static_cast<std::size_t>(layer);
+    const Dim base = sequence.bases[i], held = sequence.rows[i] - base;
+    if ((shape_.window(layer) > 0) != is_windowed || held == 0) continue;
     for (int part = 0; part < 2; ++part)
-      if (const Dim held = sequence.rows[static_cast<std::size_t>(layer)]; held > 0)
-        std::memcpy(at(grown, layer, part, 0), at(sequence, layer, part, 0),
-                    static_cast<std::size_t>(held * shape_.row_elements() * bytes_of(type_)));
+      std::memcpy(at(grown, layer, part, base), at(sequence, layer, part, base),
+                  static_cast<std::size_t>(held * shape_.row_elements() * bytes_of(type_)));
+  }
   sequence = std::move(grown);
 }
 
-void KvCache::truncate(Dim rows, Dim index) {
-  for (Dim& held : sequences_.at(static_cast<std::size_t>(index)).rows) held = std::min(held, std::max<Dim>(rows, 0));
+Dim KvCache::truncate(Dim rows, Dim index) {
+  Sequence& sequence = sequences_.at(static_cast<std::size_t>(index));
+  Dim kept = std::clamp<Dim>(rows, 0, this->rows(index));
+  for (Dim layer = 0; layer < shape_.layers; ++layer)
+    if (const Dim base = sequence.bases[static_cast<std::size_t>(layer)];
+        base > 0 && base > kept - shape_.window(layer) + 1) {
+      kept = 0;
+      break;
+    }
+  std::ranges::fill(sequence.rows, kept);
+  if (kept == 0) std::ranges::fill(sequence.bases, 0);
+  return kept;
+}
+
+// Room for `count` rows behind `past` in a windowed layer: rows that are out of every window go when it is full.
+void KvCache::make_room(Sequence& sequence, Dim layer, Dim past, Dim count) {
+  Dim& base = sequence.bases[static_cast<std::size_t>(layer)];
+  const Dim capacity = sequence.windowed.capacity, first = std::max<Dim>(0, past - shape_.window(layer) + 1);
+  if (base > first)
+    fail(ErrorCode::internal, "{} cached rows are counted on, layer {} has forgotten the first {}", past, layer, base);
+  if (past - base + count <= capacity) return;
+  const Dim kept = std::max({base, first - shape_.spare, std::min(first, past + count - capacity)});
+  for (int part = 0; part < 2 && kept > base; ++part)
+    std::memmove(at(sequence, layer, part, base), at(sequence, layer, part, kept),
+                 static_cast<std::size_t>((past - kept) * shape_.row_elements() * bytes_of(type_)));
+  base = kept;
+  sequence.rows[static_cast<std::size_t>(layer)] = past;
+  grow(sequence, true, past - kept + count);
 }
 
 KvView KvLayer::append(const Tensor& k, const Tensor& v, const Batch& batch) {
@@ -76,6 +136,8 @@ KvView KvLayer::append(const Tensor& k, const Tensor& v, const Batch& batch) {
       fail(ErrorCode::internal, "{} cached rows are counted on, layer {} holds {}", span.past, layer_, held);
     const Dim total = span.past + span.rows();
     cache.reserve(total, static_cast<Dim>(s));
+    const bool is_windowed = shape.window(layer_) > 0;
+    if (is_windowed && span.rows() > 0) cache.make_room(sequence, layer_, span.past, span.rows());
     for (int part = 0; part < 2 && span.rows() > 0; ++part) {
       const float* from = (part ? v : k).data<float>() + span.begin * width;
       std::byte* to = cache.at(sequence, layer_, part, span.past);
@@ -91,9 +153,12 @@ KvView KvLayer::append(const Tensor& k, const Tensor& v, const Batch& batch) {
     }
     sequence.rows[static_cast<std::size_t>(layer_)] = total;
     KvSequence seen;
-    if (total > 0) seen.runs.push_back({cache.at(sequence, layer_, 0, 0), cache.at(sequence, layer_, 1, 0), total});
+    seen.base = sequence.bases[static_cast<std::size_t>(layer_)];
+    if (total > seen.base)
+      seen.runs.push_back(
+          {cache.at(sequence, layer_, 0, seen.base), cache.at(sequence, layer_, 1, seen.base), total - seen.base});
     view.sequences.push_back(std::move(seen));
-    owners->push_back(sequence.storage);
+    owners->push_back(sequence.block(is_windowed).storage);
   }
   view.owner = std::move(owners);
   return view;

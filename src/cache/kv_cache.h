@@ -1,5 +1,5 @@
-// Keys and values of past tokens, one contiguous block per sequence. What attention sees is a KvView, so that a paged
-// or a ring cache can take this one's place.
+// Keys and values of past tokens, one contiguous block per sequence for the layers that see all of them and one for
+// those that look back a window only. What attention sees is a KvView, so that a paged cache can take this one's place.
 #pragma once
 
 #include <memory>
@@ -12,7 +12,15 @@ namespace tap {
 
 struct KvShape {
   Dim layers = 0, kv_heads = 0, head_dim = 0;
+  std::vector<Dim> windows = {};  // per layer: rows that a row sees, itself included; 0 or no entry: all before it
+  Dim spare = 512;                // rows that a windowed layer keeps beyond its window: it can go back by so many
+
   Dim row_elements() const { return kv_heads * head_dim; }
+  Dim window(Dim layer) const {
+    return static_cast<std::size_t>(layer) < windows.size() ? windows[static_cast<std::size_t>(layer)] : 0;
+  }
+  Dim windowed_layers() const;
+  Dim windowed_rows() const;  // most rows that a windowed layer holds, unless more come at once
 };
 
 class KvCache;
@@ -21,8 +29,9 @@ class KvCache;
 class KvLayer {
  public:
   // Writes rows [begin, end) of k and v ([t, kv_heads, head_dim] f32) of every sequence of the batch behind its `past`
-  // rows, and returns all rows of those sequences. Sequence i of the batch is sequence i of the cache. Throws
-  // Error(limit) beyond `limit` rows, Error(internal) when `past` lies beyond what was written.
+  // rows, and returns what is held of those sequences: all rows, or in a windowed layer at least the new ones and those
+  // that the first of them sees. Sequence i of the batch is sequence i of the cache. Throws Error(limit) beyond `limit`
+  // rows, Error(internal) when `past` lies beyond what was written or before what is held.
   KvView append(const Tensor& k, const Tensor& v, const Batch& batch);
 
  private:
@@ -47,21 +56,31 @@ class KvCache {
   Dim rows(Dim sequence = 0) const;          // rows that every layer holds
   void reserve(Dim rows, Dim sequence = 0);  // so that no step up to `rows` allocates
   // Forgets the rows from `rows` on, in every layer: also what a forward that was interrupted left in some layers only.
-  void truncate(Dim rows, Dim sequence = 0);
+  // Gives the rows that a forward can go on from: none when a windowed layer no longer holds what the next row sees.
+  Dim truncate(Dim rows, Dim sequence = 0);
   Dim bytes() const;  // memory held
   KvLayer layer(Dim index) { return {*this, index}; }
 
  private:
   friend class KvLayer;
-  struct Sequence {
-    std::shared_ptr<Storage> storage;  // [layers, 2, capacity, kv_heads, head_dim]
+  struct Block {
+    std::shared_ptr<Storage> storage;  // [layers of its kind, 2, capacity, kv_heads, head_dim]
     Dim capacity = 0;
-    std::vector<Dim> rows;  // per layer
+  };
+  struct Sequence {
+    Block full, windowed;
+    std::vector<Dim> rows;   // per layer: those that were written, forgotten ones included
+    std::vector<Dim> bases;  // per layer: how many of them are forgotten, 0 unless it is windowed
+    Block& block(bool is_windowed) { return is_windowed ? windowed : full; }
+    const Block& block(bool is_windowed) const { return is_windowed ? windowed : full; }
   };
   std::byte* at(const Sequence& sequence, Dim layer, int part, Dim row) const;
+  void grow(Sequence& sequence, bool is_windowed, Dim capacity);
+  void make_room(Sequence& sequence, Dim layer, Dim past, Dim count);
   KvShape shape_;
   DType type_;
   Dim limit_;
+  std::vector<Dim> place_;  // of each layer among those of its kind
   std::vector<Sequence> sequences_;
 };
 

@@ -45,7 +45,7 @@ Json plan_json(const NetworkPlan& plan) {
   return {{"weights", plan.block_bytes},
           {"matrices", plan.packed_bytes},
           {"tensors", plan.tensor_bytes},
-          {"cache_per_1000_tokens", 1000 * plan.cache_row_bytes()}};
+          {"cache_per_1000_tokens", plan.cache_bytes(1000)}};
 }
 
 struct Part {
@@ -113,7 +113,7 @@ int run_show(const Options& options) {
   for (const NetworkPlan& plan : plans)
     text += fmt::format("    {:<4} {:>8} of weights, {:>8} of cache for 1000 tokens{}\n", name(plan.type),
                         human_bytes(static_cast<double>(plan.block_bytes)),
-                        human_bytes(static_cast<double>(1000 * plan.cache_row_bytes())),
+                        human_bytes(static_cast<double>(plan.cache_bytes(1000))),
                         would_use != name(plan.type) ? ""
                         : options.dtype == "auto"    ? " (what --dtype auto takes)"
                                                      : " (this one is used)");

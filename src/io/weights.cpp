@@ -347,8 +347,13 @@ PackedMatrix Weights::matrix(std::string_view name, Dim in, Dim out) const {
 }
 
 PackedMatrix Weights::matrix(std::string_view name, Dim in, Dim out, WeightType type) const {
+  return matrix(name, in, {0, out, out}, type);
+}
+
+PackedMatrix Weights::matrix(std::string_view name, Dim in, const RowRange& range, WeightType type) const {
   Shared& s = *shared_;
-  const auto* const place = s.claim(full_name(name), {out, in}, true, true, false);
+  const Dim out = range.end - range.begin;
+  const auto* const place = s.claim(full_name(name), {range.rows, in}, true, true, false);
   if (!place) return PackedMatrix::pack(s.placeholder({out, in}), type);
   if (s.options.plan_only) {
     s.count(s.planned.matrices, PackedMatrix::bytes_for(type, in, out));
@@ -365,13 +370,35 @@ PackedMatrix Weights::matrix(std::string_view name, Dim in, Dim out, WeightType 
   for (Dim row = 0; row < out; row += step) {
     const Dim rows = std::min(step, out - row);
     if (stored == DType::f16)
-      read_widened(*place->file, *place->entry, stored, row * in, slice.write<float>(), rows * in);
+      read_widened(*place->file, *place->entry, stored, (range.begin + row) * in, slice.write<float>(), rows * in);
     else
-      place->file->read_bytes(*place->entry, static_cast<std::uint64_t>(row * row_bytes),
+      place->file->read_bytes(*place->entry, static_cast<std::uint64_t>((range.begin + row) * row_bytes),
                               {slice.raw_write(), static_cast<std::size_t>(rows * in * bytes_of(stored))});
     builder.add_rows(slice.rows(0, rows));
   }
   PackedMatrix packed = builder.finish();
+  s.packed.emplace_back(packed.shared(), packed.bytes());
+  return packed;
+}
+
+PackedMatrix Weights::matrix_transposed(std::string_view name, Dim in, Dim out, WeightType type) const {
+  Shared& s = *shared_;
+  const auto* const place = s.claim(full_name(name), {in, out}, false, true, false);
+  if (!place) return PackedMatrix::pack(s.placeholder({out, in}), type);
+  if (s.options.plan_only) {
+    s.count(s.planned.matrices, PackedMatrix::bytes_for(type, in, out));
+    return PackedMatrix::planned(type, in, out);
+  }
+  PackedMatrix packed;
+  {
+    const Tensor stored = tensor_as(name, {in, out}, false);
+    Tensor turned = Tensor::empty({out, in});
+    const float* from = stored.data<float>();
+    float* to = turned.write<float>();
+    for (Dim row = 0; row < out; ++row)
+      for (Dim column = 0; column < in; ++column) to[row * in + column] = from[column * out + row];
+    packed = PackedMatrix::pack(turned, type);
+  }
   s.packed.emplace_back(packed.shared(), packed.bytes());
   return packed;
 }

@@ -43,6 +43,13 @@ class Weights {
   // say.
   PackedMatrix matrix(std::string_view name, Dim in, Dim out) const;
   PackedMatrix matrix(std::string_view name, Dim in, Dim out, WeightType type) const;
+  // Rows [begin, end) of such a matrix with `rows` of them: one of several layers that are stored in one tensor.
+  struct RowRange {
+    Dim begin, end, rows;
+  };
+  PackedMatrix matrix(std::string_view name, Dim in, const RowRange& range, WeightType type) const;
+  // The same of a matrix that is stored as [in, out].
+  PackedMatrix matrix_transposed(std::string_view name, Dim in, Dim out, WeightType type) const;
 
   // Call after the model is built: throws one Error with all missing and misshapen tensors (first 8, then a count);
   // tensors that nobody asked for are returned (and logged at -v).

@@ -27,6 +27,18 @@ const Family* find_family(std::string_view architecture) {
   return nullptr;
 }
 
+ImagePlan Processor::plan_video(Dim, Dim, const FrameTimes&) const {
+  fail(ErrorCode::unsupported, "this model takes pictures, not videos");
+}
+
+ImagePlan Processor::plan_of_grid(const PatchGrid&, double) const {
+  fail(ErrorCode::unsupported, "this model's pictures are no grids of patches");
+}
+
+Tensor Processor::video_tiles(std::span<const Image>, const ImagePlan&, Dim, Dim) const {
+  fail(ErrorCode::unsupported, "this model takes pictures, not videos");
+}
+
 std::int32_t Prompt::next_position() const {
   std::int32_t next = 0;
   for (const auto& axis : positions)

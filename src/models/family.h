@@ -25,16 +25,43 @@ struct SizePx {
   bool operator==(const SizePx&) const = default;
 };
 
-// What happens to one picture, in whole numbers only; follows from its size and the processor's settings.
+struct RectPx {
+  Dim x = 0, y = 0, width = 0, height = 0;
+  bool operator==(const RectPx&) const = default;
+};
+
+// Patches of one picture or clip along each axis; a step is one patch long in time.
+struct PatchGrid {
+  Dim steps = 0, rows = 0, columns = 0;
+  Dim patches() const { return steps * rows * columns; }
+  bool operator==(const PatchGrid&) const = default;
+};
+
+// What happens to one picture or video, in whole numbers only; follows from its size and the processor's settings.
 struct ImagePlan {
   SizePx source;
   std::vector<SizePx> resizes;  // of the whole picture, in order
   Dim rows = 0, columns = 0;    // grid of tiles cut from the last resize; 0 x 0: not split, the picture is its one tile
   bool overview = false;        // after the grid, the whole picture once more, resized to one tile
+  std::vector<RectPx> crops;    // of the source, each resized to a tile of its own after the others
   SizePx tile;
-  Dim tokens = 0;  // rows that `see` gives = slots in the prompt
-  Dim tiles() const { return rows * columns + (overview || rows == 0 ? 1 : 0); }
+  PatchGrid grid;               // where pictures keep their own size: a tile is one step of it; else all 0
+  std::vector<double> seconds;  // of a video: when each frame stands, a tile or a part of one; empty: a picture
+  double step_seconds = 0;      // of a video: from one step of `grid` to the next
+  Dim tokens = 0;               // rows that `see` gives = slots in the prompt
+  bool is_video() const { return !seconds.empty(); }
+  Dim tiles() const {
+    if (grid.steps > 0) return grid.steps;
+    if (is_video()) return static_cast<Dim>(seconds.size());
+    return rows * columns + (overview || rows == 0 ? 1 : 0) + static_cast<Dim>(crops.size());
+  }
   bool operator==(const ImagePlan&) const = default;
+};
+
+// When the frames of a video stand that were taken out of it.
+struct FrameTimes {
+  std::vector<double> seconds;  // from its start, ascending
+  double sampled_fps = 0;       // frames taken a second
 };
 
 // Where the rows of one picture go.
@@ -74,9 +101,14 @@ class Processor {
   // hold.
   virtual ImagePlan plan(Dim width, Dim height) const = 0;
   // The picture after all resizes of its plan, still 8-bit; then tiles [begin, end) of it ([end - begin, 3, height,
-  // width]), so that a large picture need never be in memory as floats whole.
+  // width], or with a plan's grid [patches, numbers of a patch]), so that a large picture need never be in memory as
+  // floats whole.
   virtual Image prepare(const Image& image, const ImagePlan& plan) const = 0;
   virtual Tensor tiles(const Image& prepared, const ImagePlan& plan, Dim begin, Dim end) const = 0;
+  // A video of sampled frames of one size. Throws Error(unsupported) where the family has no videos. Each frame goes
+  // through `prepare`; `frames` begins with the first one of tile `begin`.
+  virtual ImagePlan plan_video(Dim width, Dim height, const FrameTimes& times) const;
+  virtual Tensor video_tiles(std::span<const Image> frames, const ImagePlan& plan, Dim begin, Dim end) const;
   Tensor pixels(const Image& image, const ImagePlan& plan) const {
     return tiles(prepare(image, plan), plan, 0, plan.tiles());
   }
@@ -85,9 +117,15 @@ class Processor {
   // its file asks for them.
   virtual Prompt place(std::span<const TextSpan> spans, std::span<const ImagePlan> plans,
                        bool add_special_tokens = true) const = 0;
-  // A prompt whose pictures are expanded already (goldens, stored prompts): marks become slots, in one run. Positions
-  // as `place` gives.
-  virtual Prompt from_ids(std::span<const TokenId> ids) const = 0;
+  // A prompt whose pictures are expanded already (goldens, stored prompts): marks become slots; positions and intervals
+  // as `place` gives. Without `plans` all slots are one picture's. The last `answer` rows are an answer that is given
+  // (training, scoring): causal also where prompts are not.
+  virtual Prompt from_ids(std::span<const TokenId> ids, std::span<const ImagePlan> plans = {},
+                          Dim answer = 0) const = 0;
+  // The plan of a picture (or video: step_seconds above 0) that is cut into patches already, for `from_ids`.
+  virtual ImagePlan plan_of_grid(const PatchGrid& grid, double step_seconds) const;
+  // For checkpoints without a chat template whose prompt is the user's words as they are.
+  virtual bool takes_plain_text() const { return false; }
   virtual std::string settings() const = 0;  // everything that pixels depend on, for cache keys
 };
 
@@ -95,6 +133,7 @@ class Processor {
 struct StackShape {
   Dim layers = 0, width = 0, heads = 0, kv_heads = 0, head_dim = 0, mlp_width = 0;
   bool gated_mlp = false;
+  Dim windowed_layers = 0, window = 0;  // of the layers, those whose rows see at most so many
   Dim query_width() const { return heads * head_dim; }
   Dim kv_width() const { return kv_heads * head_dim; }
   Dim weights() const {  // of its matrices: what a row is multiplied by
@@ -104,9 +143,18 @@ struct StackShape {
 
 struct NetworkShape {
   StackShape text, vision;
-  Dim patch_px = 0;           // edge of a patch of the vision stack
-  Dim tile_rows = 0;          // `see` takes tiles of fewer patches together, up to so many
-  Dim connector_weights = 0;  // multiplied once per picture row
+  Dim patch_px = 0;            // edge of a patch of the vision stack
+  Dim patch_values = 0;        // numbers of a patch where pictures come cut into patches; 0: they come as planes
+  Dim tile_rows = 0;           // `see` takes tiles of fewer patches together, up to so many
+  Dim connector_weights = 0;   // multiplied once per picture row
+  bool whole_prompts = false;  // a prompt is read in one forward, not in chunks
+};
+
+// What a vision tower reads.
+struct TowerInput {
+  Tensor pixels;                      // as Processor::tiles gives, of one or several pictures
+  Tensor pixel_mask;                  // [n, h, w] (i64, i32 or u8; undefined = all ones): zero marks padding
+  std::vector<PatchGrid> grids = {};  // one a picture or clip, for families whose plans have a grid
 };
 
 // The network. All tensors f32; t = rows of a ragged batch.
@@ -121,12 +169,12 @@ class Network {
   virtual Tensor forward(Tensor x, const Batch& batch, KvCache* cache) const = 0;  // [t, d] to [t, d]
   virtual Tensor logits(const Tensor& rows) const = 0;                             // [r, d] to [r, vocab]
 
-  // Tiles to the rows that `project` reads. `pixel_mask` [n, h, w] (i64, i32 or u8; undefined = all ones): zero marks
-  // padding. Tiles that are zero everywhere are padding and dropped. Goldens call it `vision_hidden`.
-  virtual Tensor tower(const Tensor& pixels, const Tensor& pixel_mask) const = 0;  // [n, 3, h, w] to [m, patches, v]
-  virtual Tensor project(const Tensor& hidden) const = 0;  // [m, patches, v] to [rows, d]: `image_features`
-  // All tiles of one picture, none dropped: [tiles, 3, h, w] to [rows, d].
-  virtual Tensor see(const Tensor& pixels) const = 0;
+  // Tiles to the rows that `project` reads. Tiles that are zero everywhere are padding and dropped where the family's
+  // reference does so. Goldens call it `vision_hidden`. Throws Error(unsupported) in a family without pictures.
+  virtual Tensor tower(const TowerInput& input) const = 0;  // to [m, patches, v], or [patches, v] with grids
+  virtual Tensor project(const Tensor& hidden) const = 0;   // to [rows, d]: `image_features`
+  // Tiles of one picture, none dropped: to [rows, d].
+  virtual Tensor see(const Tensor& pixels, const ImagePlan& plan) const = 0;
 };
 
 // How a family is asked for boxes, when its checkpoint has the tokens for it.
@@ -139,6 +187,16 @@ struct Grounding {
   std::string separator = " ; ", nothing = "none";
 };
 
+// How a checkpoint judges whether something violates a policy: it answers the question that its template makes of the
+// policy's text with one of two tokens, and the softmax of their two logits at the prompt's last row is the answer.
+struct SafetyHead {
+  struct Policy {
+    std::string name, text;
+  };
+  TokenId yes = 0, no = 0;       // yes: it is violated
+  std::vector<Policy> policies;  // the checkpoint's own, or those of its family; none: the caller brings them
+};
+
 struct Family {
   std::string name;
   std::vector<std::string> architectures;  // as in config.json
@@ -146,6 +204,10 @@ struct Family {
   std::unique_ptr<Processor> (*processor)(const ModelFiles& files) = nullptr;
   std::unique_ptr<Network> (*network)(const ModelFiles& files, const Weights& weights) = nullptr;
   Dim (*context)(const ConfigReader& config) = nullptr;  // most rows of one sequence, from the config alone
+  // On-disk alternatives of weight names: `from` prefix to `to` (WeightOptions::prefix_map).
+  std::vector<std::pair<std::string, std::string>> weight_names = {};
+  // Of checkpoints that are classifiers; nothing for the others. Null: no checkpoint of the family is one.
+  std::optional<SafetyHead> (*safety)(const ModelFiles& files) = nullptr;
 };
 
 // All of families.inc; the family of an architecture, or null.

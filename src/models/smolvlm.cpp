@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "models/blocks/llama_decoder.h"
+#include "models/blocks/siglip.h"
 #include "models/family.h"
 #include "models/smolvlm_processor.h"
 #include "nn/nn.h"
@@ -17,86 +19,48 @@ using nn::Linear;
 // ---- Config: the only lines that know the keys of config.json. Defaults are those of the HF config classes; published
 // files leave out keys that equal them.
 
-struct TextConfig {
-  Dim width, depth, heads, kv_heads, head_dim, mlp_width, vocab, context;
-  float norm_eps, rope_theta, rope_factor = 1;
-  Linear::Bias attention_bias, mlp_bias;
-
-  explicit TextConfig(const ConfigReader& in)
-      : width(in.positive_or("hidden_size", 4096)),
-        depth(in.positive_or("num_hidden_layers", 32)),
-        heads(in.positive_or("num_attention_heads", 32)),
-        kv_heads(in.positive_or("num_key_value_heads", heads)),
-        head_dim(in.positive_or("head_dim", std::max<Dim>(1, width / heads))),
-        mlp_width(in.positive_or("intermediate_size", 11008)),
-        vocab(in.positive_or("vocab_size", 32000)),
-        context(in.positive_or("max_position_embeddings", 2048)),
-        norm_eps(in.number_or("rms_norm_eps", 1e-6f)),
-        rope_theta(in.number_or("rope_theta", 1e4f)),
-        attention_bias(Linear::Bias{in.flag_or("attention_bias", false)}),
-        mlp_bias(Linear::Bias{in.flag_or("mlp_bias", false)}) {
-    if (!in.has("head_dim") && width % heads != 0)
-      in.refuse("num_attention_heads", fmt::format("does not divide hidden_size {}", width));
-    if (heads % kv_heads != 0)
-      in.refuse("num_key_value_heads", fmt::format("does not divide num_attention_heads {}", heads));
-    if (head_dim % 2 != 0) in.refuse("head_dim", "must be even for rotary positions");
-    if (head_dim > 1024) in.refuse("head_dim", "at most 1024 is supported");
-    if (!(norm_eps > 0)) in.refuse("rms_norm_eps", "must be above 0");
-    in.one_of("hidden_act", {"silu"}, "silu");
-    in.one_of("model_type", {"llama"}, "llama");
-    for (const char* key : {"rope_scaling", "rope_parameters"}) {  // the second since transformers 5
-      if (!in.has(key)) continue;
-      const ConfigReader rope = in.child(key);
-      const std::string kind = rope.one_of(rope.has("type") ? "type" : "rope_type", {"default", "linear"}, "default");
-      if (kind == "linear") rope_factor = rope.number("factor");
-      rope_theta = rope.number_or("rope_theta", rope_theta);
-      if (!(rope_factor > 0)) rope.refuse("factor", "must be above 0");
-    }
-    if (!(rope_theta > 0)) in.refuse("rope_theta", "must be above 0");
+LlamaConfig text_config(const ConfigReader& in) {
+  LlamaConfig c;
+  c.width = in.positive_or("hidden_size", 4096);
+  c.depth = in.positive_or("num_hidden_layers", 32);
+  c.heads = in.positive_or("num_attention_heads", 32);
+  c.kv_heads = in.positive_or("num_key_value_heads", c.heads);
+  c.head_dim = in.positive_or("head_dim", std::max<Dim>(1, c.width / c.heads));
+  c.mlp_width = in.positive_or("intermediate_size", 11008);
+  c.vocab = in.positive_or("vocab_size", 32000);
+  c.context = in.positive_or("max_position_embeddings", 2048);
+  c.norm_eps = in.number_or("rms_norm_eps", 1e-6f);
+  c.rope_theta = in.number_or("rope_theta", 1e4f);
+  c.qkv_bias = c.out_bias = Linear::Bias{in.flag_or("attention_bias", false)};
+  c.mlp_bias = Linear::Bias{in.flag_or("mlp_bias", false)};
+  in.one_of("hidden_act", {"silu"}, "silu");
+  in.one_of("model_type", {"llama"}, "llama");
+  for (const char* key : {"rope_scaling", "rope_parameters"}) {  // the second since transformers 5
+    if (!in.has(key)) continue;
+    const ConfigReader rope = in.child(key);
+    const std::string kind = rope.one_of(rope.has("type") ? "type" : "rope_type", {"default", "linear"}, "default");
+    if (kind == "linear") c.rope_factor = rope.number("factor");
+    c.rope_theta = rope.number_or("rope_theta", c.rope_theta);
+    if (!(c.rope_factor > 0)) rope.refuse("factor", "must be above 0");
   }
-};
-
-ops::Activation activation_of(const ConfigReader& in) {
-  const std::string name =
-      in.one_of("hidden_act", {"gelu_pytorch_tanh", "gelu_new", "gelu", "quick_gelu", "silu"}, "gelu_pytorch_tanh");
-  if (name == "gelu") return ops::Activation::gelu_erf;
-  if (name == "quick_gelu") return ops::Activation::quick_gelu;
-  return name == "silu" ? ops::Activation::silu : ops::Activation::gelu_tanh;
+  c.check(in);
+  return c;
 }
 
-struct VisionConfig {
-  Dim width, depth, heads, mlp_width, image, patch, side, channels;
-  float norm_eps;
-  ops::Activation activation;
-
-  explicit VisionConfig(const ConfigReader& in)
-      : width(in.positive_or("hidden_size", 1152)),
-        depth(in.positive_or("num_hidden_layers", 12)),
-        heads(in.positive_or("num_attention_heads", 16)),
-        mlp_width(in.positive_or("intermediate_size", 3072)),
-        image(in.positive_or("image_size", 224)),
-        patch(in.positive_or("patch_size", 32)),
-        side(image / patch),
-        channels(in.positive_or("num_channels", 3)),
-        norm_eps(in.number_or("layer_norm_eps", 1e-6f)),
-        activation(activation_of(in)) {
-    if (width % heads != 0) in.refuse("num_attention_heads", fmt::format("does not divide hidden_size {}", width));
-    if (patch > image) in.refuse("patch_size", fmt::format("is larger than image_size {}", image));
-    if (channels != 3) in.refuse("num_channels", "only 3 is supported");
-    if (!(norm_eps > 0)) in.refuse("layer_norm_eps", "must be above 0");
-  }
-};
+// Those of Idefics3VisionConfig.
+constexpr siglip::Defaults vision_defaults{
+    .width = 1152, .depth = 12, .heads = 16, .mlp_width = 3072, .image = 224, .patch = 32};
 
 struct Config {
-  TextConfig text;
-  VisionConfig vision;
+  LlamaConfig text;
+  siglip::Config vision;
   Dim factor;  // of the connector's space-to-depth
   TokenId image_token;
   bool tied_head;
 
   explicit Config(const ConfigReader& in)
-      : text(in.child_or_empty("text_config")),
-        vision(in.child_or_empty("vision_config")),
+      : text(text_config(in.child_or_empty("text_config"))),
+        vision(in.child_or_empty("vision_config"), vision_defaults),
         factor(in.positive_or("scale_factor", 2)),
         image_token(static_cast<TokenId>(in.non_negative_or("image_token_id", 128257))),
         tied_head(in.flag_or("tie_word_embeddings", false)) {
@@ -107,56 +71,7 @@ struct Config {
   }
 };
 
-// One line instead of a list of every tensor of layers that the file never had.
-void require_layers(const ConfigReader& in, const Weights& layers, Dim depth, std::string_view member) {
-  if (layers.has("0." + std::string(member)) && !layers.has(fmt::format("{}.{}", depth - 1, member)))
-    in.refuse("num_hidden_layers", fmt::format("the weights have no layer {}", depth - 1));
-}
-
-// ---- Vision tower
-
-struct VisionPass {
-  const Batch& batch;
-  ops::AttentionOptions attention;
-};
-
-struct VisionLayer {
-  nn::LayerNorm norm1, norm2;
-  Linear query, key, value, out;
-  nn::Mlp mlp;
-  Dim heads;
-
-  VisionLayer(const VisionConfig& c, const Weights& w)
-      : norm1(w / "layer_norm1", c.width, c.norm_eps),
-        norm2(w / "layer_norm2", c.width, c.norm_eps),
-        query(w / "self_attn" / "q_proj", c.width, c.width, Linear::Bias::yes),
-        key(w / "self_attn" / "k_proj", c.width, c.width, Linear::Bias::yes),
-        value(w / "self_attn" / "v_proj", c.width, c.width, Linear::Bias::yes),
-        out(w / "self_attn" / "out_proj", c.width, c.width, Linear::Bias::yes),
-        mlp(w / "mlp", c.width, c.mlp_width, c.activation),
-        heads(c.heads) {}
-
-  Tensor operator()(const Tensor& x, const VisionPass& pass) const {  // [n * p, v] to [n * p, v]
-    const Tensor y = norm1(x);
-    auto [q, k, v] = nn::each(y, query, key, value);
-    for (Tensor* part : {&q, &k, &v}) *part = ops::split_heads(*part, heads);
-    const Tensor h = out.plus(ops::merge_heads(ops::attention(q, KvView{k, v}, pass.batch, pass.attention)), x);
-    return mlp.plus(norm2(h), h);
-  }
-};
-
-// [n, 3, h, w] without the rows and columns that fill no patch: the reference's convolution leaves them out (384 pixels
-// in patches of 14).
-Tensor whole_patches(const Tensor& pixels, Dim patch) {
-  const Dim height = pixels.dim(2) / patch * patch, width = pixels.dim(3) / patch * patch;
-  if (height == pixels.dim(2) && width == pixels.dim(3)) return pixels;
-  Tensor out = Tensor::empty({pixels.dim(0), pixels.dim(1), height, width});
-  float* to = out.write<float>();
-  for (Dim plane = 0; plane < pixels.dim(0) * pixels.dim(1); ++plane)
-    for (Dim y = 0; y < height; ++y, to += width)
-      std::copy_n(pixels.data<float>() + (plane * pixels.dim(2) + y) * pixels.dim(3), width, to);
-  return out;
-}
+// ---- Vision tower: SigLIP, with positions by the fraction of the picture
 
 // Which patches of each tile hold any valid pixel: [n * p], empty = all.
 struct PatchMask {
@@ -165,26 +80,7 @@ struct PatchMask {
 };
 
 struct Tower {
-  VisionConfig config;
-  Linear patch;
-  Tensor positions;  // [side * side, v]
-  std::vector<VisionLayer> layers;
-  nn::LayerNorm norm;
-  ops::AttentionOptions attention;
-
-  Tower(const VisionConfig& c, const ConfigReader& in, const Weights& w)
-      : config(c),
-        patch(Linear::exact(w / "embeddings" / "patch_embedding", c.channels * c.patch * c.patch, c.width,
-                            Linear::Bias::yes)),
-        positions((w / "embeddings" / "position_embedding").tensor("weight", {c.side * c.side, c.width})),
-        norm(w / "post_layernorm", c.width, c.norm_eps) {
-    require_layers(in, w / "encoder" / "layers", c.depth, "layer_norm1.weight");
-    for (Dim i = 0; i < c.depth; ++i) {
-      layers.emplace_back(c, w / "encoder" / "layers" / i);
-      ExecContext::current().checkpoint();  // loading can be interrupted too
-    }
-    attention.arithmetic = w.type() == WeightType::f32 ? DType::f32 : DType::bf16;
-  }
+  siglip::Tower base;
 
   // [n, 3, h, w] to [n, p, v]
   Tensor operator()(const Tensor& pixels, const PatchMask& mask) const {
@@ -194,17 +90,11 @@ struct Tower {
     std::vector<Dim> ids(static_cast<std::size_t>(tiles * patches), 0), order, back(ids.size());
     for (Dim tile = 0; tile < tiles; ++tile) place_tile(mask, tile, ids, order, batch);
     for (std::size_t i = 0; i < order.size(); ++i) back[static_cast<std::size_t>(order[i])] = static_cast<Dim>(i);
-    const Tensor flat = ops::patchify(whole_patches(pixels, config.patch), config.patch)
-                            .reshape({tiles * patches, -1});  // [n * p, 3 * patch * patch]
-    Tensor x = patch.plus(flat, ops::take_rows(positions, ids));
+    Tensor x = base.embed(pixels, ids);
     if (!mask.valid.empty()) x = ops::take_rows(x, order);
-    for (const VisionLayer& layer : layers) {
-      x = layer(x, {batch, attention});
-      ExecContext::current().checkpoint();
-    }
-    x = norm(x);
+    x = base.run(std::move(x), batch);
     if (!mask.valid.empty()) x = ops::take_rows(x, back);
-    return x.reshape({tiles, patches, config.width});
+    return x.reshape({tiles, patches, base.config.width});
   }
 
  private:
@@ -220,8 +110,8 @@ struct Tower {
     for (Dim column = 0; column < mask.columns; ++column) valid_columns += valid(0, column);
     if (valid_rows == 0 || valid_columns == 0)
       fail(ErrorCode::bad_input, "pixel mask: tile {} has pixels but all are masked", tile);
-    const auto by_row = position_buckets(mask.rows, valid_rows, config.side),
-               by_column = position_buckets(mask.columns, valid_columns, config.side);
+    const auto by_row = position_buckets(mask.rows, valid_rows, base.config.side),
+               by_column = position_buckets(mask.columns, valid_columns, base.config.side);
     std::vector<Dim> padding;
     const auto seen_before = static_cast<Dim>(order.size());
     for (Dim row = 0; row < mask.rows; ++row)
@@ -232,7 +122,7 @@ struct Tower {
           continue;
         }
         ids[static_cast<std::size_t>(at)] =
-            by_row[static_cast<std::size_t>(row)] * config.side + by_column[static_cast<std::size_t>(column)];
+            by_row[static_cast<std::size_t>(row)] * base.config.side + by_column[static_cast<std::size_t>(column)];
         order.push_back(at);
       }
     const auto keys = static_cast<std::int32_t>(static_cast<Dim>(order.size()) - seen_before);
@@ -241,103 +131,38 @@ struct Tower {
   }
 };
 
-// ---- Text decoder
-
-struct Pass {  // what every layer of one forward shares
-  const Batch& batch;
-  const ops::RopeTable& angles;
-  ops::AttentionOptions attention;
-};
-
-struct Attention {
-  Linear query, key, value, out;
-  Dim heads, kv_heads;
-  Attention(const TextConfig& c, const Weights& w)
-      : query(w / "q_proj", c.width, c.heads * c.head_dim, c.attention_bias),
-        key(w / "k_proj", c.width, c.kv_heads * c.head_dim, c.attention_bias),
-        value(w / "v_proj", c.width, c.kv_heads * c.head_dim, c.attention_bias),
-        out(w / "o_proj", c.heads * c.head_dim, c.width, c.attention_bias),
-        heads(c.heads),
-        kv_heads(c.kv_heads) {}
-
-  Tensor plus(const Tensor& x, const Tensor& residual, const Pass& pass,
-              const LayerOf& cache) const {  // [t, d] to [t, d]
-    const auto [qs, ks, vs] = nn::each(x, query, key, value);
-    const Tensor q = ops::rope(ops::split_heads(qs, heads), pass.angles);     // [t, heads, head_dim]
-    const Tensor k = ops::rope(ops::split_heads(ks, kv_heads), pass.angles);  // [t, kv_heads, head_dim]
-    const Tensor v = ops::split_heads(vs, kv_heads);                          // [t, kv_heads, head_dim]
-    const KvView seen = cache(k, v, pass.batch);                              // training: these tokens only
-    return out.plus(ops::merge_heads(ops::attention(q, seen, pass.batch, pass.attention)), residual);
-  }
-};
-
-struct Layer {
-  nn::RmsNorm attn_norm, mlp_norm;
-  Attention attn;
-  nn::SwiGlu mlp;
-  Layer(const TextConfig& c, const Weights& w)
-      : attn_norm(w / "input_layernorm", c.width, c.norm_eps),
-        mlp_norm(w / "post_attention_layernorm", c.width, c.norm_eps),
-        attn(c, w / "self_attn"),
-        mlp(w / "mlp", c.width, c.mlp_width, c.mlp_bias) {}
-  Tensor operator()(const Tensor& x, const Pass& pass, const LayerOf& cache) const {
-    const Tensor h = attn.plus(attn_norm(x), x, pass, cache);
-    return mlp.plus(mlp_norm(h), h);
-  }
-};
-
 struct SmolVlm final : Network {
-  static constexpr Dim tile_rows = 512;  // patches that are worth a pass of their own
   Config config;
-  nn::Embedding tokens;
-  std::vector<Layer> layers;
-  nn::RmsNorm norm;
-  Linear head, connector;
+  LlamaDecoder text;
+  Linear connector;
   Tower vision;
-  ops::AttentionOptions attention;
 
   SmolVlm(const Config& c, const ConfigReader& in, const Weights& w, bool tied)
       : config(c),
-        tokens(w / "model.text_model.embed_tokens", c.text.vocab, c.text.width,
-               tied ? nn::Embedding::Head::tied : nn::Embedding::Head::separate),
-        norm(w / "model.text_model.norm", c.text.width, c.text.norm_eps),
-        head(tied ? tokens.as_linear() : Linear(w / "lm_head", c.text.width, c.text.vocab)),
+        text(c.text, in.child_or_empty("text_config"), w / "model.text_model", w, tied),
         connector(w / "model.connector.modality_projection.proj", c.vision.width * c.factor * c.factor, c.text.width),
-        vision(c.vision, in.child_or_empty("vision_config"), w / "model.vision_model") {
-    require_layers(in.child_or_empty("text_config"), w / "model.text_model.layers", c.text.depth,
-                   "input_layernorm.weight");
-    for (Dim i = 0; i < c.text.depth; ++i) {
-      layers.emplace_back(c.text, w / "model.text_model.layers" / i);
-      ExecContext::current().checkpoint();
-    }
-    attention.arithmetic = vision.attention.arithmetic;
-  }
+        vision{siglip::Tower(c.vision, in.child_or_empty("vision_config"), w / "model.vision_model")} {}
 
   NetworkShape shape() const override {
-    const TextConfig& t = config.text;
-    const VisionConfig& v = config.vision;
-    return {.text = {t.depth, t.width, t.heads, t.kv_heads, t.head_dim, t.mlp_width, true},
-            .vision = {v.depth, v.width, v.heads, v.heads, v.width / v.heads, v.mlp_width, false},
+    const siglip::Config& v = config.vision;
+    return {.text = text.shape(),
+            .vision = v.shape(),
             .patch_px = v.patch,
-            .tile_rows = tile_rows,
-            .connector_weights = v.width * config.factor * config.factor * t.width};
+            .patch_values = 0,
+            .tile_rows = siglip::rows_at_once,
+            .connector_weights = v.width * config.factor * config.factor * config.text.width};
   }
-  KvShape kv_shape() const override { return {config.text.depth, config.text.kv_heads, config.text.head_dim}; }
+  KvShape kv_shape() const override { return text.kv_shape(); }
   Dim context() const override { return config.text.context; }
   Dim vocab() const override { return config.text.vocab; }
-  Tensor embed(std::span<const TokenId> ids) const override { return tokens(ids); }  // [t, d]
-  Tensor logits(const Tensor& rows) const override { return head(rows); }            // [r, d] to [r, vocab]
-  Tensor forward(Tensor x, const Batch& batch, KvCache* cache) const override {      // [t, d] to [t, d]
-    const auto angles =
-        ops::rope_table(batch.positions, config.text.head_dim, config.text.rope_theta, config.text.rope_factor);
-    for (Dim i = 0; const Layer& layer : layers) {
-      x = layer(x, {batch, angles, attention}, LayerOf(cache, i++));
-      ExecContext::current().checkpoint();
-    }
-    return norm(x);
+  Tensor embed(std::span<const TokenId> ids) const override { return text.embed(ids); }  // [t, d]
+  Tensor logits(const Tensor& rows) const override { return text.logits(rows); }         // [r, d] to [r, vocab]
+  Tensor forward(Tensor x, const Batch& batch, KvCache* cache) const override {          // [t, d] to [t, d]
+    return text.forward(std::move(x), batch, cache);
   }
 
-  Tensor tower(const Tensor& pixels, const Tensor& pixel_mask) const override {
+  Tensor tower(const TowerInput& input) const override {
+    const Tensor &pixels = input.pixels, &pixel_mask = input.pixel_mask;
     require_shape("tower", "pixels", pixels, {-1, 3, -1, -1});
     const Dim tiles = pixels.dim(0), height = pixels.dim(2), width = pixels.dim(3);
     if (height < config.vision.patch || width < config.vision.patch)
@@ -370,11 +195,12 @@ struct SmolVlm final : Network {
     return connector(packed).reshape({-1, config.text.width});
   }
 
-  Tensor see(const Tensor& pixels) const override {
+  Tensor see(const Tensor& pixels, const ImagePlan&) const override {
     require_shape("see", "pixels", pixels, {-1, 3, -1, -1});
     std::vector<Tensor> parts;
     const Dim patches = (pixels.dim(2) / config.vision.patch) * (pixels.dim(3) / config.vision.patch);
-    const Dim step = std::max<Dim>(1, tile_rows / std::max<Dim>(1, patches));  // small together, large ones alone
+    const Dim step =
+        std::max<Dim>(1, siglip::rows_at_once / std::max<Dim>(1, patches));  // small together, large ones alone
     for (Dim tile = 0; tile < pixels.dim(0); tile += step) {
       const Tensor some = pixels.rows(tile, std::min(tile + step, pixels.dim(0)));
       parts.push_back(project(vision(some, patch_mask({}, pixels.dim(2), pixels.dim(3)))));

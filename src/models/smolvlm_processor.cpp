@@ -9,6 +9,8 @@
 #include "media/pixels.h"
 #include "media/resize.h"
 #include "media/tile.h"
+#include "models/blocks/fixed_size.h"
+#include "models/blocks/marks.h"
 
 namespace tap::smolvlm {
 
@@ -55,7 +57,7 @@ SizePx fit_tiles(SizePx size, Dim tile) {
 }
 
 struct Settings {
-  bool do_resize, do_split, do_rescale, do_normalize;
+  bool do_resize, do_split;
   Dim longest = 0;  // 0: `fixed` instead
   SizePx fixed;
   Dim tile, seq_len;  // pixels of a tile's edge; rows it becomes
@@ -63,10 +65,7 @@ struct Settings {
   PixelScaling scaling;
 
   Settings(const ConfigReader& in, const ConfigReader& processor, Dim patch, Dim factor)
-      : do_resize(in.flag_or("do_resize", true)),
-        do_split(in.flag_or("do_image_splitting", true)),
-        do_rescale(in.flag_or("do_rescale", true)),
-        do_normalize(in.flag_or("do_normalize", true)) {
+      : do_resize(in.flag_or("do_resize", true)), do_split(in.flag_or("do_image_splitting", true)) {
     const ConfigReader size = in.child_or_empty("size");
     if (size.has("height") && size.has("width"))
       fixed = {size.positive("width"), size.positive("height")};
@@ -77,17 +76,8 @@ struct Settings {
       in.refuse("size", "an edge may have at most 65536 pixels");
     if (tile > max_edge_px)
       in.refuse("max_image_size", fmt::format("a tile may have at most {} pixels along an edge", max_edge_px));
-    const Dim code = in.non_negative_or("resample", 1);
-    if (code > 5) in.refuse("resample", "must be one of Pillow's filters 0 to 5");
-    filter = filter_of_code(code);
-    scaling.rescale_factor =
-        do_rescale ? (in.number_or("rescale_factor", 0), in.json().value("rescale_factor", 1.0 / 255)) : 1.0;
-    const auto mean = in.numbers_or("image_mean", {0.5f, 0.5f, 0.5f}),
-               deviation = in.numbers_or("image_std", {0.5f, 0.5f, 0.5f});
-    if (mean.size() != 3) in.refuse("image_mean", "must have 3 numbers");
-    if (deviation.size() != 3 || *std::min_element(deviation.begin(), deviation.end()) <= 0)
-      in.refuse("image_std", "must have 3 numbers above 0");
-    for (std::size_t c = 0; c < 3 && do_normalize; ++c) scaling.mean[c] = mean[c], scaling.std[c] = deviation[c];
+    filter = resample_of(in, Filter::lanczos);
+    scaling = pixel_scaling_of(in);
     const Dim side = tile / patch;
     if (side < 1 || side % factor != 0)
       in.refuse(
@@ -164,49 +154,17 @@ class SmolProcessor final : public Processor {
 
   Prompt place(std::span<const TextSpan> spans, std::span<const ImagePlan> plans,
                bool add_special_tokens) const override {
-    std::vector<TextSpan> expanded;
-    std::size_t picture = 0, marks = 0;
-    for (const TextSpan& span : spans) {
-      expanded.push_back({"", span.trusted});
-      std::string& text = expanded.back().text;
-      std::size_t from = 0;
-      while (span.trusted) {  // a user's "<image>" stays text
-        const std::size_t at = span.text.find(mark_, from);
-        if (at == std::string::npos) break;
-        text.append(span.text, from, at - from);
-        if (picture < plans.size()) text += picture_text(plans[picture]);
-        ++picture, ++marks;
-        from = at + mark_.size();
-      }
-      text.append(span.text, from);
-    }
-    if (marks != plans.size())
-      fail(ErrorCode::bad_input, "the prompt has {} {} mark{} for {} picture{}", marks, mark_, marks == 1 ? "" : "s",
-           plans.size(), plans.size() == 1 ? "" : "s");
-    Prompt prompt = from_ids(tokenizer_.encode(std::span<const TextSpan>(expanded), add_special_tokens));
+    const Mark mark{mark_};
+    const std::vector<TextSpan> expanded =
+        expand_marks(spans, std::span(&mark, 1), plans, [&](const ImagePlan& plan) { return picture_text(plan); });
+    Prompt prompt = from_ids(tokenizer_.encode(std::span<const TextSpan>(expanded), add_special_tokens), plans, 0);
     for (const TextSpan& span : expanded) prompt.text += span.text;
-    prompt.pictures.clear();
-    Dim begin = 0;
-    for (const ImagePlan& plan : plans) {
-      prompt.pictures.push_back({begin, plan.tokens});
-      begin += plan.tokens;
-    }
-    if (begin != static_cast<Dim>(prompt.slots.size()))
-      fail(ErrorCode::bad_file, "tokenizer.json: {} {} tokens come out of a prompt with {}", prompt.slots.size(), mark_,
-           begin);
     return prompt;
   }
 
-  Prompt from_ids(std::span<const TokenId> ids) const override {
-    Prompt prompt;
-    prompt.ids.assign(ids.begin(), ids.end());
-    prompt.positions.resize(1);
-    for (std::int32_t row = 0; const TokenId id : ids) {
-      if (id == image_token_) prompt.slots.push_back(row);
-      prompt.positions[0].push_back(row);
-      prompt.intervals.push_back({0, ++row});
-    }
-    if (!prompt.slots.empty()) prompt.pictures.push_back({0, static_cast<Dim>(prompt.slots.size())});
+  Prompt from_ids(std::span<const TokenId> ids, std::span<const ImagePlan> plans, Dim) const override {
+    Prompt prompt = causal_prompt(ids);
+    fill_slots(prompt, std::span(&image_token_, 1), plans);
     return prompt;
   }
 

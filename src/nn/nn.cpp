@@ -27,14 +27,33 @@ double q8_error(const PackedMatrix& w) {
   return signal > 0 ? std::sqrt(noise / signal) : 0;
 }
 
+namespace {
+
+// `read` gives the matrix in a type; one that q8 would harm is read again in bf16.
+template <class Read>
+PackedMatrix matrix_of(const Weights& w, std::string_view name, const Read& read) {
+  PackedMatrix matrix = read(w.type());
+  if (matrix.type() != WeightType::q8 || w.plan_only()) return matrix;  // a plan has no numbers to measure
+  const double error = q8_error(matrix);
+  if (error <= q8_error_limit) return matrix;
+  log::info("{} stays in bf16: q8 would be off by {:.1f} %, the limit is {:.1f} %", w.full_name(name), error * 100,
+            q8_error_limit * 100);
+  return read(WeightType::bf16);
+}
+
+}  // namespace
+
 Linear::Linear(const Weights& w, Dim in, Dim out, Bias bias)
-    : weight_(w.matrix("weight", in, out)), bias_(bias == Bias::yes ? w.tensor("bias", {out}) : Tensor()) {
-  if (weight_.type() != WeightType::q8 || w.plan_only()) return;  // a plan has no numbers to measure
-  if (const double error = q8_error(weight_); error > q8_error_limit) {
-    log::info("{} stays in bf16: q8 would be off by {:.1f} %, the limit is {:.1f} %", w.full_name("weight"),
-              error * 100, q8_error_limit * 100);
-    weight_ = w.matrix("weight", in, out, WeightType::bf16);
-  }
+    : weight_(matrix_of(w, "weight", [&](WeightType type) { return w.matrix("weight", in, out, type); })),
+      bias_(bias == Bias::yes ? w.tensor("bias", {out}) : Tensor()) {}
+
+Linear Linear::part(const Weights& w, Dim in, const Weights::RowRange& range, Bias bias) {
+  return {matrix_of(w, "weight", [&](WeightType type) { return w.matrix("weight", in, range, type); }),
+          bias == Bias::yes ? w.tensor("bias", {range.rows}).rows(range.begin, range.end) : Tensor()};
+}
+
+Linear Linear::transposed(const Weights& w, std::string_view name, Dim in, Dim out) {
+  return {matrix_of(w, name, [&](WeightType type) { return w.matrix_transposed(name, in, out, type); }), {}};
 }
 
 Linear Linear::exact(const Weights& w, Dim in, Dim out, Bias bias) {
@@ -80,13 +99,14 @@ Tensor Embedding::operator()(std::span<const TokenId> ids) const {
   return rows;
 }
 
-SwiGlu::SwiGlu(const Weights& w, Dim width, Dim inner, Linear::Bias bias)
+SwiGlu::SwiGlu(const Weights& w, Dim width, Dim inner, Linear::Bias bias, ops::Activation activation)
     : gate_(w / "gate_proj", width, inner, bias),
       up_(w / "up_proj", width, inner, bias),
-      down_(w / "down_proj", inner, width, bias) {}
+      down_(w / "down_proj", inner, width, bias),
+      activation_(activation) {}
 
 Tensor SwiGlu::plus(const Tensor& x, const Tensor& residual) const {
-  return ops::gated_mlp(x, gate_.weight(), up_.weight(), down_.weight(), ops::Activation::silu, residual,
+  return ops::gated_mlp(x, gate_.weight(), up_.weight(), down_.weight(), activation_, residual,
                         {gate_.bias(), up_.bias(), down_.bias()});
 }
 

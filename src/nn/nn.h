@@ -25,6 +25,10 @@ class Linear {
   // Never quantized: bf16 where the other matrices are q8 or q4 (a patch embedding: few rows, all later layers hang on
   // it).
   static Linear exact(const Weights& w, Dim in, Dim out, Bias bias = Bias::no);
+  // Rows `range` of a tensor that holds several layers (a fused query, key and value).
+  static Linear part(const Weights& w, Dim in, const Weights::RowRange& range, Bias bias = Bias::no);
+  // Of a matrix stored as [in, out], whose name is `name` itself (Gemma 3's projector).
+  static Linear transposed(const Weights& w, std::string_view name, Dim in, Dim out);
   Linear(PackedMatrix weight, Tensor bias) : weight_(std::move(weight)), bias_(std::move(bias)) {}
 
   Tensor operator()(const Tensor& x,
@@ -57,11 +61,14 @@ class Embedding {
 };
 
 struct RmsNorm {
+  enum class Gain : bool { plain, one_plus };  // one_plus: rows are multiplied by 1 + gain (Gemma)
   Tensor gain;
   float eps = 0;
+  Gain kind = Gain::plain;
   RmsNorm() = default;
-  RmsNorm(const Weights& w, Dim width, float epsilon) : gain(w.tensor("weight", {width})), eps(epsilon) {}
-  Tensor operator()(const Tensor& x) const { return ops::rms_norm(x, gain, eps); }
+  RmsNorm(const Weights& w, Dim width, float epsilon, Gain of = Gain::plain)
+      : gain(w.tensor("weight", {width})), eps(epsilon), kind(of) {}
+  Tensor operator()(const Tensor& x) const { return ops::rms_norm(x, gain, eps, kind == Gain::one_plus); }
 };
 
 struct LayerNorm {
@@ -73,15 +80,18 @@ struct LayerNorm {
   Tensor operator()(const Tensor& x) const { return ops::layer_norm(x, gain, bias, eps); }
 };
 
-// down(silu(gate(x)) * up(x)). Names: gate_proj, up_proj, down_proj.
+// down(act(gate(x)) * up(x)), act being silu unless said. Names: gate_proj, up_proj, down_proj.
 class SwiGlu {
  public:
   SwiGlu() = default;
-  SwiGlu(const Weights& w, Dim width, Dim inner, Linear::Bias bias = Linear::Bias::no);
+  SwiGlu(const Weights& w, Dim width, Dim inner, Linear::Bias bias = Linear::Bias::no,
+         ops::Activation activation = ops::Activation::silu);
+  Tensor operator()(const Tensor& x) const { return plus(x, {}); }
   Tensor plus(const Tensor& x, const Tensor& residual) const;  // residual + (*this)(x)
 
  private:
   Linear gate_, up_, down_;
+  ops::Activation activation_ = ops::Activation::silu;
 };
 
 // fc2(act(fc1(x))). Names: fc1, fc2.

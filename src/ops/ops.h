@@ -42,6 +42,13 @@ struct RopeTable {
 // 0).
 RopeTable rope_table(const std::vector<std::vector<std::int32_t>>& positions, Dim head_dim, float theta,
                      float linear_factor = 1.0f);
+// The same with sections[a] rotary pairs in turn taking their position from axis a (M-RoPE, Qwen2-VL,
+// arXiv:2409.12191). The sections add up to head_dim / 2.
+RopeTable rope_table_sections(const std::vector<std::vector<std::int32_t>>& positions, Dim head_dim, float theta,
+                              std::span<const Dim> sections);
+// Each axis has head_dim / 2 / axes pairs with frequencies of its own, from the first axis on: theta^(-2i * axes /
+// head_dim) (vision towers of Qwen).
+RopeTable rope_table_axes(const std::vector<std::vector<std::int32_t>>& positions, Dim head_dim, float theta);
 enum class RopeLayout : std::uint8_t { halves, pairs };  // rotate-half (most), neighbouring pairs
 // x: [t, heads, head_dim]. Gradient: yes.
 Tensor rope(const Tensor& x, const RopeTable& table, RopeLayout layout = RopeLayout::halves);
@@ -70,6 +77,8 @@ Tensor concat_rows(std::span<const Tensor> parts);              // along the fir
 
 // Space-to-depth: [n, h * w, d] raster to [n, (h / f) * (w / f), f * f * d], channel order (row, column, channel).
 Tensor space_to_depth(const Tensor& x, Dim height, Dim width, Dim factor);
+// The mean of each block of factor x factor: [n, h * w, d] raster to [n, (h / f) * (w / f), d]. Gradient: yes.
+Tensor average_pool(const Tensor& x, Dim height, Dim width, Dim factor);
 // Non-overlapping patches: [n, c, h, w] to [n, (h / p) * (w / p), c * p * p]: with a conv weight reshaped to [out, c *
 // p * p], a product.
 Tensor patchify(const Tensor& pixels, Dim patch);

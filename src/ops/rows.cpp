@@ -184,6 +184,39 @@ Tensor space_to_depth(const Tensor& x, Dim height, Dim width, Dim factor) {
   return y;
 }
 
+Tensor average_pool(const Tensor& x, Dim height, Dim width, Dim factor) {
+  if (x.rank() != 3 || x.dim(1) != height * width || factor < 1 || height % factor || width % factor)
+    fail(ErrorCode::bad_input, "average_pool: {} is no raster of {} x {} in blocks of {}", x.shape().to_string(),
+         height, width, factor);
+  const Dim down = height / factor, across = width / factor, d = x.dim(2);
+  const float share = 1.0f / static_cast<float>(factor * factor);
+  Tensor y = Tensor::zeros({x.dim(0), down * across, d});
+  const float* in = x.data<float>();
+  float* out = y.write<float>();
+  parallel_rows(x.dim(0) * down, std::max<Dim>(1, 16384 / std::max<Dim>(1, factor * width * d)), [&](Rows r) {
+    for (Dim line = r.begin; line < r.end; ++line) {
+      float* const sums = out + line * across * d;
+      for (Dim row = 0; row < factor; ++row)
+        for (Dim column = 0; column < width; ++column) {
+          float* const sum = sums + column / factor * d;
+          kernels::add(sum, in + ((line * factor + row) * width + column) * d, d, sum);
+        }
+      kernels::scale(sums, share, across * d, sums);
+    }
+  });
+  if (tape::wants({&x}))
+    tape::record(y, {&x}, [shape = x.shape(), height, width, factor, share](const Tensor& dy) {
+      Tensor dx = Tensor::empty(shape);
+      const Dim cells = shape.dim(2), wide = width / factor;
+      float* to = dx.write<float>();
+      for (Dim line = 0; line < shape.dim(0) * height; ++line)
+        for (Dim column = 0; column < width; ++column, to += cells)
+          kernels::scale(dy.data<float>() + (line / factor * wide + column / factor) * cells, share, cells, to);
+      return std::vector<Tensor>{dx};
+    });
+  return y;
+}
+
 namespace {
 
 Tensor move_patches(const Tensor& from, const Shape& pixels, Dim patch, bool back) {

@@ -22,6 +22,9 @@ Image noise_picture(SizePx size) {
   return image;
 }
 
+// Ids below are in the tokenizer and in the table.
+Dim plain_tokens(const Model& model) { return std::min(model.tokenizer().size(), model.network().vocab()); }
+
 // Prefills `tokens` pseudo-random ids; the cache is emptied first. Returns the last row's logits.
 Tensor prefill(const Model& model, Dim tokens, KvCache& cache) {
   const Network& network = model.network();
@@ -29,7 +32,7 @@ Tensor prefill(const Model& model, Dim tokens, KvCache& cache) {
   std::vector<TokenId> ids;
   Rng rng(11);
   for (Dim i = 0; i < tokens; ++i)
-    ids.push_back(static_cast<TokenId>(rng.next_u32() % static_cast<std::uint32_t>(model.tokenizer().size())));
+    ids.push_back(static_cast<TokenId>(rng.next_u32() % static_cast<std::uint32_t>(plain_tokens(model))));
   const Tensor hidden = network.forward(network.embed(ids), Batch::causal(tokens), &cache);
   return network.logits(hidden.rows(tokens - 1, tokens));
 }
@@ -41,7 +44,7 @@ double decode_s(const Model& model, Dim context, KvCache& cache) {
   const auto run = [&] {
     cache.truncate(context);
     for (Dim past = context; past < context + decode_steps; ++past) {
-      const auto id = static_cast<TokenId>((past * 7) % model.tokenizer().size());
+      const auto id = static_cast<TokenId>((past * 7) % plain_tokens(model));
       const Tensor row = network.forward(network.embed(std::span(&id, 1)), Batch::causal(1, past), &cache);
       if (!std::isfinite(network.logits(row).data<float>()[0])) fail(ErrorCode::internal, "logits are not finite");
     }
@@ -50,12 +53,15 @@ double decode_s(const Model& model, Dim context, KvCache& cache) {
   return fastest_s(run, 5, 1.0) / static_cast<double>(decode_steps);
 }
 
-// Time to the first token of a short question about one tile, and what that leaves as the peak of memory.
+// Time to the first token of a short question about one tile, or about none, and what that leaves as the peak of
+// memory.
 void first_answer(const Model& model, std::shared_ptr<const Image> picture, Json& json) {
   Session session(model);
   PreparedPrompt prepared;
   Conversation conversation;
-  conversation.user("What is in this picture, and what is it doing there?", {std::move(picture)});
+  std::vector<std::shared_ptr<const Image>> pictures;
+  if (picture) pictures.push_back(std::move(picture));
+  conversation.user("What is in this picture, and what is it doing there?", std::move(pictures));
   const Stopwatch watch;
   Generation generation = session.ask(conversation, {});
   (void)generation.next();
@@ -84,12 +90,18 @@ Json benchmark(const Model& model, const std::function<void(std::string_view)>& 
                {"load_ms", model.load_ms()}, {"encode", nullptr},     {"prefill", Json::array()},
                {"decode", Json::array()},    {"ttft_ms", nullptr},    {"vmhwm_mb", nullptr}};
 
-  const auto processor = model.processor_with({{"do_image_splitting", false}});
-  const SizePx tile = processor->plan(64, 64).tile;
-  const auto picture = std::make_shared<const Image>(noise_picture(tile));
-  const ImagePlan plan = processor->plan(tile.width, tile.height);
-  const Tensor pixels = processor->pixels(*picture, plan);
-  if (model.processor().plan(tile.width, tile.height).tokens + 64 < context) {
+  const bool sees = counts.shape.patch_px > 0;
+  std::shared_ptr<const Image> picture;
+  ImagePlan plan;
+  Tensor pixels;
+  if (sees) {
+    const auto processor = model.processor_with({{"do_image_splitting", false}});
+    const SizePx tile = processor->plan(64, 64).tile;
+    picture = std::make_shared<const Image>(noise_picture(tile));
+    plan = processor->plan(tile.width, tile.height);
+    pixels = processor->pixels(*picture, plan);
+  }
+  if (!sees || model.processor().plan(plan.tile.width, plan.tile.height).tokens + 64 < context) {
     stage("the first answer");
     first_answer(model, picture, json);
   }
@@ -104,13 +116,15 @@ Json benchmark(const Model& model, const std::function<void(std::string_view)>& 
                      {"peak_gops", {{"f32", limits.f32_gops}, {"bf16", limits.bf16_gops}, {"int8", limits.int8_gops}}},
                      {"read_gbps", limits.read_gbs}};
 
-  stage("encode");
-  network.see(pixels);
-  const double encode = fastest_s([&] { network.see(pixels); }, 5, 2.0);
-  json["encode"] = {{"tile_px", plan.tile.width},
-                    {"tokens", plan.tokens},
-                    {"ms", encode * 1e3},
-                    {"fraction", counts.encode_operations(plan) / encode / peak}};
+  if (sees) {
+    stage("encode");
+    network.see(pixels, plan);
+    const double encode = fastest_s([&] { network.see(pixels, plan); }, 5, 2.0);
+    json["encode"] = {{"tile_px", plan.tile.width},
+                      {"tokens", plan.tokens},
+                      {"ms", encode * 1e3},
+                      {"fraction", counts.encode_operations(plan) / encode / peak}};
+  }
 
   KvCache cache(network.kv_shape(), model.cache_type(), context);
   for (const Dim tokens : {Dim{512}, Dim{1024}}) {

@@ -33,15 +33,35 @@ Dim vision_scratch(const NetworkShape& shape, const ImagePlan& plan) {
   const Dim patches = (plan.tile.width / shape.patch_px) * (plan.tile.height / shape.patch_px);
   const Dim together = std::max<Dim>(1, shape.tile_rows / std::max<Dim>(1, patches));
   const Dim rows = std::min(together, plan.tiles()) * patches;
-  const Dim tile_bytes = 3 * plan.tile.width * plan.tile.height * f32_bytes;
+  const Dim tile_bytes =
+      (shape.patch_values > 0 ? patches * shape.patch_values : 3 * plan.tile.width * plan.tile.height) * f32_bytes;
   const Dim at_once = std::min(plan.tiles(), std::max<Dim>(1, encode_pixel_elements * f32_bytes / tile_bytes));
   return at_once * tile_bytes + std::min(together, plan.tiles()) * tile_bytes + stack_scratch(shape.vision, rows);
 }
 
-// The arena's block for one sequence's cache of so many rows; 0 for none.
-Dim cache_block(const NetworkPlan& network, Dim rows) {
-  if (rows < 1) return 0;
-  return static_cast<Dim>(Arena::block_bytes(static_cast<std::size_t>(rows * network.cache_row_bytes())));
+Dim block_of(Dim bytes) {
+  return bytes < 1 ? 0 : static_cast<Dim>(Arena::block_bytes(static_cast<std::size_t>(bytes)));
+}
+
+Dim layer_bytes(const NetworkPlan& network, Dim rows) {
+  return 2 * rows * network.kv.row_elements() * bytes_of(network.cache_type);
+}
+
+// The arena's blocks of one sequence's cache when it grows from `before` rows to `after`: what it grows out of is held
+// until it is copied.
+Dim cache_blocks(const NetworkPlan& network, Dim before, Dim after) {
+  const Dim windowed = network.kv.windowed_layers(), full = network.kv.layers - windowed;
+  const Dim most = network.kv.windowed_rows(), low = std::min(before, most), high = std::min(after, most);
+  Dim blocks = block_of(full * layer_bytes(network, before)) + block_of(full * layer_bytes(network, after)) +
+               block_of(windowed * layer_bytes(network, high));
+  if (low < high) blocks += block_of(windowed * layer_bytes(network, low));
+  return blocks;
+}
+
+// Rows that `tokens` rows see in all, looking back `window` each.
+double rows_seen(double tokens, double window) {
+  const double growing = std::min(tokens, window);
+  return growing * (growing + 1) / 2 + (tokens - growing) * window;
 }
 
 // The decoded picture and what resizing makes of it.
@@ -52,17 +72,28 @@ Dim picture_bytes(const ImagePlan& plan) {
     resized = std::max(resized, size.width * size.height);
     width = size.width;
   }
+  if (!plan.crops.empty()) resized = plan.tiles() * plan.tile.width * plan.tile.height;  // each beside the others
   return rgb_bytes * (pixels + resized + (plan.resizes.empty() ? 0 : width * plan.source.height / 2));
 }
 
 }  // namespace
 
+Dim NetworkPlan::cache_bytes(Dim rows) const {
+  const Dim windowed = kv.windowed_layers();
+  return (kv.layers - windowed) * layer_bytes(*this, rows) +
+         windowed * layer_bytes(*this, std::min(rows, kv.windowed_rows()));
+}
+
 double NetworkPlan::encode_operations(const ImagePlan& plan) const {
   if (shape.patch_px < 1) return 0;
   const auto patches = static_cast<double>((plan.tile.width / shape.patch_px) * (plan.tile.height / shape.patch_px));
-  const double embedding = static_cast<double>(3 * shape.patch_px * shape.patch_px * shape.vision.width);
-  const double tile = 2 * (static_cast<double>(shape.vision.weights()) + embedding) * patches +
-                      4.0 * static_cast<double>(shape.vision.query_width() * shape.vision.layers) * patches * patches;
+  const Dim values = shape.patch_values > 0 ? shape.patch_values : 3 * shape.patch_px * shape.patch_px;
+  const StackShape& vision = shape.vision;
+  const double seen =
+      static_cast<double>(vision.layers - vision.windowed_layers) * patches +
+      static_cast<double>(vision.windowed_layers) * std::min(patches, static_cast<double>(vision.window));
+  const double tile = 2 * static_cast<double>(vision.weights() + values * vision.width) * patches +
+                      4.0 * static_cast<double>(vision.query_width()) * patches * seen;
   return tile * static_cast<double>(plan.tiles()) +
          2.0 * static_cast<double>(shape.connector_weights) * static_cast<double>(plan.tokens);
 }
@@ -70,7 +101,9 @@ double NetworkPlan::encode_operations(const ImagePlan& plan) const {
 double NetworkPlan::prefill_operations(Dim tokens) const {
   const auto n = static_cast<double>(tokens);
   return 2 * static_cast<double>(shape.text.weights()) * n +
-         4.0 * static_cast<double>(shape.text.query_width() * shape.text.layers) * n * (n + 1) / 2 +
+         4.0 * static_cast<double>(shape.text.query_width()) *
+             (static_cast<double>(shape.text.layers - shape.text.windowed_layers) * rows_seen(n, n) +
+              static_cast<double>(shape.text.windowed_layers) * rows_seen(n, static_cast<double>(shape.text.window))) +
          2 * static_cast<double>(vocab * shape.text.width);
 }
 
@@ -80,11 +113,13 @@ double NetworkPlan::decode_bytes(Dim rows) const {
                             : type == WeightType::q8   ? 1
                                                        : 0.625;
   return static_cast<double>(shape.text.weights() + vocab * shape.text.width) * per_weight +
-         static_cast<double>(cache_row_bytes() * rows);
+         static_cast<double>((shape.text.layers - shape.text.windowed_layers) * layer_bytes(*this, rows) +
+                             shape.text.windowed_layers * layer_bytes(*this, std::min(rows, shape.text.window)));
 }
 
 NetworkPlan plan_network(const Family& family, const ModelFiles& files, WeightType type) {
-  const Weights weights = Weights::open(files.folder, {.type = type, .plan_only = true});
+  const Weights weights =
+      Weights::open(files.folder, {.type = type, .prefix_map = family.weight_names, .plan_only = true});
   const auto network = family.network(files, weights);
   const Weights::PlannedBytes bytes = weights.planned_bytes();
   return {.type = type,
@@ -105,7 +140,7 @@ Dim default_sequences(const NetworkPlan& network, Dim max_tokens, Dim context, c
   const Dim rows = std::min(most, supposed_prompt_tokens + std::min(max_tokens, most));
   const std::uint64_t weights = static_cast<std::uint64_t>(network.block_bytes), available = limits.available();
   const std::uint64_t left = available - std::min(available, weights);
-  const auto fitting = left / 4 / static_cast<std::uint64_t>(std::max<Dim>(1, rows * network.cache_row_bytes()));
+  const auto fitting = left / 4 / static_cast<std::uint64_t>(std::max<Dim>(1, network.cache_bytes(rows)));
   return static_cast<Dim>(std::clamp<std::uint64_t>(fitting, 1, most_default_sequences));
 }
 
@@ -121,12 +156,13 @@ MemoryPlan plan_memory(const NetworkPlan& network, const RunSize& run, Dim progr
     const Dim rows = std::min(context, prompt.tokens + std::min(run.max_tokens, context));
     if (rows > capacity) {  // as KvCache::reserve grows: the old rows are held until they are copied
       const Dim grown = std::min(context, std::max({rows, 2 * capacity, Dim{64}}));
-      plan.cache = std::max(plan.cache, cache_block(network, grown) + cache_block(network, capacity));
+      plan.cache = std::max(plan.cache, cache_blocks(network, capacity, grown));
       capacity = grown;
     }
     // A batch reads several prompts in one forward.
     const Dim at_once = std::clamp(sequences * prefill_rows, prefill_rows, BatchOptions{}.rows_per_step);
     text_rows = std::max(text_rows, std::min(prompt.tokens * sequences, at_once));
+    if (shape.whole_prompts) text_rows = std::max(text_rows, prompt.tokens);
     Dim pictures = 0;
     for (const ImagePlan& picture : prompt.pictures) {
       vision = std::max(vision, vision_scratch(shape, picture));

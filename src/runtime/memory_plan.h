@@ -25,7 +25,7 @@ struct NetworkPlan {
   Dim tensor_bytes = 0;  // tables, gains and biases
   Dim block_bytes = 0;   // both, as the arena holds them
 
-  Dim cache_row_bytes() const { return 2 * kv.layers * kv.row_elements() * bytes_of(cache_type); }
+  Dim cache_bytes(Dim rows) const;  // of a sequence of so many rows
   // Operations (2 per weight and row, 4 per key, row and width of attention) and bytes read.
   double encode_operations(const ImagePlan& plan) const;
   double prefill_operations(Dim tokens) const;

@@ -45,10 +45,23 @@ void change_keys(Json& config, const Json& changes) {
   }
 }
 
-constexpr std::array<std::string_view, 13> preprocessor_keys{
-    "do_convert_rgb",      "do_image_splitting", "do_normalize",   "do_pad",   "do_rescale",     "do_resize",
-    "image_mean",          "image_std",          "max_image_size", "resample", "rescale_factor", "size",
-    "image_processor_type"};
+constexpr std::array<std::string_view, 17> preprocessor_keys{"do_convert_rgb",
+                                                             "do_image_splitting",
+                                                             "do_normalize",
+                                                             "do_pad",
+                                                             "do_pan_and_scan",
+                                                             "do_rescale",
+                                                             "do_resize",
+                                                             "image_mean",
+                                                             "image_processor_type",
+                                                             "image_std",
+                                                             "max_image_size",
+                                                             "pan_and_scan_max_num_crops",
+                                                             "pan_and_scan_min_crop_size",
+                                                             "pan_and_scan_min_ratio_to_activate",
+                                                             "resample",
+                                                             "rescale_factor",
+                                                             "size"};
 
 // A processor's arguments, flat or grouped as in transformers ("images_kwargs"), over its two files.
 void change_options(Json& preprocessor, Json& processor, const Json& options) {
@@ -100,6 +113,17 @@ std::string token_of(const Json& config, const char* key) {
   if (at->is_object() && at->contains("content") && (*at)["content"].is_string())
     return (*at)["content"].get<std::string>();
   return {};
+}
+
+// The words of a conversation with a model that has no turns.
+std::string plain_text(const Conversation& conversation) {
+  std::string text;
+  for (const Message& message : conversation.messages) {
+    if (message.role != "user" || &message != &conversation.messages.back())
+      fail(ErrorCode::unsupported, "this model answers one question at a time: it has no turns and no system text");
+    for (const Part& part : message.parts) text += part.text;
+  }
+  return text;
 }
 
 double parameters_of(const Weights& weights) {
@@ -160,7 +184,8 @@ std::unique_ptr<Model> load_model(const std::string& folder, const LoadOptions& 
   if (const auto nested = processor.find("image_processor"); nested != processor.end() && nested->is_object()) {
     preprocessor = *nested;
     preprocessor_file = "processor_config.json: image_processor";
-  } else if (preprocessor.empty() && !file_exists(folder + "/" + preprocessor_file)) {
+  } else if (preprocessor.empty() && config->contains("vision_config") &&
+             !file_exists(folder + "/" + preprocessor_file)) {
     log::warn("{}: no preprocessor_config.json: pictures are prepared by the family's defaults", folder);
   }
   change_options(preprocessor, processor, options.processor_options);
@@ -198,7 +223,8 @@ std::unique_ptr<Model> load_model(const std::string& folder, const LoadOptions& 
 
   model->context_ = family.context(model->files_.config);
   std::optional<Weights> weights;
-  if (options.weights || (options.dtype == Dtype::automatic && has_weights(folder))) weights = Weights::open(folder);
+  if (options.weights || (options.dtype == Dtype::automatic && has_weights(folder)))
+    weights = Weights::open(folder, {.prefix_map = family.weight_names});
   model->weight_type_ = type_of(options.dtype, weights ? &*weights : nullptr);
   if (options.weights) {
     ExecContext::current().checkpoint();
@@ -208,10 +234,16 @@ std::unique_ptr<Model> load_model(const std::string& folder, const LoadOptions& 
     model->weights_ = std::move(weights);
     model->network_ = family.network(model->files_, *model->weights_);
     model->weights_->finish();
-    if (model->tokenizer().size() > model->network_->vocab())
+    // Members of a family that read text only share its tokenizer: special tokens of pictures may lie behind the table,
+    // and are refused where a prompt has one.
+    Dim plain = model->tokenizer().size();
+    if (model->network_->shape().patch_px == 0)
+      while (plain > model->network_->vocab() && model->tokenizer().is_special(static_cast<TokenId>(plain - 1)))
+        --plain;
+    if (plain > model->network_->vocab())
       throw Error(ErrorCode::bad_file,
-                  fmt::format("tokenizer.json: its ids go up to {}, the model has {} embeddings",
-                              model->tokenizer().size() - 1, model->network_->vocab()),
+                  fmt::format("tokenizer.json: its ids go up to {}, the model has {} embeddings", plain - 1,
+                              model->network_->vocab()),
                   "tokenizer.json");
     ExecContext::current()
         .arena()
@@ -279,6 +311,8 @@ PreparedPrompt Model::place(std::vector<TextSpan> spans, std::vector<std::shared
 }
 
 PreparedPrompt Model::prepare(const Conversation& conversation) const {
+  if (!has_chat_template() && processor_->takes_plain_text())
+    return place({{plain_text(conversation), false}}, conversation.images(), true);
   Json variables = conversation.template_variables();
   for (const char* token : trusted_tokens) {  // the template trusts these variables: only the checkpoint may set them
     variables.erase(token);
@@ -286,13 +320,18 @@ PreparedPrompt Model::prepare(const Conversation& conversation) const {
   }
   std::vector<TextSpan> spans = chat_template().render(variables).value();
   // As transformers' apply_chat_template: a template that writes the BOS itself turns the tokenizer's own off.
-  const bool has_bos =
-      !bos_token_.empty() && !spans.empty() && spans.front().trusted && spans.front().text.starts_with(bos_token_);
+  const bool has_bos = begins_with_bos(spans);
   return place(std::move(spans), conversation.images(), !has_bos);
 }
 
+bool Model::begins_with_bos(std::span<const TextSpan> spans) const {
+  return !bos_token_.empty() && !spans.empty() && spans.front().trusted && spans.front().text.starts_with(bos_token_);
+}
+
 PreparedPrompt Model::prepare_trusted(std::string text, std::vector<std::shared_ptr<const Image>> images) const {
-  return place({{std::move(text), true}}, std::move(images), true);
+  std::vector<TextSpan> spans{{std::move(text), true}};
+  const bool has_bos = begins_with_bos(spans);
+  return place(std::move(spans), std::move(images), !has_bos);
 }
 
 }  // namespace tap

@@ -54,7 +54,10 @@ class Model {
   bool has_chat_template() const { return chat_template_.has_value(); }
   const SamplingOptions& sampling_defaults() const { return sampling_; }  // generation_config.json, else greedy
   const std::vector<TokenId>& end_tokens() const { return end_tokens_; }
-  const Grounding* grounding() const;                      // null: this checkpoint has no location tokens
+  const Grounding* grounding() const;              // null: this checkpoint has no location tokens
+  std::optional<SafetyHead> safety_head() const {  // nothing: this checkpoint is no classifier
+    return family_->safety ? family_->safety(files_) : std::nullopt;
+  }
   WeightType weight_type() const { return weight_type_; }  // what `auto` came to, also without weights
   DType cache_type() const { return weight_type_ == WeightType::f32 ? DType::f32 : DType::bf16; }
   Dim context() const { return context_; }
@@ -62,10 +65,12 @@ class Model {
   const std::string& fingerprint() const { return fingerprint_; }  // of files and settings, for cache keys
   std::vector<std::string> unread_config() const { return files_.config.unread(); }
 
+  bool begins_with_bos(std::span<const TextSpan> spans) const;  // in trusted text
   // Renders, plans and places. Throws Error(limit) when a picture alone, or the whole prompt, exceeds the context: no
   // pixel is touched.
   PreparedPrompt prepare(const Conversation& conversation) const;
-  // Raw mode and goldens: special tokens in `text` are meant; `images` fill its marks in order.
+  // Raw mode and goldens: special tokens in `text` are meant; `images` fill its marks in order. As with templates, a
+  // text that begins with the BOS gets no other.
   PreparedPrompt prepare_trusted(std::string text, std::vector<std::shared_ptr<const Image>> images) const;
 
  private:

@@ -25,7 +25,7 @@ Tensor PictureEncoder::rows(const PictureKey& key, const Image& image, const Ima
   for (Dim tile = 0; tile < plan.tiles(); tile += at_once) {
     const Tensor pixels = processor.tiles(prepared, plan, tile, std::min(tile + at_once, plan.tiles()));
     preprocess_ms += watch.lap_ms();
-    parts.push_back(model_->network().see(pixels));
+    parts.push_back(model_->network().see(pixels, plan));
     count += parts.back().dim(0);
     encode_ms += watch.lap_ms();
   }

@@ -65,7 +65,7 @@ Tensor Session::prefill(const PreparedPrompt& prepared, Dim more_rows, Timings& 
   while (reused < most && cached_[static_cast<std::size_t>(reused)] == rows[static_cast<std::size_t>(reused)]) ++reused;
   for (const Span& span : prompt.atomic)
     if (span.begin < reused && reused < span.end) reused = span.begin;
-  cache_.truncate(reused);
+  reused = cache_.truncate(reused);
   cached_.resize(static_cast<std::size_t>(reused));
   cache_.reserve(std::min(context_, prompt.rows() + more_rows));
   timings.cached_tokens = reused;

@@ -12,6 +12,8 @@
 #include "io/safetensors.h"
 #include "models/family.h"
 #include "runtime/model.h"
+#include "runtime/sampler.h"
+#include "tasks/verify_safety.h"
 
 namespace tap {
 
@@ -25,26 +27,33 @@ bool is_raw_input(const std::string& name) {
                        [](char c) { return c >= '0' && c <= '9'; });
   };
   return name == "frames" || numbered("image") || numbered("audio") || name == "greedy_margin" ||
-         name == "rope_delta" || name.ends_with("_hf5");
+         name == "rope_delta" || name == "labels" || name == "mm_token_type_ids" || name.ends_with("_grid_thw") ||
+         name == "second_per_grid_ts" || name.ends_with("_hf5");
 }
 
 bool is_stage(const std::string& name) {
-  static const std::set<std::string> stages = {"input_ids", "vision_hidden", "image_features",
-                                               "logits",    "greedy_tokens", "greedy_logits"};
+  static const std::set<std::string> stages = {"input_ids",       "position_ids",  "vision_hidden", "image_features",
+                                               "vision_features", "logits",        "greedy_tokens", "greedy_logits",
+                                               "last_logits",     "yes_no_logits", "probabilities"};
   return stages.contains(name) || name.starts_with("pixel_values");
 }
 
 struct Case {
-  std::string name, prompt;
+  std::string name, prompt, suffix;  // suffix: an answer that is given
   bool has_prompt = false,
        has_extras = false;  // extras: keys that change the input in ways this engine has no stage for
   std::string extra_key;
-  std::vector<std::string> images;
+  double sampled_fps = 0;  // of `frames`
+  std::vector<std::string> images, policies;
   Json options, config_change;
   std::optional<Safetensors> tensors;
   bool has(std::string_view tensor) const { return tensors->find(tensor) != nullptr; }
   Tensor read(std::string_view tensor) const { return tensors->read(tensor); }
 };
+
+// Of 8 bits, in the scale of pixels divided by deviations of 0.26 and more: videos are resized by another library.
+constexpr double one_level = 1.0 / 255 / 0.25;
+constexpr std::int64_t no_label = -100;  // of a row that a loss leaves out
 
 struct Comparison {
   double max_abs = 0, relative = 0;  // relative: root mean square of the difference over that of the golden
@@ -135,9 +144,10 @@ std::vector<Case> read_cases(const std::string& folder, const Json& manifest) {
     c.tensors = Safetensors::open(folder + "/" + file).value();
     if (entry.contains("prompt")) c.prompt = entry["prompt"].get<std::string>(), c.has_prompt = true;
     check_listed(entry, c);
-    for (const char* key : {"video", "suffix", "policies"})
-      if (entry.contains(key)) c.has_extras = true, c.extra_key = key;
-    if (c.has("frames") || c.has("audio0")) c.has_extras = true, c.extra_key = c.has("frames") ? "frames" : "audio";
+    c.suffix = entry.value("suffix", "");
+    if (c.has("audio0")) c.has_extras = true, c.extra_key = "audio";
+    c.sampled_fps = entry.value("video", Json::object()).value("sampled_fps", 0.0);
+    c.policies = entry.value("policies", std::vector<std::string>());
     if (entry.contains("images"))
       c.images = entry["images"].get<std::vector<std::string>>();
     else
@@ -156,9 +166,13 @@ class CaseRun {
       : golden_(golden), model_(model), network_(model.network()), tolerance_(tolerance), report_(report) {}
 
   void run() {
-    place_and_pixels();
-    const Tensor hidden = vision(), features = project(hidden);
-    decoder(features);
+    if (!golden_.policies.empty() || golden_.has("last_logits") || golden_.has("yes_no_logits")) {
+      policies();
+    } else {
+      place_and_pixels();
+      const Tensor hidden = vision(), features = project(hidden);
+      decoder(features);
+    }
     for (const SafetensorEntry& entry : golden_.tensors->entries()) {
       if (seen_.contains(entry.name) || is_raw_input(entry.name)) continue;
       if (is_stage(entry.name))
@@ -205,8 +219,10 @@ class CaseRun {
         fail(ErrorCode::bad_file, "input_ids: {} is no id, they go from 0 to {}", id, network_.vocab() - 1);
       ids_.push_back(static_cast<TokenId>(id));
     }
-    golden_prompt_ = model_.processor().from_ids(ids_);
+    golden_prompt_ = model_.processor().from_ids(ids_, golden_plans(), answer_rows());
+    if (present("position_ids")) check_positions("golden", golden_prompt_);
     const bool mask_present = present("attention_mask");
+    if (present("token_type_ids")) token_types();
     const std::string cannot =
         golden_.has_extras ? fmt::format("this engine has no input of kind \"{}\" for this family", golden_.extra_key)
                            : "";
@@ -219,37 +235,207 @@ class CaseRun {
     const auto processor = model_.processor_with(golden_.options);
     std::vector<ImagePlan> plans;
     std::vector<std::shared_ptr<const Image>> images;
+    if (golden_.has("frames") && !plan_frames(*processor, images, plans)) return;
     for (const std::string& name : golden_.images) {
       images.push_back(picture_of(golden_.read(name), name));
       plans.push_back(processor->plan(images.back()->width, images.back()->height));
     }
     if (golden_.has_prompt) {
       const TextSpan text{golden_.prompt, true};
-      const Prompt prompt = processor->place(std::span(&text, 1), plans);
+      Prompt prompt = processor->place(std::span(&text, 1), plans, !model_.begins_with_bos({&text, 1}));
+      if (!golden_.suffix.empty()) prompt = with_answer(*processor, prompt, plans);
       check_integers("ids", "end", differing(prompt.ids, ids_));
-      if (present("position_ids")) {
-        std::vector<std::int32_t> flat;
-        for (const auto& axis : prompt.positions) flat.insert(flat.end(), axis.begin(), axis.end());
-        check_integers("positions", "end", differing(flat, integers(golden_.read("position_ids"))));
-      }
+      if (golden_.has("position_ids")) check_positions("end", prompt);
       own_prompt_ = prompt;
     }
     if (mask_present) {
       const std::vector<std::int64_t> ones(ids_.size(), 1);
       check_integers("attention_mask", "golden", differing(ones, integers(golden_.read("attention_mask"))));
     }
-    if (!present("pixel_values")) return;
+    for (const ImagePlan& plan : plans)
+      if (plan.grid.steps > 0) own_grids_.push_back(plan.grid);
+    if (!present(pixels_name())) return;
     if (images.empty()) return present("pixel_attention_mask"), void();
     std::vector<Tensor> parts;
-    for (std::size_t i = 0; i < images.size(); ++i) parts.push_back(processor->pixels(*images[i], plans[i]));
+    if (golden_.has("frames")) {
+      std::vector<Image> frames;
+      for (const auto& image : images) frames.push_back(processor->prepare(*image, plans[0]));
+      parts.push_back(processor->video_tiles(frames, plans[0], 0, plans[0].tiles()));
+    } else {
+      for (std::size_t i = 0; i < images.size(); ++i) parts.push_back(processor->pixels(*images[i], plans[i]));
+    }
     own_pixels_ = ops::concat_rows(parts);
-    check("pixels", "end", own_pixels_, golden_.read("pixel_values"), 0);
+    check("pixels", "end", own_pixels_, golden_.read(pixels_name()), golden_.has("frames") ? one_level : 0);
     if (present("pixel_attention_mask")) {
       const Tensor mask = golden_.read("pixel_attention_mask");
       check_integers(
           "pixel_attention_mask", "end",
           differing(std::vector<std::int64_t>(static_cast<std::size_t>(mask.elements()), 1), integers(mask)));
     }
+  }
+
+  std::string pixels_name() const {
+    return golden_.has("pixel_values_videos") ? "pixel_values_videos" : "pixel_values";
+  }
+
+  // The grids of the golden's own pictures, where the family has them.
+  std::vector<PatchGrid> golden_grids() const {
+    std::vector<PatchGrid> grids;
+    for (const char* name : {"image_grid_thw", "video_grid_thw"}) {
+      if (!golden_.has(name)) continue;
+      const auto numbers = integers(golden_.read(name));
+      for (std::size_t i = 0; i + 2 < numbers.size(); i += 3)
+        grids.push_back({numbers[i], numbers[i + 1], numbers[i + 2]});
+    }
+    return grids;
+  }
+
+  std::vector<ImagePlan> golden_plans() const {
+    std::vector<ImagePlan> plans;
+    const Tensor seconds =
+        golden_.has("second_per_grid_ts") ? golden_.read("second_per_grid_ts").to(DType::f32) : Tensor();
+    const std::size_t pictures =
+        golden_.has("image_grid_thw") ? static_cast<std::size_t>(golden_.read("image_grid_thw").elements() / 3) : 0;
+    const auto grids = golden_grids();
+    for (std::size_t i = 0; i < grids.size(); ++i) {
+      const bool video = i >= pictures;
+      if (video && (!seconds.defined() || seconds.elements() <= static_cast<Dim>(i - pictures)))
+        fail(ErrorCode::bad_file, "{}: video_grid_thw without as many second_per_grid_ts", golden_.name);
+      plans.push_back(
+          model_.processor().plan_of_grid(grids[i], video ? double{seconds.data<float>()[i - pictures]} : 0));
+    }
+    return plans;
+  }
+
+  void check_positions(const std::string& from, const Prompt& prompt) {
+    std::vector<std::int32_t> flat;
+    for (const auto& axis : prompt.positions) flat.insert(flat.end(), axis.begin(), axis.end());
+    check_integers("positions", from, differing(flat, integers(golden_.read("position_ids"))));
+  }
+
+  // The golden's frames as one video. False: this family has no videos, and the report says so.
+  bool plan_frames(const Processor& processor, std::vector<std::shared_ptr<const Image>>& images,
+                   std::vector<ImagePlan>& plans) {
+    const Tensor frames = golden_.read("frames");
+    if (frames.rank() != 4) fail(ErrorCode::bad_file, "frames: must be uint8 [count, height, width, 3]");
+    FrameTimes times{{}, golden_.sampled_fps > 0 ? golden_.sampled_fps : 1};
+    for (Dim i = 0; i < frames.dim(0); ++i) {
+      images.push_back(
+          picture_of(frames.rows(i, i + 1).reshape({frames.dim(1), frames.dim(2), frames.dim(3)}), "frames"));
+      times.seconds.push_back(static_cast<double>(i) / times.sampled_fps);
+    }
+    try {
+      plans.push_back(processor.plan_video(frames.dim(2), frames.dim(1), times));
+      return true;
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::unsupported) throw;
+      add("ids", "end", VerifyStatus::unchecked, {}, error.message());
+      if (present(pixels_name())) add("pixels", "end", VerifyStatus::unchecked, {}, error.message());
+      present("pixel_attention_mask");
+      return false;
+    }
+  }
+
+  // A classifier's rows: one a picture and policy, padded in front to the longest.
+  void policies() {
+    if (!present("input_ids")) return;
+    const Tensor ids = golden_.read("input_ids");
+    if (ids.rank() != 2) fail(ErrorCode::bad_file, "input_ids: {}, must be [rows, width]", ids.shape().to_string());
+    const auto numbers = integers(ids);
+    for (const std::int64_t id : numbers)
+      if (id < 0 || id >= network_.vocab()) fail(ErrorCode::bad_file, "input_ids: {} is no id of the model's", id);
+    const auto rows = unpadded_rows(
+        numbers, present("attention_mask") ? integers(golden_.read("attention_mask")) : std::vector<std::int64_t>(),
+        ids.dim(0));
+    std::vector<Prompt> prompts, own_prompts;
+    std::vector<std::int64_t> types;  // 1: a picture's row
+    for (const auto& row : rows) {
+      prompts.push_back(model_.processor().from_ids(row));
+      std::vector<std::int64_t> padded(static_cast<std::size_t>(ids.dim(1)), 0);
+      for (const Dim slot : prompts.back().slots)
+        padded[padded.size() - row.size() + static_cast<std::size_t>(slot)] = 1;
+      types.insert(types.end(), padded.begin(), padded.end());
+    }
+    if (present("token_type_ids"))
+      check_integers("token_type_ids", "golden", differing(types, integers(golden_.read("token_type_ids"))));
+
+    const auto rows_of = [&](const Tensor& pixels) {
+      std::vector<Tensor> features(prompts.size());
+      for (std::size_t i = 0; pixels.defined() && i < features.size(); ++i)
+        features[i] = network_.project(network_.tower({pixels.rows(static_cast<Dim>(i), static_cast<Dim>(i) + 1), {}}));
+      return features;
+    };
+    const auto check_rows = [&](const std::string& from, std::span<const Prompt> of, const Tensor& pixels) {
+      const Judgement judgement = judge(model_, of, rows_of(pixels));
+      for (const auto& [name, got] :
+           {std::pair{"last_logits", judgement.last_logits}, std::pair{"yes_no_logits", judgement.yes_no_logits},
+            std::pair{"probabilities", judgement.probabilities}})
+        if (got.defined() && present(name)) check(name, from, got, golden_.read(name), tolerance_);
+    };
+    const Tensor pixels = present("pixel_values") ? tiles(golden_.read("pixel_values").to(DType::f32)) : Tensor();
+    check_rows("golden", prompts, pixels);
+
+    std::vector<std::shared_ptr<const Image>> images;
+    for (const std::string& name : golden_.images) images.push_back(picture_of(golden_.read(name), name));
+    if (images.empty() || golden_.policies.empty()) return;
+    std::vector<Tensor> parts;
+    std::vector<TokenId> own_ids, golden_ids;
+    for (const auto& row : rows) golden_ids.insert(golden_ids.end(), row.begin(), row.end());
+    for (PreparedPrompt& prepared : policy_prompts(model_, images, golden_.policies)) {
+      own_ids.insert(own_ids.end(), prepared.prompt.ids.begin(), prepared.prompt.ids.end());
+      parts.push_back(model_.processor().pixels(*prepared.images[0], prepared.plans[0]));
+      own_prompts.push_back(std::move(prepared.prompt));
+    }
+    check_integers("ids", "end", differing(own_ids, golden_ids));
+    const Tensor own_pixels = ops::concat_rows(parts);
+    if (pixels.defined()) check("pixels", "end", own_pixels, pixels, 0);
+    if (own_prompts.size() == prompts.size()) check_rows("end", own_prompts, own_pixels);
+  }
+
+  std::vector<TokenId> answer_tokens() const {
+    std::vector<TokenId> ids = model_.tokenizer().encode(golden_.suffix, false);
+    if (model_.end_tokens().size() == 1) ids.push_back(model_.end_tokens().front());
+    return ids;
+  }
+  // Rows of the answer in a case that gives one: those that its loss counts.
+  Dim answer_rows() const {
+    if (golden_.suffix.empty()) return 0;
+    Dim count = static_cast<Dim>(answer_tokens().size());
+    if (golden_.has("labels"))
+      count = std::ranges::count_if(integers(golden_.read("labels")), [](std::int64_t id) { return id != no_label; });
+    return std::min(count, static_cast<Dim>(ids_.size()));
+  }
+  Prompt with_answer(const Processor& processor, const Prompt& question, std::span<const ImagePlan> plans) const {
+    std::vector<TokenId> ids = question.ids;
+    const std::vector<TokenId> answer = answer_tokens();
+    ids.insert(ids.end(), answer.begin(), answer.end());
+    return processor.from_ids(ids, plans, static_cast<Dim>(answer.size()));
+  }
+  // The mean cross-entropy of the labels that are given, each judged by the row before it.
+  Tensor loss_of(const Tensor& logits) const {
+    const auto labels = integers(golden_.read("labels"));
+    if (static_cast<Dim>(labels.size()) != logits.dim(0))
+      fail(ErrorCode::bad_file, "labels: {} for {} rows", labels.size(), logits.dim(0));
+    double sum = 0;
+    Dim count = 0;
+    for (Dim row = 1; row < logits.dim(0); ++row) {
+      const auto label = static_cast<TokenId>(labels[static_cast<std::size_t>(row)]);
+      if (label == no_label) continue;
+      if (label < 0 || label >= logits.width()) fail(ErrorCode::bad_file, "labels: {} is no id of the model's", label);
+      sum -= log_softmax(logits.rows(row - 1, row).values<float>(), {&label, 1});
+      ++count;
+    }
+    const auto mean = static_cast<float>(sum / static_cast<double>(std::max<Dim>(1, count)));
+    return Tensor::from(std::span(&mean, 1), {1});
+  }
+
+  // Ones mark the rows of pictures in some families, those of an answer in others.
+  void token_types() {
+    std::vector<std::int64_t> pictures(ids_.size(), 0), answer(ids_.size(), 0);
+    for (const Dim slot : golden_prompt_.slots) pictures[static_cast<std::size_t>(slot)] = 1;
+    std::fill(answer.end() - static_cast<std::ptrdiff_t>(answer_rows()), answer.end(), 1);
+    const auto wanted = integers(golden_.read("token_type_ids"));
+    check_integers("token_type_ids", "golden", std::min(differing(pictures, wanted), differing(answer, wanted)));
   }
 
   // [1, n, 3, h, w] to [n, 3, h, w]
@@ -261,11 +447,12 @@ class CaseRun {
   }
 
   Tensor vision() {
-    if (!golden_.has("pixel_values")) return {};
+    if (!golden_.has(pixels_name())) return {};
     const Tensor mask =
         golden_.has("pixel_attention_mask") ? mask_tiles(golden_.read("pixel_attention_mask")) : Tensor();
-    const Tensor from_golden = network_.tower(tiles(golden_.read("pixel_values").to(DType::f32)), mask);
-    own_hidden_ = own_pixels_.defined() ? network_.tower(own_pixels_, Tensor()) : Tensor();
+    const Tensor from_golden =
+        network_.tower({tiles(golden_.read(pixels_name()).to(DType::f32)), mask, golden_grids()});
+    own_hidden_ = own_pixels_.defined() ? network_.tower({own_pixels_, Tensor(), own_grids_}) : Tensor();
     if (present("vision_hidden")) {
       check("vision_hidden", "golden", from_golden, golden_.read("vision_hidden"), tolerance_);
       if (own_hidden_.defined()) check("vision_hidden", "end", own_hidden_, golden_.read("vision_hidden"), tolerance_);
@@ -278,10 +465,11 @@ class CaseRun {
     if (!hidden.defined()) return {};
     const Tensor from_golden = network_.project(hidden);
     own_features_ = own_hidden_.defined() ? network_.project(own_hidden_) : Tensor();
-    if (present("image_features")) {
-      check("features", "golden", from_golden, golden_.read("image_features"), tolerance_);
-      if (own_features_.defined()) check("features", "end", own_features_, golden_.read("image_features"), tolerance_);
-      return golden_.read("image_features");
+    for (const char* name : {"image_features", "vision_features"}) {
+      if (!present(name)) continue;
+      check("features", "golden", from_golden, golden_.read(name), tolerance_);
+      if (own_features_.defined()) check("features", "end", own_features_, golden_.read(name), tolerance_);
+      return golden_.read(name);
     }
     return from_golden;
   }
@@ -305,10 +493,15 @@ class CaseRun {
     if (!prompt.slots.empty()) {
       if (!features.defined())
         return add("logits", from, VerifyStatus::failed, {}, "the prompt has picture marks, the case no pixels");
-      x = ops::put_rows(x, prompt.slots, features);
+      x = ops::put_rows(x, prompt.slots, features.reshape({-1, x.dim(1)}));
     }
     const Tensor hidden = network_.forward(x, prompt.batch(0, prompt.rows()), &cache);
-    if (logits) check("logits", from, network_.logits(hidden), golden_.read("logits"), tolerance_);
+    if (logits) {
+      const Tensor scores = network_.logits(hidden);
+      check("logits", from, scores, golden_.read("logits"), tolerance_);
+      if (golden_.has("labels") && present("loss"))
+        check("loss", from, loss_of(scores), golden_.read("loss"), tolerance_);
+    }
     if (!greedy) return;
     const Tensor margins = golden_.read("greedy_margin");
     const Tensor wanted = golden_.has("greedy_logits") ? golden_.read("greedy_logits") : Tensor();
@@ -372,6 +565,7 @@ class CaseRun {
   Prompt golden_prompt_;
   std::optional<Prompt> own_prompt_;
   Tensor own_pixels_, own_hidden_, own_features_;
+  std::vector<PatchGrid> own_grids_;
 };
 
 Json read_manifest(const std::string& folder) {

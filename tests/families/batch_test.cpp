@@ -104,7 +104,9 @@ std::vector<Run> together(BatchGenerator& batch, std::span<const Request> reques
   return runs;
 }
 
-std::vector<Request> random_requests(Rng& rng, int count, std::span<const std::shared_ptr<const Image>> pictures) {
+// `may_be_told`: the model has a place for system texts.
+std::vector<Request> random_requests(Rng& rng, int count, std::span<const std::shared_ptr<const Image>> pictures,
+                                     bool may_be_told) {
   const std::array<const char*, 6> questions{"What is it?",         "?",
                                              "Describe the image.", "How many red things are there, and where?",
                                              "Is there a bird?",    "What is left of the tree? Answer in one word."};
@@ -114,7 +116,7 @@ std::vector<Request> random_requests(Rng& rng, int count, std::span<const std::s
     std::vector<std::shared_ptr<const Image>> images;
     for (int n = below(rng, 4); n > 0; --n)
       images.push_back(pictures[static_cast<std::size_t>(below(rng, static_cast<int>(pictures.size())))]);
-    if (below(rng, 3) == 0) request.talk.system("Answer briefly.");
+    if (below(rng, 3) == 0 && may_be_told) request.talk.system("Answer briefly.");
     request.talk.user(questions[static_cast<std::size_t>(below(rng, 6))], images);
     request.how.max_tokens = 1 + below(rng, 16);
     request.how.ignore_end = below(rng, 2) == 0;
@@ -175,7 +177,7 @@ void compare(const Run& one, const Run& other, const Request& request, const Mod
 Compared compare_all(const Model& model, std::span<const std::shared_ptr<const Image>> pictures, float tolerance,
                      std::uint64_t seed, int count) {
   Rng rng(seed);
-  const std::vector<Request> requests = random_requests(rng, count, pictures);
+  const std::vector<Request> requests = random_requests(rng, count, pictures, model.has_chat_template());
   std::vector<Run> single;
   for (const Request& request : requests) single.push_back(alone(model, request));
   Compared sum;
@@ -229,6 +231,17 @@ TEST_CASE("random mixes of requests with q8 weights answer as each alone to the 
 TEST_CASE("random mixes of requests in bf16 answer as each alone within tolerance") {
   const auto model = golden_model(Dtype::bf16);
   CHECK(compare_all(*model, noise(), 0.05f, 13, 24).tokens > 500);
+}
+
+TEST_CASE("random mixes with windows and pictures that see themselves answer as each alone") {
+  for (const char* name : {"gemma3", "paligemma2"})
+    for (const auto& [dtype, tolerance] : {std::pair{Dtype::f32, 1e-4f}, std::pair{Dtype::q8, 0.0f}}) {
+      CAPTURE(std::string(name));
+      LoadOptions options;
+      options.dtype = dtype;
+      const auto model = load_model(golden::root + "/" + name + "/checkpoint", options);
+      CHECK(compare_all(*model, noise(), tolerance, 16, 12).tokens > 200);
+    }
 }
 
 TEST_CASE("nano answers mixes in f32 as each alone within tolerance") {

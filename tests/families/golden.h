@@ -43,7 +43,10 @@ struct Case {
   }
   std::vector<std::shared_ptr<const Image>> images() const {
     std::vector<std::shared_ptr<const Image>> all;
-    for (const Json& tensor : entry.value("images", Json::array())) all.push_back(image(tensor.get<std::string>()));
+    if (entry.contains("images"))
+      for (const Json& tensor : entry["images"]) all.push_back(image(tensor.get<std::string>()));
+    else
+      for (int i = 0; has(fmt::format("image{}", i)); ++i) all.push_back(image(fmt::format("image{}", i)));
     return all;
   }
 };
@@ -90,6 +93,37 @@ inline double max_abs(const Tensor& a, const Tensor& b) {
     worst = std::isnan(d) ? INFINITY : std::max(worst, d);
   }
   return worst;
+}
+
+// [1, n, 3, h, w] and [n, 3, h, w] to the latter; undefined where a case has no pictures.
+inline Tensor pixels(const Case& one, std::string_view tensor = "pixel_values") {
+  if (!one.has(tensor)) return {};
+  const Tensor t = one.read(tensor);
+  return t.rank() == 5 || (t.rank() == 4 && tensor != "pixel_values") ? one.single(tensor) : t;
+}
+
+// A prompt of a case with the rows of its pictures: of a batch the first row, without its padding.
+struct Sample {
+  Prompt prompt;
+  Tensor features;  // [slots, d]; undefined: no pictures
+};
+inline Sample sample(const Case& one, const Model& model) {
+  std::vector<TokenId> ids = one.ids("input_ids");
+  const Dim rows = one.read("input_ids").dim(0), width = static_cast<Dim>(ids.size()) / rows;
+  if (rows > 1) {
+    const std::vector<TokenId> mask = one.ids("attention_mask");
+    std::vector<TokenId> kept;
+    for (Dim i = 0; i < width; ++i)
+      if (mask[static_cast<std::size_t>(i)]) kept.push_back(ids[static_cast<std::size_t>(i)]);
+    ids = kept;
+  }
+  Sample found{model.processor().from_ids(ids), {}};
+  const Dim slots = static_cast<Dim>(found.prompt.slots.size());
+  if (slots == 0) return found;
+  const Tensor all = one.has("image_features") ? one.read("image_features")
+                                               : model.network().project(model.network().tower({pixels(one), {}}));
+  found.features = all.reshape({-1, all.width()}).rows(0, slots);
+  return found;
 }
 
 // Embeddings of a case's ids, its own picture rows in their slots.

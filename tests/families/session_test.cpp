@@ -340,8 +340,8 @@ TEST_CASE("pixels past the last whole patch of a tile are left out as the refere
   float* to = whole.write<float>();
   for (Dim plane = 0; plane < pixels.dim(0) * 3; ++plane)
     for (Dim y = 0; y < 32; ++y, to += 32) std::copy_n(pixels.data<float>() + (plane * 36 + y) * 36, 32, to);
-  CHECK(golden::max_abs(model->network().see(pixels), model->network().see(whole)) == 0);
-  CHECK(golden::max_abs(model->network().tower(pixels, {}), model->network().tower(whole, {})) == 0);
+  CHECK(golden::max_abs(model->network().see(pixels, plan), model->network().see(whole, plan)) == 0);
+  CHECK(golden::max_abs(model->network().tower({pixels, {}}), model->network().tower({whole, {}})) == 0);
   Session session(*model);
   CHECK(run(session, Conversation().user("What is it?", {image}), tokens(2)).ids.size() == 2);
 }

@@ -4,6 +4,6 @@ A module gives MODEL_TYPES (values of config.json's model_type), SHAPES (name to
 (name, shape, kind) with kind one of "normal", "ones", "zeros", and files(config, shape), the other files by name as
 JSON values (or str, written as it is).
 """
-from . import smolvlm
+from . import gemma, smolvlm
 
-FAMILIES = [smolvlm]
+FAMILIES = [smolvlm, gemma]

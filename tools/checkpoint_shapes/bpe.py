@@ -34,6 +34,59 @@ def merges():
     yield from by_frequency(pairs, pairs)
 
 
+def sentencepiece(size, head, added):
+    """tokenizer.json in the dress of Gemma: blanks are U+2581, unknown characters fall back to bytes.
+
+    `head`: the first entries in order, with (text, special) of those that are added tokens too, or text alone. `added`:
+    id to (text, special) behind the `size` plain entries or among them.
+    """
+    blank, vocab, tokens = "\u2581", {}, dict(added)
+    for entry in head:
+        text = entry if isinstance(entry, str) else entry[0]
+        if not isinstance(entry, str):
+            tokens[len(vocab)] = entry
+        vocab[text] = len(vocab)
+    taken = {i for i in added if i < size}
+    free = (i for i in range(len(vocab), size) if i not in taken)
+    for i in taken:
+        vocab[added[i][0]] = i
+    for text in (blank, *(chr(c) for c in range(33, 127))):
+        if text not in vocab:
+            vocab[text] = next(free)
+    rules = []
+    for a, b in merges():
+        a = a.replace(SPACE, blank)
+        if a + b in vocab:
+            continue
+        i = next(free, None)
+        if i is None:
+            break
+        vocab[a + b] = i
+        rules.append([a, b])
+    bos = {"SpecialToken": {"id": "<bos>", "type_id": 0}}
+    return {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [
+            {"id": i, "content": text, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False,
+             "special": special} for i, (text, special) in sorted(tokens.items())
+        ],
+        "normalizer": {"type": "Replace", "pattern": {"String": " "}, "content": blank},
+        "pre_tokenizer": {"type": "Split", "pattern": {"String": " "}, "behavior": "MergedWithPrevious", "invert": False},
+        "post_processor": {
+            "type": "TemplateProcessing", "single": [bos, {"Sequence": {"id": "A", "type_id": 0}}],
+            "pair": [bos, {"Sequence": {"id": "A", "type_id": 0}}, bos, {"Sequence": {"id": "B", "type_id": 0}}],
+            "special_tokens": {"<bos>": {"id": "<bos>", "ids": [2], "tokens": ["<bos>"]}},
+        },
+        "decoder": {"type": "Sequence", "decoders": [
+            {"type": "Replace", "pattern": {"String": blank}, "content": " "}, {"type": "ByteFallback"}, {"type": "Fuse"}]},
+        "model": {"type": "BPE", "dropout": None, "unk_token": "<unk>", "continuing_subword_prefix": None,
+                  "end_of_word_suffix": None, "fuse_unk": True, "byte_fallback": True, "ignore_merges": False,
+                  "vocab": dict(sorted(vocab.items(), key=lambda item: item[1])), "merges": rules},
+    }
+
+
 def tokenizer(size, added):
     """tokenizer.json with `size` plain entries and `added` special tokens (id to text) behind or among them."""
     vocab = {token: i for i, token in enumerate((*SPECIALS, *byte_alphabet()))}

@@ -1,5 +1,6 @@
 """SmolVLM: Idefics3ForConditionalGeneration and SmolVLMForConditionalGeneration, published names and files."""
 from . import bpe
+from .parts import linear, need as _need, siglip
 
 MODEL_TYPES = ("idefics3", "smolvlm")
 
@@ -46,31 +47,13 @@ SHAPES = {
 _ROWS = 6  # tile markers <row_R_col_C> go up to six by six
 
 
-def _need(part, key, default=None):
-    value = part.get(key, default)
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"config.json: {key} is {value!r}, want a positive integer")
-    return value
-
-
 def tensors(config):
     text, vision = config["text_config"], config["vision_config"]
     width, mlp, layers = (_need(text, k) for k in ("hidden_size", "intermediate_size", "num_hidden_layers"))
     heads = _need(text, "num_attention_heads")
     kv_heads, head = _need(text, "num_key_value_heads", heads), _need(text, "head_dim", width // heads)
     vocab = _need(text, "vocab_size")
-    v_width, v_mlp, v_layers = (_need(vision, k) for k in ("hidden_size", "intermediate_size", "num_hidden_layers"))
-    patch, channels = _need(vision, "patch_size"), _need(vision, "num_channels", 3)
-    side, scale = _need(vision, "image_size") // patch, _need(config, "scale_factor")
-
-    def linear(name, out, into, bias=True):
-        yield f"{name}.weight", (out, into), "normal"
-        if bias:
-            yield f"{name}.bias", (out,), "zeros"
-
-    def layer_norm(name):
-        yield f"{name}.weight", (v_width,), "ones"
-        yield f"{name}.bias", (v_width,), "zeros"
+    v_width, scale = _need(vision, "hidden_size"), _need(config, "scale_factor")
 
     if not (config.get("tie_word_embeddings") or text.get("tie_word_embeddings")):
         yield "lm_head.weight", (vocab, width), "normal"
@@ -89,19 +72,7 @@ def tensors(config):
         yield from linear(f"{layer}.self_attn.q_proj", heads * head, width, bias=False)
         yield from linear(f"{layer}.self_attn.v_proj", kv_heads * head, width, bias=False)
     yield f"{at}.norm.weight", (width,), "ones"
-    at = "model.vision_model"
-    yield f"{at}.embeddings.patch_embedding.weight", (v_width, channels, patch, patch), "normal"
-    yield f"{at}.embeddings.patch_embedding.bias", (v_width,), "zeros"
-    yield f"{at}.embeddings.position_embedding.weight", (side * side, v_width), "normal"
-    for i in range(v_layers):
-        layer = f"{at}.encoder.layers.{i}"
-        yield from layer_norm(f"{layer}.layer_norm1")
-        yield from layer_norm(f"{layer}.layer_norm2")
-        yield from linear(f"{layer}.mlp.fc1", v_mlp, v_width)
-        yield from linear(f"{layer}.mlp.fc2", v_width, v_mlp)
-        for name in ("k_proj", "out_proj", "q_proj", "v_proj"):
-            yield from linear(f"{layer}.self_attn.{name}", v_width, v_width)
-    yield from layer_norm(f"{at}.post_layernorm")
+    yield from siglip("model.vision_model", vision)
 
 
 def _special_tokens(config):

@@ -74,6 +74,7 @@ TEST_CASE("gradients of rope and of moved rows equal finite differences") {
   check([&](Inputs in) { return ops::rows(in[0], 1, 3); }, {spiked({4, 5}, 1)});
   check([&](Inputs in) { return ops::concat_rows(in); }, {spiked({4, 5}, 1), spiked({1, 5}, 2)});
   check([&](Inputs in) { return ops::space_to_depth(in[0], 4, 2, 2); }, {spiked({2, 8, 3}, 1)});
+  check([&](Inputs in) { return ops::average_pool(in[0], 4, 2, 2); }, {spiked({2, 8, 3}, 1)});
   check([&](Inputs in) { return ops::patchify(in[0], 2); }, {spiked({1, 3, 4, 2}, 1)});
 }
 

@@ -110,3 +110,62 @@ TEST_CASE("reserved rows are appended without asking the system for memory") {
     for (Dim layer = 0; layer < 2; ++layer) cache.layer(layer).append(k, k, Batch::causal(1, i));
   CHECK(ExecContext::current().arena()->stats().system_allocations == before);
 }
+
+namespace {
+
+// Layer 0 sees all rows, layer 1 the last 4; 3 rows to spare.
+const KvShape windowed{.layers = 2, .kv_heads = 2, .head_dim = 4, .windows = {0, 4}, .spare = 3};
+
+// Appends rows [past, past + count) of values that tell their row to both layers; gives layer 1's view.
+KvView append(KvCache& cache, Dim past, Dim count) {
+  Tensor k = Tensor::empty({count, 2, 4});
+  for (Dim i = 0; i < k.elements(); ++i) k.write<float>()[i] = static_cast<float>((past + i / 8) * 100 + i % 8);
+  KvView view;
+  for (Dim layer = 0; layer < 2; ++layer) view = cache.layer(layer).append(k, k, Batch::causal(count, past));
+  return view;
+}
+
+}  // namespace
+
+TEST_CASE("a windowed layer keeps its window and the new rows and knows their places") {
+  KvCache cache(windowed, DType::f32, 1000);
+  Dim past = 0, largest = 0;
+  for (const Dim count : {3, 1, 2, 1, 1, 1, 5, 1, 1, 1, 1, 1, 1, 1, 40, 1, 1, 1}) {
+    const KvSequence seen = append(cache, past, count).sequences[0];
+    REQUIRE(seen.runs.size() == 1);
+    const Dim first = std::max<Dim>(0, past - 3);  // what the first new row sees
+    CHECK(seen.base <= first);
+    CHECK(seen.base + seen.runs[0].rows == past + count);
+    for (Dim row = first; row < past + count; ++row) {
+      const auto* const key = static_cast<const float*>(seen.runs[0].keys) + (row - seen.base) * 8;
+      CHECK(key[0] == static_cast<float>(row * 100));
+      CHECK(key[7] == static_cast<float>(row * 100 + 7));
+    }
+    if (count < 5) largest = std::max(largest, past < 23 ? seen.runs[0].rows : 0);
+    past += count;
+    CHECK(cache.rows() == past);
+  }
+  CHECK(largest <= windowed.windowed_rows());
+}
+
+TEST_CASE("a windowed cache goes back by its spare rows and no further") {
+  KvCache cache(windowed, DType::f32, 1000);
+  for (Dim row = 0; row < 50; ++row) append(cache, row, 1);
+  CHECK(cache.truncate(49) == 49);
+  CHECK(append(cache, 49, 1).sequences[0].base <= 46);
+  CHECK(cache.truncate(48) == 48);
+  CHECK(cache.truncate(20) == 0);  // rows 17 to 19 are gone
+  CHECK(cache.rows() == 0);
+  const KvSequence seen = append(cache, 0, 6).sequences[0];
+  CHECK(seen.base == 0);
+  CHECK(seen.runs[0].rows == 6);
+  CHECK(cache.truncate(2) == 2);
+}
+
+TEST_CASE("a windowed cache of many rows takes little more than its full layers") {
+  KvCache cache(windowed, DType::f32, 1000);
+  cache.reserve(1000);
+  CHECK(cache.bytes() == (1000 + windowed.windowed_rows()) * 2 * 8 * 4);
+  for (Dim row = 0; row < 1000; ++row) append(cache, row, 1);
+  CHECK(cache.bytes() == (1000 + windowed.windowed_rows()) * 2 * 8 * 4);
+}

@@ -6,9 +6,11 @@
 #include "samples.h"
 
 namespace tap {
-namespace {
 
 using namespace test;
+
+#if !defined(TAPETUM_SANITIZED)
+namespace {
 
 // A line of /proc/self/status in bytes: "VmRSS" is what is held now, "VmHWM" the most since the peak was forgotten.
 std::size_t status_bytes(const std::string& name) {
@@ -21,6 +23,7 @@ std::size_t status_bytes(const std::string& name) {
 void forget_peak() { std::ofstream("/proc/self/clear_refs") << "5"; }
 
 }  // namespace
+#endif
 
 TEST_CASE("pictures that just fit take at most 256 MiB with their decoders") {
 #if defined(TAPETUM_SANITIZED)

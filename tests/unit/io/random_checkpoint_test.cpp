@@ -68,3 +68,38 @@ TEST_CASE("a random checkpoint in shards has the same tensors and refuses a fold
   CHECK(run_tool("no-such-shape " + (folder / "x")) == 1);
   CHECK_FALSE(file_exists(folder / "x"));
 }
+
+TEST_CASE("random checkpoints of Gemma have the names and files of published ones") {
+  const std::string text = R"("hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
+    "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16)";
+  const std::string vision = R"("vision_config": {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1,
+    "num_attention_heads": 2, "image_size": 28, "patch_size": 14})";
+  const std::string picture_tokens =
+      R"("boi_token_index": 700, "eoi_token_index": 701, "image_token_index": 900, "mm_tokens_per_image": 4)";
+  const TempFolder folder;
+  const auto made = [&](const std::string& name, const std::string& config) {
+    folder.write(name + ".json", "{" + config + "}");
+    REQUIRE(run_tool((folder / (name + ".json")) + " " + (folder / name)) == 0);
+    CHECK(missing_files(folder / name).empty());
+    return Weights::open(folder / name);
+  };
+  const std::string nested = R"("text_config": {"model_type": "gemma3_text", "vocab_size": 910, )" + text + "}, ";
+  const Weights gemma = made("gemma", R"("model_type": "gemma3", )" + nested + vision + ", " + picture_tokens);
+  CHECK(gemma.has("language_model.model.layers.1.self_attn.q_norm.weight"));
+  CHECK(gemma.has("vision_tower.vision_model.encoder.layers.0.mlp.fc1.bias"));
+  CHECK((gemma / "language_model.model.norm").tensor("weight", {32}).data<float>()[31] == 0.0f);  // 1 + gain
+  CHECK((gemma / "multi_modal_projector").raw("mm_input_projection_weight", {32, 32}).defined());
+  CHECK(made("shield", R"("model_type": "shieldgemma2", )" + nested + vision + ", " + picture_tokens)
+            .has("model.language_model.model.embed_tokens.weight"));
+  CHECK(made("text", R"("model_type": "gemma3_text", "vocab_size": 900, "image_token_index": 900,
+                        "boi_token_index": 700, "eoi_token_index": 701, )" +
+                         text)
+            .has("model.layers.0.post_feedforward_layernorm.weight"));
+  const Weights pali =
+      made("pali", R"("model_type": "paligemma", "image_token_index": 2000, "text_config": {"model_type": "gemma",
+                      "vocab_size": 2010, )" +
+                       text + "}, " + vision);
+  CHECK(pali.has("multi_modal_projector.linear.bias"));
+  CHECK(!pali.has("language_model.model.layers.0.pre_feedforward_layernorm.weight"));
+  CHECK(bytes_of_file(folder / "pali/tokenizer.json").find("<loc1023>") != std::string::npos);
+}

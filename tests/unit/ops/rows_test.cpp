@@ -55,6 +55,15 @@ TEST_CASE("space to depth gathers a block's pixels row by row") {
                     "space_to_depth: [1, 8, 1] is no raster of 2 x 4 in blocks of 3");
 }
 
+TEST_CASE("average pooling gives the mean of each block") {
+  // A raster of 2 x 4 pixels: blocks of 2 x 2 with 0 1 4 5 and 2 3 6 7.
+  CHECK(list(ops::average_pool(counting({1, 8, 1}), 2, 4, 2)) == std::vector<float>{2.5, 4.5});
+  CHECK(list(ops::average_pool(counting({2, 4, 2}), 2, 2, 2)) == std::vector<float>{3, 4, 11, 12});
+  CHECK(list(ops::average_pool(counting({1, 4, 1}), 2, 2, 1)) == std::vector<float>{0, 1, 2, 3});
+  CHECK_THROWS_WITH(ops::average_pool(counting({1, 8, 1}), 2, 4, 3),
+                    "average_pool: [1, 8, 1] is no raster of 2 x 4 in blocks of 3");
+}
+
 TEST_CASE("patches go channel by channel and row by row") {
   // One picture, two channels, 2 x 4 pixels: two patches.
   CHECK(list(ops::patchify(counting({1, 2, 2, 4}), 2)) ==

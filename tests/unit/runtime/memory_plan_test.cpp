@@ -11,8 +11,14 @@ using namespace tap;
 namespace {
 
 const std::string root = TAPETUM_SOURCE_DIR;
-const std::vector<std::string> folders = {root + "/data/nano", root + "/tests/families/smolvlm/checkpoint",
-                                          root + "/tests/families/smolvlm2/checkpoint"};
+const std::string gemma3 = root + "/tests/families/gemma3/checkpoint";
+const std::vector<std::string> folders = {root + "/data/nano",
+                                          root + "/tests/families/smolvlm/checkpoint",
+                                          root + "/tests/families/smolvlm2/checkpoint",
+                                          gemma3,
+                                          root + "/tests/families/gemma3_text/checkpoint",
+                                          root + "/tests/families/paligemma/checkpoint",
+                                          root + "/tests/families/paligemma2/checkpoint"};
 
 std::unique_ptr<Model> opened(const std::string& folder, Dtype dtype = Dtype::bf16, bool weights = false) {
   LoadOptions options;
@@ -80,10 +86,11 @@ TEST_CASE("the shape's count of weights is that of the tensors") {
     Dim text = 0, vision = 0, connector = 0;
     for (const auto& entry : Weights::open(folder).entries()) {
       if (entry.shape.size() != 2) continue;
-      Dim& sum = entry.name.find(".text_model.layers.") != std::string::npos ? text
-                 : entry.name.find(".encoder.layers.") != std::string::npos  ? vision
-                                                                             : connector;
-      if (&sum == &connector && entry.name.find("connector") == std::string::npos) continue;
+      const auto has = [&](const char* part) { return entry.name.find(part) != std::string::npos; };
+      Dim& sum = has(".encoder.layers.")                                      ? vision
+                 : has(".layers.") || entry.name.starts_with("model.layers.") ? text
+                                                                              : connector;
+      if (&sum == &connector && !has("connector") && !has("multi_modal_projector")) continue;
       sum += entry.shape[0] * entry.shape[1];
     }
     const NetworkShape shape = plan_of(*model).shape;
@@ -105,6 +112,31 @@ TEST_CASE("the planned cache is the blocks of a session's cache") {
   const Dim before = block(cache.bytes());
   cache.reserve(160);
   CHECK(plan_memory(network, run, 0).cache == before + block(cache.bytes()));
+}
+
+TEST_CASE("the planned cache of windowed layers is the blocks that a cache takes from the arena") {
+  const NetworkPlan network = plan_of(*opened(gemma3));
+  REQUIRE(network.kv.windowed_layers() == 3);
+  for (const Dim rows : {100, 1000, 5000}) {
+    CAPTURE(rows);
+    ExecContext context(1);
+    const ExecContext::Scope scope(context);
+    KvCache cache(network.kv, network.cache_type, network.context);
+    cache.reserve(rows);
+    const RunSize run{.prompts = {{rows - 10, {}}}, .max_tokens = 10, .context = 0, .sequences = 1};
+    CHECK(plan_memory(network, run, 0).cache == static_cast<Dim>(context.arena()->stats().in_use_bytes));
+    CHECK(network.cache_bytes(rows) == cache.bytes());
+  }
+  const Dim one_layer = 2 * 100'000 * network.kv.row_elements() * 2;
+  CHECK(10 * network.cache_bytes(100'000) < 11 * one_layer);  // of four
+}
+
+TEST_CASE("a prompt that is read whole takes working memory for all its rows") {
+  const NetworkPlan network = plan_of(*opened(folders.back()));
+  const auto scratch = [&](Dim tokens) {
+    return plan_memory(network, {.prompts = {{tokens, {}}}, .max_tokens = 1, .context = 0, .sequences = 1}, 0).scratch;
+  };
+  CHECK(scratch(4000) > 4 * scratch(500));
 }
 
 TEST_CASE("a run that does not fit is refused with the numbers and what would fit") {
@@ -148,7 +180,7 @@ TEST_CASE("sequences at once are as many as a quarter of what weights leave has 
   const NetworkPlan network = plan_of(*opened(folders[0]));
   constexpr Dim rows = 1000;
   const auto weights = static_cast<std::uint64_t>(network.block_bytes);
-  const auto cache = static_cast<std::uint64_t>(rows * network.cache_row_bytes());
+  const auto cache = static_cast<std::uint64_t>(network.cache_bytes(rows));
   const auto count = [&](std::uint64_t available) { return default_sequences(network, 50, rows, leaving(available)); };
   CHECK(count(0) == 1);
   CHECK(count(weights) == 1);

@@ -1,0 +1,288 @@
+// The processor of Qwen2.5-VL. Parity: HF Qwen2VLImageProcessorPil, Qwen2_5_VLProcessor, get_rope_index; qwen-vl-utils
+// for the sizes of a video's frames. A row of pixels is one patch: channel, frame, row, column; patches stand in blocks
+// of merge x merge, so that the merger reads its four in a row.
+#include "models/qwen2_5_vl_processor.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include "base/parallel.h"
+#include "media/pixels.h"
+#include "media/resize.h"
+#include "models/blocks/marks.h"
+
+namespace tap::qwen2_5_vl {
+
+namespace {
+
+constexpr double most_aspect = 200;  // HF: smart_resize
+// qwen-vl-utils: VIDEO_MIN_PIXELS, VIDEO_MAX_PIXELS, VIDEO_TOTAL_PIXELS, FRAME_FACTOR in vision_process.py.
+constexpr Dim video_min_pixels = 128 * 28 * 28, video_max_pixels = 768 * 28 * 28;
+constexpr double video_total_pixels = 128000.0 * 28 * 28 * 0.9, frame_factor = 2;
+
+Dim multiple(double edge, Dim factor) {  // std::nearbyint rounds halves to even in the default mode, as Python does
+  return static_cast<Dim>(std::nearbyint(edge / static_cast<double>(factor))) * factor;
+}
+
+struct Settings {
+  bool do_resize, do_rescale, do_normalize;
+  Dim min_pixels, max_pixels;
+  Filter filter;
+  PixelScaling scaling;
+
+  explicit Settings(const ConfigReader& in)
+      : do_resize(in.flag_or("do_resize", true)),
+        do_rescale(in.flag_or("do_rescale", true)),
+        do_normalize(in.flag_or("do_normalize", true)) {
+    const ConfigReader size = in.child_or_empty("size");
+    min_pixels = in.positive_or("min_pixels", size.positive_or("shortest_edge", 56 * 56));
+    max_pixels = in.positive_or("max_pixels", size.positive_or("longest_edge", 28 * 28 * 1280));
+    if (max_pixels < min_pixels) in.refuse("max_pixels", fmt::format("is below min_pixels {}", min_pixels));
+    if (max_pixels > (Dim{1} << 28)) in.refuse("max_pixels", "a picture may have at most 268435456 pixels");
+    const Dim code = in.non_negative_or("resample", 3);
+    if (code > 5) in.refuse("resample", "must be one of Pillow's filters 0 to 5");
+    filter = filter_of_code(code);
+    scaling.rescale_factor =
+        do_rescale ? (in.number_or("rescale_factor", 0), in.json().value("rescale_factor", 1.0 / 255)) : 1.0;
+    const auto mean = in.numbers_or("image_mean", {0.48145466f, 0.4578275f, 0.40821073f}),
+               deviation = in.numbers_or("image_std", {0.26862954f, 0.26130258f, 0.27577711f});
+    if (mean.size() != 3) in.refuse("image_mean", "must have 3 numbers");
+    if (deviation.size() != 3 || *std::min_element(deviation.begin(), deviation.end()) <= 0)
+      in.refuse("image_std", "must have 3 numbers above 0");
+    for (std::size_t c = 0; c < 3 && do_normalize; ++c) scaling.mean[c] = mean[c], scaling.std[c] = deviation[c];
+  }
+};
+
+class QwenProcessor final : public Processor {
+ public:
+  QwenProcessor(const ModelFiles& files, const Layout& layout)
+      : settings_(files.preprocessor), layout_(layout), tokenizer_(files.tokenizer) {
+    const ConfigReader& in = files.preprocessor;
+    agree(in, "patch_size", layout.patch);
+    agree(in, "merge_size", layout.merge);
+    agree(in, "temporal_patch_size", layout.temporal_patch);
+    const auto mark = [&](const char* key, TokenId id, bool video) {
+      if (!files.tokenizer.is_added(id)) files.config.refuse(key, "is no added token of tokenizer.json");
+      marks_.push_back({files.tokenizer.token_text(id), video});
+    };
+    mark("image_token_id", layout.image_token, false);
+    mark("video_token_id", layout.video_token, true);
+  }
+
+  ImagePlan plan(Dim width, Dim height) const override {
+    return plan_of({width, height}, 1, settings_.min_pixels, settings_.max_pixels);
+  }
+
+  ImagePlan plan_video(Dim width, Dim height, const FrameTimes& times) const override {
+    const auto frames = static_cast<Dim>(times.seconds.size());
+    if (frames < 1) fail(ErrorCode::bad_input, "a video without frames");
+    if (!(times.sampled_fps > 0)) fail(ErrorCode::bad_input, "a video of {} frames a second", times.sampled_fps);
+    const Dim least = video_min_pixels <= settings_.max_pixels ? std::max(settings_.min_pixels, video_min_pixels)
+                                                               : settings_.min_pixels;
+    const double share = std::min(static_cast<double>(video_max_pixels),
+                                  video_total_pixels / static_cast<double>(frames) * frame_factor);
+    const Dim most =
+        std::clamp<Dim>(static_cast<Dim>(share), static_cast<Dim>(static_cast<double>(least) * 1.05),
+                        std::max(settings_.max_pixels, static_cast<Dim>(static_cast<double>(least) * 1.05)));
+    ImagePlan plan = plan_of({width, height}, ceil_div(frames, layout_.temporal_patch), least, most);
+    plan.seconds = times.seconds;
+    plan.step_seconds = static_cast<double>(layout_.temporal_patch) / times.sampled_fps;
+    return plan;
+  }
+
+  ImagePlan plan_of_grid(const PatchGrid& grid, double step_seconds) const override {
+    ImagePlan plan;
+    plan.source = plan.tile = {grid.columns * layout_.patch, grid.rows * layout_.patch};
+    plan.grid = grid;
+    plan.step_seconds = step_seconds;
+    if (step_seconds > 0) plan.seconds.assign(static_cast<std::size_t>(grid.steps * layout_.temporal_patch), 0);
+    plan.tokens = grid.patches() / (layout_.merge * layout_.merge);
+    return plan;
+  }
+
+  Image prepare(const Image& image, const ImagePlan& plan) const override {
+    if (image.width != plan.source.width || image.height != plan.source.height)
+      fail(ErrorCode::bad_input, "a picture of {}x{} with the plan of one of {}x{}", image.width, image.height,
+           plan.source.width, plan.source.height);
+    return plan.resizes.empty() ? image : resize(image, plan.tile.width, plan.tile.height, settings_.filter);
+  }
+
+  Tensor tiles(const Image& prepared, const ImagePlan& plan, Dim begin, Dim end) const override {
+    require_tiles(plan, begin, end);
+    std::vector<Image> frames;
+    if (end > begin) frames.push_back(prepared);
+    return video_tiles(frames, plan, begin, end);
+  }
+
+  // A picture, like the last frame of an odd number, stands in every place of its step.
+  Tensor video_tiles(std::span<const Image> frames, const ImagePlan& plan, Dim begin, Dim end) const override {
+    require_tiles(plan, begin, end);
+    const Dim patches = plan.grid.rows * plan.grid.columns, edge = layout_.patch;
+    const Dim values = 3 * layout_.temporal_patch * edge * edge;
+    Tensor out = Tensor::empty({(end - begin) * patches, values});
+    if (begin == end) return out;
+    if (frames.empty()) fail(ErrorCode::bad_input, "no frame for steps {} to {}", begin, end);
+    Tensor planes = Tensor::empty({layout_.temporal_patch, 3, plan.tile.height, plan.tile.width});
+    const Dim plane = 3 * plan.tile.height * plan.tile.width;
+    for (Dim step = begin; step < end; ++step) {
+      for (Dim i = 0; i < layout_.temporal_patch; ++i) {
+        const Dim wanted = (step - begin) * layout_.temporal_patch + i, last = static_cast<Dim>(frames.size()) - 1;
+        const Image& frame = frames[static_cast<std::size_t>(std::min(wanted, last))];
+        if (frame.width != plan.tile.width || frame.height != plan.tile.height)
+          fail(ErrorCode::bad_input, "a frame of {}x{} where {}x{} is planned", frame.width, frame.height,
+               plan.tile.width, plan.tile.height);
+        to_planar(frame, settings_.scaling, planes.write<float>() + i * plane);
+      }
+      cut(planes, plan.grid, out.write<float>() + (step - begin) * patches * values);
+    }
+    return out;
+  }
+
+  Prompt place(std::span<const TextSpan> spans, std::span<const ImagePlan> plans,
+               bool add_special_tokens) const override {
+    const std::vector<TextSpan> expanded = expand_marks(spans, marks_, plans, [&](const ImagePlan& plan) {
+      const std::string& mark = marks_[plan.is_video()].text;
+      std::string text;
+      text.reserve(mark.size() * static_cast<std::size_t>(plan.tokens));
+      for (Dim i = 0; i < plan.tokens; ++i) text += mark;
+      return text;
+    });
+    Prompt prompt = from_ids(tokenizer_.encode(std::span<const TextSpan>(expanded), add_special_tokens), plans, 0);
+    for (const TextSpan& span : expanded) prompt.text += span.text;
+    return prompt;
+  }
+
+  Prompt from_ids(std::span<const TokenId> ids, std::span<const ImagePlan> plans, Dim) const override {
+    Prompt prompt;
+    prompt.ids.assign(ids.begin(), ids.end());
+    for (Dim row = 0; row < prompt.rows(); ++row) prompt.intervals.push_back({0, static_cast<std::int32_t>(row + 1)});
+    const std::array marks{layout_.image_token, layout_.video_token};
+    fill_slots(prompt, marks, plans);
+    if (plans.empty() && !prompt.slots.empty())
+      fail(ErrorCode::bad_input, "a prompt with picture tokens needs the grids of its pictures for its positions");
+    prompt.positions.resize(3);
+    // The published rule: a segment starts one past the largest position so far of any axis.
+    std::int32_t next = 0;
+    std::size_t picture = 0;
+    for (Dim row = 0; row < prompt.rows();) {
+      const TokenId id = prompt.ids[static_cast<std::size_t>(row)];
+      if (id != layout_.image_token && id != layout_.video_token) {
+        for (auto& axis : prompt.positions) axis.push_back(next);
+        ++next, ++row;
+        continue;
+      }
+      const ImagePlan& plan = plans[picture++];
+      row += plan.tokens;
+      next = place_grid(plan, next, prompt.positions);
+    }
+    return prompt;
+  }
+
+  std::string settings() const override {
+    const Settings& s = settings_;
+    return fmt::format("qwen2.5-vl resize={} pixels={}..{} filter={} factor={} mean={},{},{} std={},{},{}", s.do_resize,
+                       s.min_pixels, s.max_pixels, static_cast<int>(s.filter), s.scaling.rescale_factor,
+                       s.scaling.mean[0], s.scaling.mean[1], s.scaling.mean[2], s.scaling.std[0], s.scaling.std[1],
+                       s.scaling.std[2]);
+  }
+
+ private:
+  static void agree(const ConfigReader& in, const char* key, Dim wanted) {
+    if (in.positive_or(key, wanted) != wanted)
+      in.refuse(key, fmt::format("config.json: vision_config says {}", wanted));
+  }
+
+  ImagePlan plan_of(SizePx size, Dim steps, Dim min_pixels, Dim max_pixels) const {
+    if (size.width < 1 || size.height < 1)
+      fail(ErrorCode::bad_input, "a picture of {}x{} has no pixels", size.width, size.height);
+    const Dim factor = layout_.patch * layout_.merge;
+    ImagePlan plan;
+    plan.source = size;
+    plan.tile = settings_.do_resize ? smart_resize(size, factor, min_pixels, max_pixels) : size;
+    if (plan.tile.width % factor != 0 || plan.tile.height % factor != 0)
+      fail(ErrorCode::bad_input, "a picture of {}x{} without resizing: edges must be multiples of {}", size.width,
+           size.height, factor);
+    if (plan.tile != size) plan.resizes.push_back(plan.tile);
+    plan.grid = {steps, plan.tile.height / layout_.patch, plan.tile.width / layout_.patch};
+    plan.tokens = plan.grid.patches() / (layout_.merge * layout_.merge);
+    return plan;
+  }
+
+  static void require_tiles(const ImagePlan& plan, Dim begin, Dim end) {
+    if (begin < 0 || end < begin || end > plan.tiles())
+      fail(ErrorCode::bad_input, "tiles {} to {} of a picture with {}", begin, end, plan.tiles());
+  }
+
+  // planes: [frames of a step, 3, height, width] to [rows * columns, 3 * frames * patch * patch].
+  void cut(const Tensor& planes, const PatchGrid& grid, float* out) const {
+    const Dim edge = layout_.patch, merge = layout_.merge, frames = layout_.temporal_patch;
+    const Dim width = grid.columns * edge, height = grid.rows * edge, values = 3 * frames * edge * edge;
+    const float* from = planes.data<float>();
+    parallel_rows(grid.rows / merge, 1, [&](Rows blocks) {
+      float* to = out + blocks.begin * merge * grid.columns * values;
+      for (Dim block = blocks.begin; block < blocks.end; ++block)
+        for (Dim column = 0; column < grid.columns; column += merge)
+          for (Dim y = block * merge; y < (block + 1) * merge; ++y)
+            for (Dim x = column; x < column + merge; ++x)
+              for (Dim channel = 0; channel < 3; ++channel)
+                for (Dim frame = 0; frame < frames; ++frame)
+                  for (Dim line = 0; line < edge; ++line, to += edge)
+                    std::copy_n(from + ((frame * 3 + channel) * height + y * edge + line) * width + x * edge, edge, to);
+    });
+  }
+
+  // Positions of one picture from `start` on; returns the next free one.
+  std::int32_t place_grid(const ImagePlan& plan, std::int32_t start,
+                          std::vector<std::vector<std::int32_t>>& positions) const {
+    const Dim rows = plan.grid.rows / layout_.merge, columns = plan.grid.columns / layout_.merge;
+    // As torch: the product of step and float32 interval, cut to whole numbers.
+    const auto interval = static_cast<float>(layout_.tokens_per_second * plan.step_seconds);
+    std::int32_t last = start;
+    for (Dim step = 0; step < plan.grid.steps; ++step) {
+      const auto time = start + static_cast<std::int32_t>(static_cast<float>(step) * interval);
+      for (Dim row = 0; row < rows; ++row)
+        for (Dim column = 0; column < columns; ++column) {
+          positions[0].push_back(time);
+          positions[1].push_back(start + static_cast<std::int32_t>(row));
+          positions[2].push_back(start + static_cast<std::int32_t>(column));
+        }
+      last = std::max(last, time);
+    }
+    return std::max(last, start + static_cast<std::int32_t>(std::max(rows, columns) - 1)) + 1;
+  }
+
+  Settings settings_;
+  Layout layout_;
+  Tokenizer tokenizer_;
+  std::vector<Mark> marks_;  // of a picture, of a video
+};
+
+}  // namespace
+
+SizePx smart_resize(SizePx size, Dim factor, Dim min_pixels, Dim max_pixels) {
+  const auto width = static_cast<double>(size.width), height = static_cast<double>(size.height);
+  if (std::max(width, height) / std::min(width, height) > most_aspect)
+    fail(ErrorCode::bad_input, "a picture of {}x{}: this model takes sides of up to {} to 1", size.width, size.height,
+         most_aspect);
+  SizePx fitted{multiple(width, factor), multiple(height, factor)};
+  const auto step = static_cast<double>(factor);
+  if (fitted.width * fitted.height > max_pixels) {
+    const double beta = std::sqrt(height * width / static_cast<double>(max_pixels));
+    const auto shrunk = [&](double edge) {
+      return std::max(factor, static_cast<Dim>(std::floor(edge / beta / step)) * factor);
+    };
+    fitted = {shrunk(width), shrunk(height)};
+  } else if (fitted.width * fitted.height < min_pixels) {
+    const double beta = std::sqrt(static_cast<double>(min_pixels) / (height * width));
+    const auto grown = [&](double edge) { return static_cast<Dim>(std::ceil(edge * beta / step)) * factor; };
+    fitted = {grown(width), grown(height)};
+  }
+  return fitted;
+}
+
+std::unique_ptr<Processor> make_processor(const ModelFiles& files, const Layout& layout) {
+  return std::make_unique<QwenProcessor>(files, layout);
+}
+
+}  // namespace tap::qwen2_5_vl
