@@ -1,13 +1,14 @@
 #include "models/blocks/mask_codec.h"
 
 #include <algorithm>
-#include <cstring>
+#include <cmath>
 #include <limits>
 #include <optional>
 
 #include "base/parallel.h"
 #include "io/npz.h"
 #include "io/safetensors.h"
+#include "media/resize.h"
 #include "ops/linear.h"
 
 namespace tap {
@@ -15,6 +16,7 @@ namespace tap {
 namespace {
 
 constexpr Dim masks_at_once = 8;  // what lies between the layers stays in the caches
+constexpr int last_location = 1023;
 
 void relu(Tensor& x) {
   float* const values = x.write<float>();
@@ -87,7 +89,7 @@ class MaskCodec::Loader {
     if (!fits) {
       std::string wanted;
       for (const Dim size : sizes)
-        wanted += fmt::format("{}{}", wanted.empty() ? "" : ", ", size == 0 ? "any" : fmt::to_string(size));
+        wanted += fmt::format("{}{}", wanted.empty() ? "" : ", ", size == 0 ? "any" : std::to_string(size));
       throw Error(ErrorCode::bad_file,
                   fmt::format("{}: {}: shape {}, must be [{}]", name_, tensor, read.shape().to_string(), wanted),
                   name_);
@@ -211,6 +213,8 @@ std::vector<int> MaskCodec::encode(const Tensor& masks) const {
   if (!can_encode()) fail(ErrorCode::unsupported, "this mask codec has a decoder only, it cannot encode masks");
   if (masks.rank() != 3 || masks.dim(1) != side_px || masks.dim(2) != side_px)
     fail(ErrorCode::bad_input, "masks of shape {}: must be [n, {}, {}]", masks.shape().to_string(), side_px, side_px);
+  if (!std::ranges::all_of(masks.values<float>(), [](float value) { return std::isfinite(value); }))
+    fail(ErrorCode::bad_input, "masks hold a value that is no finite number");
   std::vector<int> codes;
   for (Dim begin = 0; begin < masks.dim(0); begin += masks_at_once) {
     const Dim end = std::min(begin + masks_at_once, masks.dim(0));
@@ -237,6 +241,34 @@ std::vector<int> MaskCodec::encode(const Tensor& masks) const {
     }
   }
   return codes;
+}
+
+MaskBox mask_box(const std::array<int, 4>& locations, Dim height, Dim width) {
+  for (const int location : locations)
+    if (location < 0 || location > last_location)
+      fail(ErrorCode::bad_input, "location {}: must be from 0 to {}", location, last_location);
+  const auto pixel = [](int location, Dim size) {
+    return static_cast<Dim>(static_cast<double>(location) / last_location * static_cast<double>(size));
+  };
+  return {pixel(locations[0], height), pixel(locations[1], width), pixel(locations[2], height),
+          pixel(locations[3], width)};
+}
+
+Tensor paste_mask(const Tensor& mask, const MaskBox& box, Dim height, Dim width) {
+  require_shape("paste_mask", "mask", mask, {MaskCodec::side_px, MaskCodec::side_px});
+  if (box.y1 < 0 || box.x1 < 0 || box.y2 > height || box.x2 > width)
+    fail(ErrorCode::bad_input, "mask box y {} to {}, x {} to {}: must lie in the picture of {}x{} pixels", box.y1,
+         box.y2, box.x1, box.x2, width, height);
+  Tensor canvas = Tensor::zeros({height, width}, DType::u8);
+  if (box.y2 <= box.y1 || box.x2 <= box.x1) return canvas;
+  const Dim box_height = box.y2 - box.y1, box_width = box.x2 - box.x1;
+  const std::vector<float> resized = resize_plane(mask.values<float>(), MaskCodec::side_px, MaskCodec::side_px,
+                                                  box_width, box_height, Filter::bilinear);
+  for (Dim y = 0; y < box_height; ++y)
+    for (Dim x = 0; x < box_width; ++x)
+      canvas.write<std::uint8_t>()[(box.y1 + y) * width + box.x1 + x] =
+          resized[static_cast<std::size_t>(y * box_width + x)] > 0 ? 1 : 0;
+  return canvas;
 }
 
 }  // namespace tap

@@ -3,6 +3,7 @@
 // (encoder). Its weights are a file of their own (vae-oid.npz), never part of a checkpoint.
 #pragma once
 
+#include <array>
 #include <span>
 #include <string>
 #include <vector>
@@ -25,7 +26,8 @@ class MaskCodec {
   // [n * 16] codes, row-major in the 4 x 4 grid, to [n, 64, 64]: about -1 to 1, inside where above 0. Throws
   // Error(bad_input) for a code outside the codebook.
   Tensor decode(std::span<const int> codes) const;
-  // [n, 64, 64] from 0 to 1 to [n * 16] codes. Throws Error(unsupported) unless can_encode().
+  // [n, 64, 64] from 0 to 1 to [n * 16] codes. Throws Error(unsupported) unless can_encode(), Error(bad_input)
+  // for another shape or a value that is not finite.
   std::vector<int> encode(const Tensor& masks) const;
 
  private:
@@ -52,5 +54,19 @@ class MaskCodec {
   std::vector<Up> ups_;
   std::vector<Conv> downs_;
 };
+
+// In pixels of a picture, ends excluded.
+struct MaskBox {
+  Dim y1 = 0, x1 = 0, y2 = 0, x2 = 0;
+  bool operator==(const MaskBox&) const = default;
+};
+
+// Of four location numbers from 0 to 1023, y first, as the evaluator takes them: int(v / 1023 * size). Throws
+// Error(bad_input) for a number outside. mask_box({100, 200, 611, 777}, 120, 200) is {11, 39, 71, 151}.
+MaskBox mask_box(const std::array<int, 4>& locations, Dim height, Dim width);
+
+// A decoded mask [64, 64] in a picture of zeros: [height, width] u8, 1 where the mask, resized to the box, is above 0.
+// A box without a pixel leaves the zeros. Throws Error(bad_input) for a box that leaves the picture.
+Tensor paste_mask(const Tensor& mask, const MaskBox& box, Dim height, Dim width);
 
 }  // namespace tap

@@ -1,6 +1,10 @@
 #include "io/npz.h"
 
+#include <algorithm>
+#include <cstring>
+
 #include <doctest/doctest.h>
+#include <fmt/format.h>
 
 #include "base/file.h"
 
@@ -90,6 +94,47 @@ TEST_CASE("damaged archives are refused") {
     const auto tensor = npz->read("f4");
     if (tensor.ok()) CHECK(std::ranges::equal(tensor->values<float>(), wanted.values<float>()));
   }
+}
+
+TEST_CASE("members that are not as the directory says are refused by name") {
+  const std::string deflated = read_file(folder + "deflated.npz", 1 << 20).value(),
+                    stored = read_file(folder + "stored.npz", 1 << 20).value();
+  // The archive with a number of its first member's directory entry changed.
+  const auto changed = [](std::string bytes, std::size_t offset, const auto& change) {
+    const std::size_t entry = bytes.find("PK\x01\x02");
+    REQUIRE(entry != std::string::npos);
+    std::uint32_t number;
+    std::memcpy(&number, bytes.data() + entry + offset, sizeof number);
+    number = change(number);
+    std::memcpy(bytes.data() + entry + offset, &number, sizeof number);
+    return bytes;
+  };
+  const std::string first = Npz::parse(stored, "a.npz")->names().front();
+  const auto opened = [](std::string bytes) { return error_of(Npz::parse(std::move(bytes), "a.npz")); };
+  const auto read = [&](std::string bytes) { return error_of(Npz::parse(std::move(bytes), "a.npz")->read(first)); };
+  const auto more = [](std::uint32_t n) { return n + 1; };
+  const auto less = [](std::uint32_t n) { return n - 1; };
+  constexpr std::size_t method = 10, packed = 20, unpacked = 24, begin = 42;
+
+  CHECK(read(changed(deflated, unpacked, less)) ==
+        fmt::format("a.npz: {}: its compressed bytes are damaged; get the file again", first));
+  CHECK(read(changed(deflated, unpacked, more)) ==
+        fmt::format("a.npz: {}: its bytes do not match their checksum; get the file again", first));
+  CHECK(read(changed(deflated, packed, less)).starts_with(fmt::format("a.npz: {}: its ", first)));
+  CHECK(opened(changed(deflated, packed, [](std::uint32_t) { return 1u << 30; })) ==
+        fmt::format("a.npz: {}.npy: its bytes run past the archive's directory", first));
+  CHECK(opened(changed(deflated, unpacked, [](std::uint32_t) { return 0xfffffffeu; })) ==
+        fmt::format("a.npz: {}.npy: unpacked, the arrays hold more than 1073741824 bytes, the limit", first));
+  CHECK(opened(changed(stored, unpacked, more)) ==
+        fmt::format("a.npz: {}.npy: is stored in another number of bytes than it has", first));
+  CHECK(opened(changed(stored, begin, more)) ==
+        fmt::format("a.npz: {}.npy: its header is not where the directory says", first));
+  // bzip2, LZMA, Zstandard, and one that nobody has
+  for (const std::uint32_t other : {12u, 14u, 93u, 250u})
+    CHECK(opened(changed(stored, method, [&](std::uint32_t n) { return (n & 0xffff0000u) | other; })) ==
+          fmt::format("a.npz: {}.npy: ZIP method {}: 0 (stored) and 8 (deflated) are read", first, other));
+  CHECK(opened(stored.substr(0, stored.size() / 2)) ==
+        "a.npz: the archive's directory is missing: cut short? get the file again");
 }
 
 TEST_CASE("limits hold before anything is unpacked") {
