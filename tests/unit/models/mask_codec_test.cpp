@@ -187,7 +187,8 @@ TEST_CASE("a mask named by words is pasted as its golden") {
   CHECK(std::ranges::equal(mask.values<std::uint8_t>(), wanted.values<std::uint8_t>()));
 }
 
-// Every value of the golden's mask is above 0. This one lies on both sides; Pillow 13 resized it, up and down.
+// Every value of the golden's mask is above 0. This one lies on both sides; Pillow resized it, up and down
+// (tools/goldens/mask_paste.py).
 TEST_CASE("a mask is resized as floats before it is cut at 0") {
   const std::string file = TAPETUM_SOURCE_DIR "/tests/data/mask_paste/pillow.safetensors";
   for (const std::string name : {"wide", "small"}) {
