@@ -8,8 +8,7 @@
 #include <cmath>
 
 #include "base/parallel.h"
-#include "media/pixels.h"
-#include "media/resize.h"
+#include "models/blocks/fixed_size.h"
 #include "models/blocks/marks.h"
 
 namespace tap::qwen2_5_vl {
@@ -21,36 +20,28 @@ constexpr double most_aspect = 200;  // HF: smart_resize
 constexpr Dim video_min_pixels = 128 * 28 * 28, video_max_pixels = 768 * 28 * 28;
 constexpr double video_total_pixels = 128000.0 * 28 * 28 * 0.9, frame_factor = 2;
 
+// OpenAI's CLIP, which HF calls OPENAI_CLIP_MEAN and OPENAI_CLIP_STD.
+constexpr PerChannel clip_mean{0.48145466f, 0.4578275f, 0.40821073f}, clip_std{0.26862954f, 0.26130258f, 0.27577711f};
+
 Dim multiple(double edge, Dim factor) {  // std::nearbyint rounds halves to even in the default mode, as Python does
   return static_cast<Dim>(std::nearbyint(edge / static_cast<double>(factor))) * factor;
 }
 
 struct Settings {
-  bool do_resize, do_rescale, do_normalize;
+  bool do_resize;
   Dim min_pixels, max_pixels;
   Filter filter;
   PixelScaling scaling;
 
   explicit Settings(const ConfigReader& in)
       : do_resize(in.flag_or("do_resize", true)),
-        do_rescale(in.flag_or("do_rescale", true)),
-        do_normalize(in.flag_or("do_normalize", true)) {
+        filter(resample_of(in, Filter::bicubic)),
+        scaling(pixel_scaling_of(in, clip_mean, clip_std)) {
     const ConfigReader size = in.child_or_empty("size");
     min_pixels = in.positive_or("min_pixels", size.positive_or("shortest_edge", 56 * 56));
     max_pixels = in.positive_or("max_pixels", size.positive_or("longest_edge", 28 * 28 * 1280));
     if (max_pixels < min_pixels) in.refuse("max_pixels", fmt::format("is below min_pixels {}", min_pixels));
     if (max_pixels > (Dim{1} << 28)) in.refuse("max_pixels", "a picture may have at most 268435456 pixels");
-    const Dim code = in.non_negative_or("resample", 3);
-    if (code > 5) in.refuse("resample", "must be one of Pillow's filters 0 to 5");
-    filter = filter_of_code(code);
-    scaling.rescale_factor =
-        do_rescale ? (in.number_or("rescale_factor", 0), in.json().value("rescale_factor", 1.0 / 255)) : 1.0;
-    const auto mean = in.numbers_or("image_mean", {0.48145466f, 0.4578275f, 0.40821073f}),
-               deviation = in.numbers_or("image_std", {0.26862954f, 0.26130258f, 0.27577711f});
-    if (mean.size() != 3) in.refuse("image_mean", "must have 3 numbers");
-    if (deviation.size() != 3 || *std::min_element(deviation.begin(), deviation.end()) <= 0)
-      in.refuse("image_std", "must have 3 numbers above 0");
-    for (std::size_t c = 0; c < 3 && do_normalize; ++c) scaling.mean[c] = mean[c], scaling.std[c] = deviation[c];
   }
 };
 

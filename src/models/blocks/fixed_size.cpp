@@ -6,15 +6,15 @@
 
 namespace tap {
 
-PixelScaling pixel_scaling_of(const ConfigReader& in, float mean) {
+PixelScaling pixel_scaling_of(const ConfigReader& in, const PerChannel& mean, const PerChannel& deviation) {
   PixelScaling scaling;
   const bool rescale = in.flag_or("do_rescale", true), normalize = in.flag_or("do_normalize", true);
   in.number_or("rescale_factor", 0);  // checked; read again as the double it is
   scaling.rescale_factor = rescale && in.has("rescale_factor") ? in.json().at("rescale_factor").get<double>()
                            : rescale                           ? 1.0 / 255
                                                                : 1.0;
-  const auto means = in.numbers_or("image_mean", {mean, mean, mean}),
-             deviations = in.numbers_or("image_std", {mean, mean, mean});
+  const auto means = in.numbers_or("image_mean", {mean.begin(), mean.end()}),
+             deviations = in.numbers_or("image_std", {deviation.begin(), deviation.end()});
   if (means.size() != 3) in.refuse("image_mean", "must have 3 numbers");
   if (deviations.size() != 3 || *std::min_element(deviations.begin(), deviations.end()) <= 0)
     in.refuse("image_std", "must have 3 numbers above 0");

@@ -2,6 +2,7 @@
 // shape. Parity: HF SiglipImageProcessorPil, Gemma3ImageProcessorPil.
 #pragma once
 
+#include <array>
 #include <string>
 
 #include "media/pixels.h"
@@ -10,9 +11,11 @@
 
 namespace tap {
 
-// rescale_factor, image_mean and image_std, unless do_rescale or do_normalize say otherwise. `mean` stands for both
-// where the file has neither.
-PixelScaling pixel_scaling_of(const ConfigReader& in, float mean = 0.5f);
+// rescale_factor, image_mean and image_std, unless do_rescale or do_normalize say otherwise. `mean` and `deviation`
+// stand where the file has none.
+using PerChannel = std::array<float, 3>;
+PixelScaling pixel_scaling_of(const ConfigReader& in, const PerChannel& mean = {0.5f, 0.5f, 0.5f},
+                              const PerChannel& deviation = {0.5f, 0.5f, 0.5f});
 // `resample`, one of Pillow's codes.
 Filter resample_of(const ConfigReader& in, Filter fallback);
 
