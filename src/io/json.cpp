@@ -170,7 +170,7 @@ Result<JsonDocument> JsonDocument::parse(std::string_view text, std::string_view
   if (auto error = over_limits(text, what, limits)) return *std::move(error);
   JsonDocument document;
   document.parser_ = std::make_unique<simdjson::dom::parser>();
-  const auto parsed = document.parser_->parse(text.data(), text.size());
+  const auto parsed = document.parser_->parse(text.empty() ? "" : text.data(), text.size());  // it copies from there
   if (parsed.error() != simdjson::SUCCESS) {
     PlaceFinder finder;
     Json::sax_parse(text, &finder);
