@@ -160,6 +160,15 @@ void* operator new(std::size_t bytes, std::align_val_t alignment) {
 void* operator new[](std::size_t bytes, std::align_val_t alignment) {
   return tap::faults::allocate(bytes, static_cast<std::size_t>(alignment));
 }
+// As the standard library's own, which a sanitizer's would replace.
+void* operator new(std::size_t bytes, const std::nothrow_t&) noexcept {
+  try {
+    return tap::faults::allocate(bytes, 0);
+  } catch (const std::bad_alloc&) {
+    return nullptr;
+  }
+}
+void* operator new[](std::size_t bytes, const std::nothrow_t& nothrow) noexcept { return operator new(bytes, nothrow); }
 void operator delete(void* block) noexcept { std::free(block); }
 void operator delete[](void* block) noexcept { std::free(block); }
 void operator delete(void* block, std::size_t) noexcept { std::free(block); }
