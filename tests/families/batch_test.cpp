@@ -12,6 +12,8 @@
 #include "golden.h"
 
 using namespace tap;
+using golden::picture;
+using golden::tokens;
 
 namespace {
 
@@ -30,13 +32,6 @@ struct Run {
 
 int below(Rng& rng, int most) { return static_cast<int>(rng.uniform() * most); }
 
-std::shared_ptr<const Image> picture(Dim width, Dim height, int seed = 1) {
-  auto image = std::make_shared<Image>(width, height);
-  for (std::size_t i = 0; i < image->pixels.size(); ++i)
-    image->pixels[i] = static_cast<std::uint8_t>((i * i + i * static_cast<std::size_t>(seed)) >> 3);
-  return image;
-}
-
 std::unique_ptr<Model> golden_model(Dtype dtype = Dtype::f32, const Json& change = {}) {
   LoadOptions options;
   options.dtype = dtype;
@@ -48,13 +43,6 @@ std::unique_ptr<Model> nano(Dtype dtype) {
   LoadOptions options;
   options.dtype = dtype;
   return load_model(TAPETUM_SOURCE_DIR "/data/nano", options);
-}
-
-GenerateOptions tokens(Dim count) {
-  GenerateOptions options;
-  options.max_tokens = count;
-  options.ignore_end = true;
-  return options;
 }
 
 Run alone(const Model& model, const Request& request) {

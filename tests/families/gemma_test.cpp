@@ -10,6 +10,10 @@
 #include "runtime/batch_generator.h"
 
 using namespace tap;
+using golden::picture;
+using golden::Run;
+using golden::run;
+using golden::tokens;
 
 namespace {
 
@@ -18,35 +22,6 @@ const std::string folder = golden::root + "/gemma3/checkpoint";
 std::unique_ptr<Model> model_of(const Json& change = {}, const Json& processor = {}) {
   return load_model(folder,
                     {.dtype = Dtype::f32, .config_change = change, .processor_options = processor, .weights = true});
-}
-
-std::shared_ptr<const Image> picture(Dim width, Dim height, int seed = 1) {
-  auto image = std::make_shared<Image>(width, height);
-  for (std::size_t i = 0; i < image->pixels.size(); ++i)
-    image->pixels[i] = static_cast<std::uint8_t>((i * i + i * static_cast<std::size_t>(seed)) >> 3);
-  return image;
-}
-
-GenerateOptions tokens(Dim count) {
-  GenerateOptions options;
-  options.max_tokens = count;
-  options.ignore_end = true;
-  return options;
-}
-
-struct Run {
-  std::vector<TokenId> ids;
-  std::vector<Tensor> logits;
-  Timings timings;
-};
-
-Run run(Session& session, const Conversation& talk, Dim count) {
-  Generation generation = session.ask(talk, tokens(count));
-  Run result;
-  while (generation.next()) result.logits.push_back(generation.last_logits());
-  result.ids = generation.output();
-  result.timings = generation.timings();
-  return result;
 }
 
 double worst(const Run& a, const Run& b) {

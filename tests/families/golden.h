@@ -85,6 +85,38 @@ inline std::unique_ptr<Model> load(const Folder& folder, Dtype dtype = Dtype::f3
   return load_model(folder.checkpoint, options);
 }
 
+// Pixels that look like nothing and differ with the seed.
+inline std::shared_ptr<const Image> picture(Dim width, Dim height, int seed = 1) {
+  auto image = std::make_shared<Image>(width, height);
+  for (std::size_t i = 0; i < image->pixels.size(); ++i)
+    image->pixels[i] = static_cast<std::uint8_t>((i * i + i * static_cast<std::size_t>(seed)) >> 3);
+  return image;
+}
+
+// Exactly so many tokens, unless the context ends.
+inline GenerateOptions tokens(Dim count) {
+  GenerateOptions options;
+  options.max_tokens = count;
+  options.ignore_end = true;
+  return options;
+}
+
+// An answer with the logits that each of its tokens was chosen from.
+struct Run {
+  std::vector<TokenId> ids;
+  std::vector<Tensor> logits;
+  Timings timings;
+};
+
+inline Run run(Session& session, const Conversation& talk, Dim count) {
+  Generation generation = session.ask(talk, tokens(count));
+  Run result;
+  while (generation.next()) result.logits.push_back(generation.last_logits());
+  result.ids = generation.output();
+  result.timings = generation.timings();
+  return result;
+}
+
 inline double max_abs(const Tensor& a, const Tensor& b) {
   if (a.elements() != b.elements()) return INFINITY;
   double worst = 0;

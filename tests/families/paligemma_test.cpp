@@ -7,6 +7,10 @@
 #include "tasks/detect.h"
 
 using namespace tap;
+using golden::picture;
+using golden::Run;
+using golden::run;
+using golden::tokens;
 
 namespace {
 
@@ -15,35 +19,6 @@ std::unique_ptr<Model> model_of(const char* name, const Json& change = {}) {
   options.dtype = Dtype::f32;
   options.config_change = change;
   return load_model(golden::root + "/" + name + "/checkpoint", options);
-}
-
-std::shared_ptr<const Image> picture(Dim width, Dim height, int seed = 1) {
-  auto image = std::make_shared<Image>(width, height);
-  for (std::size_t i = 0; i < image->pixels.size(); ++i)
-    image->pixels[i] = static_cast<std::uint8_t>((i * i + i * static_cast<std::size_t>(seed)) >> 3);
-  return image;
-}
-
-GenerateOptions tokens(Dim count) {
-  GenerateOptions options;
-  options.max_tokens = count;
-  options.ignore_end = true;
-  return options;
-}
-
-struct Run {
-  std::vector<TokenId> ids;
-  std::vector<Tensor> logits;
-  Timings timings;
-};
-
-Run run(Session& session, const Conversation& talk, Dim count) {
-  Generation generation = session.ask(talk, tokens(count));
-  Run result;
-  while (generation.next()) result.logits.push_back(generation.last_logits());
-  result.ids = generation.output();
-  result.timings = generation.timings();
-  return result;
 }
 
 }  // namespace

@@ -4,6 +4,8 @@
 #include <doctest/doctest.h>
 
 using namespace tap;
+using golden::picture;
+using golden::tokens;
 
 namespace {
 
@@ -13,20 +15,6 @@ std::unique_ptr<Model> model_of(Dtype dtype = Dtype::f32, const Json& change = {
   options.config_change = change;
   options.processor_options = processor;
   return load_model(golden::root + "/smolvlm/checkpoint", options);
-}
-
-std::shared_ptr<const Image> picture(Dim width, Dim height, int seed = 1) {
-  auto image = std::make_shared<Image>(width, height);
-  for (std::size_t i = 0; i < image->pixels.size(); ++i)
-    image->pixels[i] = static_cast<std::uint8_t>((i * i + i * static_cast<std::size_t>(seed)) >> 3);
-  return image;
-}
-
-GenerateOptions tokens(Dim count) {
-  GenerateOptions options;
-  options.max_tokens = count;
-  options.ignore_end = true;
-  return options;
 }
 
 struct Run {
