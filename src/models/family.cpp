@@ -27,6 +27,21 @@ const Family* find_family(std::string_view architecture) {
   return nullptr;
 }
 
+void SizePx::require_pixels() const {
+  if (width < 1 || height < 1) fail(ErrorCode::bad_input, "a picture of {}x{} has no pixels", width, height);
+}
+
+void ImagePlan::require_source(const Image& image) const {
+  if (image.width != source.width || image.height != source.height)
+    fail(ErrorCode::bad_input, "a picture of {}x{} with the plan of one of {}x{}", image.width, image.height,
+         source.width, source.height);
+}
+
+void ImagePlan::require_tiles(Dim begin, Dim end) const {
+  if (begin < 0 || end < begin || end > tiles())
+    fail(ErrorCode::bad_input, "tiles {} to {} of a picture with {}", begin, end, tiles());
+}
+
 ImagePlan Processor::plan_video(Dim, Dim, const FrameTimes&) const {
   fail(ErrorCode::unsupported, "this model takes pictures, not videos");
 }

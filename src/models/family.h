@@ -22,6 +22,7 @@ namespace tap {
 
 struct SizePx {
   Dim width = 0, height = 0;
+  void require_pixels() const;  // throws Error(bad_input) where an edge is below 1
   bool operator==(const SizePx&) const = default;
 };
 
@@ -55,6 +56,8 @@ struct ImagePlan {
     if (is_video()) return static_cast<Dim>(seconds.size());
     return rows * columns + (overview || rows == 0 ? 1 : 0) + static_cast<Dim>(crops.size());
   }
+  void require_source(const Image& image) const;  // throws Error(bad_input) unless the image has the planned size
+  void require_tiles(Dim begin, Dim end) const;   // throws Error(bad_input) unless the plan has them
   bool operator==(const ImagePlan&) const = default;
 };
 

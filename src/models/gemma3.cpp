@@ -8,6 +8,7 @@
 #include <cmath>
 
 #include "models/blocks/gemma_decoder.h"
+#include "models/blocks/layers.h"
 #include "models/blocks/siglip.h"
 #include "models/blocks/text_processor.h"
 #include "models/family.h"
@@ -32,12 +33,6 @@ gemma::Config text_config(const ConfigReader& in) {
   return {gemma::Generation::three, in};
 }
 
-TokenId token(const ConfigReader& in, const char* key, Dim fallback, Dim vocab) {
-  const Dim id = in.non_negative_or(key, fallback);
-  if (id >= vocab) in.refuse(key, fmt::format("is not below text_config.vocab_size {}", vocab));
-  return static_cast<TokenId>(id);
-}
-
 struct VisionConfig {
   siglip::Config tower;
   PictureTokens tokens;
@@ -47,9 +42,9 @@ struct VisionConfig {
       : tower(in.child_or_empty("vision_config"), {}),
         tokens{tower.image,
                in.positive_or("mm_tokens_per_image", 256),
-               token(in, "boi_token_index", 255999, vocab),
-               token(in, "image_token_index", 262144, vocab),
-               token(in, "eoi_token_index", 256000, vocab),
+               token_id(in, "boi_token_index", 255999, vocab),
+               token_id(in, "image_token_index", 262144, vocab),
+               token_id(in, "eoi_token_index", 256000, vocab),
                !is_of(in, shield)},
         side(static_cast<Dim>(std::sqrt(static_cast<double>(tokens.rows)))) {
     if (side * side != tokens.rows || tower.side % side != 0)
@@ -121,10 +116,7 @@ struct Gemma3 final : Network {
     return text.forward(std::move(x), batch, cache);
   }
 
-  Tensor tower(const TowerInput& input) const override {
-    if (input.pixel_mask.defined()) fail(ErrorCode::unsupported, "this family's pictures have no pixel mask");
-    return eyes().tower(input.pixels);
-  }
+  Tensor tower(const TowerInput& input) const override { return eyes().tower(input); }
   Tensor project(const Tensor& hidden) const override { return eyes().project(hidden); }
   Tensor see(const Tensor& pixels, const ImagePlan&) const override {
     return eyes().tower.by_tiles(pixels, [&](const Tensor& hidden) { return vision->project(hidden); });
@@ -151,7 +143,7 @@ std::optional<SafetyHead> safety(const ModelFiles& files) {
   const ConfigReader& in = files.config;
   if (!is_of(in, shield)) return std::nullopt;
   const Dim vocab = Config(in).text.vocab;
-  SafetyHead head{token(in, "yes_token_index", 10784, vocab), token(in, "no_token_index", 3771, vocab), {}};
+  SafetyHead head{token_id(in, "yes_token_index", 10784, vocab), token_id(in, "no_token_index", 3771, vocab), {}};
   if (files.processor.has("policy_definitions")) {
     const ConfigReader own = files.processor.child("policy_definitions");
     for (const auto& [name, text] : own.json().items()) head.policies.push_back({name, own.text(name)});
@@ -173,6 +165,16 @@ std::optional<SafetyHead> safety(const ModelFiles& files) {
   return head;
 }
 
+// ShieldGemma 2 has one more level, in both namings.
+std::vector<std::pair<std::string, std::string>> weight_names() {
+  auto names = gemma::picture_weight_names();
+  names.insert(names.end(), {{"language_model.model.", "model.language_model.model."},
+                             {"language_model.model.", "model.model.language_model."},
+                             {"vision_tower.vision_model.", "model.model.vision_tower."},
+                             {"multi_modal_projector.", "model.model.multi_modal_projector."}});
+  return names;
+}
+
 }  // namespace
 
 // Registered by one line in families.inc: TAP_FAMILY(gemma3)
@@ -183,16 +185,7 @@ Family family() {
           .processor = processor,
           .network = network,
           .context = [](const ConfigReader& config) { return Config(config).text.context; },
-          // As published; then as newer libraries name the parts inside.
-          .weight_names = {{"language_model.model.", "model.language_model."},
-                           {"vision_tower.vision_model.", "model.vision_tower.vision_model."},
-                           {"vision_tower.vision_model.", "model.vision_tower."},
-                           {"multi_modal_projector.", "model.multi_modal_projector."},
-                           // ShieldGemma 2 has one more level, in both namings.
-                           {"language_model.model.", "model.language_model.model."},
-                           {"language_model.model.", "model.model.language_model."},
-                           {"vision_tower.vision_model.", "model.model.vision_tower."},
-                           {"multi_modal_projector.", "model.model.multi_modal_projector."}},
+          .weight_names = weight_names(),
           .safety = safety};
 }
 

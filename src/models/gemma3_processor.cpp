@@ -51,9 +51,9 @@ class Gemma3Processor final : public Processor {
         scan_(files.preprocessor, tokens.may_scan),
         tokenizer_(files.tokenizer),
         tokens_(tokens),
-        mark_(text_of(files, tokens.begin, "boi_token_index")),
-        row_(text_of(files, tokens.row, "image_token_index")),
-        end_(text_of(files, tokens.end, "eoi_token_index")) {
+        mark_(added_token(files, "boi_token_index", tokens.begin)),
+        row_(added_token(files, "image_token_index", tokens.row)),
+        end_(added_token(files, "eoi_token_index", tokens.end)) {
     for (const ConfigReader* in : {&files.preprocessor, &files.processor})
       if (in->positive_or("image_seq_length", tokens.rows) != tokens.rows)
         in->refuse("image_seq_length", fmt::format("config.json: mm_tokens_per_image is {}", tokens.rows));
@@ -73,11 +73,9 @@ class Gemma3Processor final : public Processor {
   Prompt place(std::span<const TextSpan> spans, std::span<const ImagePlan> plans,
                bool add_special_tokens) const override {
     const Mark mark{mark_};
-    const std::vector<TextSpan> expanded =
-        expand_marks(spans, std::span(&mark, 1), plans, [&](const ImagePlan& plan) { return picture_text(plan); });
-    Prompt prompt = from_ids(tokenizer_.encode(std::span<const TextSpan>(expanded), add_special_tokens), plans, 0);
-    for (const TextSpan& span : expanded) prompt.text += span.text;
-    return prompt;
+    const auto text_of = [&](const ImagePlan& plan) { return picture_text(plan); };
+    return prompt_of(*this, tokenizer_, expand_marks(spans, std::span(&mark, 1), plans, text_of), plans,
+                     add_special_tokens);
   }
 
   // A run of picture rows sees itself in both directions.
@@ -101,16 +99,7 @@ class Gemma3Processor final : public Processor {
   }
 
  private:
-  static std::string text_of(const ModelFiles& files, TokenId id, const char* key) {
-    if (!files.tokenizer.is_added(id)) files.config.refuse(key, "is no added token of tokenizer.json");
-    return files.tokenizer.token_text(id);
-  }
-
-  std::string tile_text() const {
-    std::string text = "\n\n" + mark_;
-    for (Dim i = 0; i < tokens_.rows; ++i) text += row_;
-    return text + end_ + "\n\n";
-  }
+  std::string tile_text() const { return "\n\n" + mark_ + repeated(row_, tokens_.rows) + end_ + "\n\n"; }
   std::string picture_text(const ImagePlan& plan) const {
     const std::string tile = tile_text();
     if (plan.crops.empty()) return tile;

@@ -6,6 +6,7 @@
 
 #include "models/blocks/fixed_size.h"
 #include "models/blocks/gemma_decoder.h"
+#include "models/blocks/layers.h"
 #include "models/blocks/marks.h"
 #include "models/blocks/siglip.h"
 #include "models/family.h"
@@ -32,19 +33,12 @@ struct Config {
   explicit Config(const ConfigReader& in)
       : text(text_config(in.child("text_config"))),
         vision(in.child("vision_config"), {}),
-        image_token(token(in, "image_token_index", 256000)),
-        bos(token(in, "bos_token_id", 2)) {
+        image_token(token_id(in, "image_token_index", 256000, text.vocab)),
+        bos(token_id(in, "bos_token_id", 2, text.vocab)) {
     if (in.positive_or("projection_dim", text.width) != text.width)
       in.refuse("projection_dim", fmt::format("text_config.hidden_size is {}", text.width));
   }
   Dim rows() const { return vision.side * vision.side; }  // of a picture
-
- private:
-  TokenId token(const ConfigReader& in, const char* key, Dim fallback) const {
-    const Dim id = in.non_negative_or(key, fallback);
-    if (id >= text.vocab) in.refuse(key, fmt::format("is not below text_config.vocab_size {}", text.vocab));
-    return static_cast<TokenId>(id);
-  }
 };
 
 // ---- Processor: pictures first, then BOS, the user's words and a newline. There are no turns.
@@ -56,8 +50,8 @@ class PaliGemmaProcessor final : public Processor {
         tokenizer_(files.tokenizer),
         image_token_(config.image_token),
         rows_(config.rows()),
-        mark_(text_of(files, config.image_token, "image_token_index")),
-        bos_(text_of(files, config.bos, "bos_token_id")) {
+        mark_(added_token(files, "image_token_index", config.image_token)),
+        bos_(added_token(files, "bos_token_id", config.bos)) {
     if (files.preprocessor.positive_or("image_seq_length", rows_) != rows_)
       files.preprocessor.refuse("image_seq_length", fmt::format("a picture becomes {} rows", rows_));
     const auto newline = tokenizer_.id_of("\n");
@@ -80,17 +74,11 @@ class PaliGemmaProcessor final : public Processor {
   Prompt place(std::span<const TextSpan> spans, std::span<const ImagePlan> plans, bool) const override {
     const auto has_mark = [&](const TextSpan& s) { return s.trusted && s.text.find(mark_) != std::string::npos; };
     std::vector<TextSpan> all(spans.begin(), spans.end());
-    if (std::ranges::none_of(spans, has_mark)) {
-      std::string marks;
-      for (std::size_t i = 0; i < plans.size(); ++i) marks += mark_;
-      all.insert(all.begin(), {marks, true});
-    }
+    if (std::ranges::none_of(spans, has_mark))
+      all.insert(all.begin(), {repeated(mark_, static_cast<Dim>(plans.size())), true});
     const Mark mark{mark_};
-    all = expand_marks(all, std::span(&mark, 1), plans, [&](const ImagePlan& plan) {
-      std::string text;
-      for (Dim i = 0; i < plan.tokens; ++i) text += mark_;
-      return text;
-    });
+    all = expand_marks(all, std::span(&mark, 1), plans,
+                       [&](const ImagePlan& plan) { return repeated(mark_, plan.tokens); });
     const auto last = std::find_if(all.rbegin(), all.rend(), has_mark);
     if (last != all.rend())
       last->text.insert(last->text.rfind(mark_) + mark_.size(), bos_);
@@ -122,11 +110,6 @@ class PaliGemmaProcessor final : public Processor {
   std::string settings() const override { return "paligemma " + pixels_.settings(); }
 
  private:
-  static std::string text_of(const ModelFiles& files, TokenId id, const char* key) {
-    if (!files.tokenizer.is_added(id)) files.config.refuse(key, "is no added token of tokenizer.json");
-    return files.tokenizer.token_text(id);
-  }
-
   FixedSize pixels_;
   Tokenizer tokenizer_;
   TokenId image_token_, newline_ = 0;
@@ -165,10 +148,7 @@ struct PaliGemma final : Network {
     return text.forward(std::move(x), batch, cache);
   }
 
-  Tensor tower(const TowerInput& input) const override {
-    if (input.pixel_mask.defined()) fail(ErrorCode::unsupported, "this family's pictures have no pixel mask");
-    return vision(input.pixels);
-  }
+  Tensor tower(const TowerInput& input) const override { return vision(input); }
   Tensor project(const Tensor& hidden) const override {  // [n, p, v] to [n * p, d]
     return projector(hidden).reshape({hidden.dim(0) * hidden.dim(1), config.text.width});
   }
@@ -195,11 +175,7 @@ Family family() {
           .processor = processor,
           .network = network,
           .context = [](const ConfigReader& config) { return Config(config).text.context; },
-          // As published; then as newer libraries name the parts inside.
-          .weight_names = {{"language_model.model.", "model.language_model."},
-                           {"vision_tower.vision_model.", "model.vision_tower.vision_model."},
-                           {"vision_tower.vision_model.", "model.vision_tower."},
-                           {"multi_modal_projector.", "model.multi_modal_projector."}}};
+          .weight_names = gemma::picture_weight_names()};
 }
 
 }  // namespace tap::paligemma

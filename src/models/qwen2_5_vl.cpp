@@ -5,6 +5,7 @@
 #include <array>
 #include <numeric>
 
+#include "models/blocks/layers.h"
 #include "models/blocks/llama_decoder.h"
 #include "models/family.h"
 #include "models/qwen2_5_vl_processor.h"
@@ -20,19 +21,16 @@ using nn::Linear;
 // text part. Defaults are those of the HF config classes.
 
 LlamaConfig text_config(const ConfigReader& in) {
-  LlamaConfig c;
-  c.width = in.positive_or("hidden_size", 8192);
-  c.depth = in.positive_or("num_hidden_layers", 80);
-  c.heads = in.positive_or("num_attention_heads", 64);
-  c.kv_heads = in.positive_or("num_key_value_heads", 8);
-  c.head_dim = in.positive_or("head_dim", std::max<Dim>(1, c.width / c.heads));
-  c.mlp_width = in.positive_or("intermediate_size", 29568);
-  c.vocab = in.positive_or("vocab_size", 152064);
-  c.context = in.positive_or("max_position_embeddings", 32768);
-  c.norm_eps = in.number_or("rms_norm_eps", 1e-5f);
-  c.rope_theta = in.number_or("rope_theta", 1e6f);
+  LlamaConfig c = LlamaConfig::read(in, {.width = 8192,
+                                         .depth = 80,
+                                         .heads = 64,
+                                         .kv_heads = 8,
+                                         .mlp_width = 29568,
+                                         .vocab = 152064,
+                                         .context = 32768,
+                                         .norm_eps = 1e-5f,
+                                         .rope_theta = 1e6f});
   c.qkv_bias = Linear::Bias::yes;
-  in.one_of("hidden_act", {"silu"}, "silu");
   if (in.flag_or("use_sliding_window", false)) in.refuse("use_sliding_window", "only false is supported");
   for (const char* key : {"rope_scaling", "rope_parameters"}) {  // the second since transformers 5
     if (!in.has(key)) continue;
@@ -100,13 +98,11 @@ struct Config {
   explicit Config(const ConfigReader& in)
       : text(text_config(in.has("text_config") ? in.child("text_config") : in)),
         vision(in.child_or_empty("vision_config")),
-        image_token(static_cast<TokenId>(in.non_negative_or("image_token_id", 151655))),
-        video_token(static_cast<TokenId>(in.non_negative_or("video_token_id", 151656))),
+        image_token(token_id(in, "image_token_id", 151655, text.vocab, "vocab_size")),
+        video_token(token_id(in, "video_token_id", 151656, text.vocab, "vocab_size")),
         tied_head(in.flag_or("tie_word_embeddings", false)) {
     if (vision.out != text.width)
       in.child_or_empty("vision_config").refuse("out_hidden_size", fmt::format("hidden_size is {}", text.width));
-    for (const auto& [key, id] : {std::pair{"image_token_id", image_token}, {"video_token_id", video_token}})
-      if (id >= text.vocab) in.refuse(key, fmt::format("is not below vocab_size {}", text.vocab));
     if (image_token == video_token) in.refuse("video_token_id", "is the same as image_token_id");
   }
 };
@@ -163,14 +159,13 @@ struct Tower {
       : config(c),
         patch(Linear::exact(w / "patch_embed" / "proj", 3 * c.temporal_patch * c.patch * c.patch, c.width)),
         full(static_cast<std::size_t>(c.depth), false) {
-    if (w.has("blocks.0.norm1.weight") && !w.has(fmt::format("blocks.{}.norm1.weight", c.depth - 1)))
-      in.refuse("depth", fmt::format("the weights have no layer {}", c.depth - 1));
+    require_layers(in, w / "blocks", c.depth, "norm1.weight", "depth");
     for (Dim i = 0; i < c.depth; ++i) {
       layers.emplace_back(c, w / "blocks" / i);
       ExecContext::current().checkpoint();
     }
     for (const Dim layer : c.full_layers) full[static_cast<std::size_t>(layer)] = true;
-    attention.arithmetic = w.type() == WeightType::f32 ? DType::f32 : DType::bf16;
+    attention.arithmetic = activation_type(w.type());
   }
 
   // [p, 3 * frames * patch * patch] to [p, v], in the order of the pixels.

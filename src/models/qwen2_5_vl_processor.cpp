@@ -53,12 +53,8 @@ class QwenProcessor final : public Processor {
     agree(in, "patch_size", layout.patch);
     agree(in, "merge_size", layout.merge);
     agree(in, "temporal_patch_size", layout.temporal_patch);
-    const auto mark = [&](const char* key, TokenId id, bool video) {
-      if (!files.tokenizer.is_added(id)) files.config.refuse(key, "is no added token of tokenizer.json");
-      marks_.push_back({files.tokenizer.token_text(id), video});
-    };
-    mark("image_token_id", layout.image_token, false);
-    mark("video_token_id", layout.video_token, true);
+    marks_ = {{added_token(files, "image_token_id", layout.image_token), false},
+              {added_token(files, "video_token_id", layout.video_token), true}};
   }
 
   ImagePlan plan(Dim width, Dim height) const override {
@@ -93,72 +89,63 @@ class QwenProcessor final : public Processor {
   }
 
   Image prepare(const Image& image, const ImagePlan& plan) const override {
-    if (image.width != plan.source.width || image.height != plan.source.height)
-      fail(ErrorCode::bad_input, "a picture of {}x{} with the plan of one of {}x{}", image.width, image.height,
-           plan.source.width, plan.source.height);
+    plan.require_source(image);
     return plan.resizes.empty() ? image : resize(image, plan.tile.width, plan.tile.height, settings_.filter);
   }
 
   Tensor tiles(const Image& prepared, const ImagePlan& plan, Dim begin, Dim end) const override {
-    require_tiles(plan, begin, end);
-    std::vector<Image> frames;
-    if (end > begin) frames.push_back(prepared);
-    return video_tiles(frames, plan, begin, end);
+    return video_tiles(std::span(&prepared, 1), plan, begin, end);
   }
 
   // A picture, like the last frame of an odd number, stands in every place of its step.
   Tensor video_tiles(std::span<const Image> frames, const ImagePlan& plan, Dim begin, Dim end) const override {
-    require_tiles(plan, begin, end);
+    plan.require_tiles(begin, end);
     const Dim patches = plan.grid.rows * plan.grid.columns, edge = layout_.patch;
-    const Dim values = 3 * layout_.temporal_patch * edge * edge;
+    const Dim values = 3 * layout_.temporal_patch * edge * edge, count = static_cast<Dim>(frames.size());
     Tensor out = Tensor::empty({(end - begin) * patches, values});
     if (begin == end) return out;
     if (frames.empty()) fail(ErrorCode::bad_input, "no frame for steps {} to {}", begin, end);
-    Tensor planes = Tensor::empty({layout_.temporal_patch, 3, plan.tile.height, plan.tile.width});
     const Dim plane = 3 * plan.tile.height * plan.tile.width;
+    Tensor planes = Tensor::empty({std::min(layout_.temporal_patch, count), plane});
+    std::vector<const float*> places(static_cast<std::size_t>(layout_.temporal_patch));
     for (Dim step = begin; step < end; ++step) {
+      const Dim first = (step - begin) * layout_.temporal_patch;
       for (Dim i = 0; i < layout_.temporal_patch; ++i) {
-        const Dim wanted = (step - begin) * layout_.temporal_patch + i, last = static_cast<Dim>(frames.size()) - 1;
-        const Image& frame = frames[static_cast<std::size_t>(std::min(wanted, last))];
+        const auto at = static_cast<std::size_t>(i);
+        if (i > 0 && first + i >= count) {
+          places[at] = places[at - 1];
+          continue;
+        }
+        const Image& frame = frames[static_cast<std::size_t>(std::min(first + i, count - 1))];
         if (frame.width != plan.tile.width || frame.height != plan.tile.height)
           fail(ErrorCode::bad_input, "a frame of {}x{} where {}x{} is planned", frame.width, frame.height,
                plan.tile.width, plan.tile.height);
-        to_planar(frame, settings_.scaling, planes.write<float>() + i * plane);
+        to_planar(frame, settings_.scaling, planes.row_write(i));
+        places[at] = planes.row(i);
       }
-      cut(planes, plan.grid, out.write<float>() + (step - begin) * patches * values);
+      cut(places, plan.grid, out.write<float>() + (step - begin) * patches * values);
     }
     return out;
   }
 
   Prompt place(std::span<const TextSpan> spans, std::span<const ImagePlan> plans,
                bool add_special_tokens) const override {
-    const std::vector<TextSpan> expanded = expand_marks(spans, marks_, plans, [&](const ImagePlan& plan) {
-      const std::string& mark = marks_[plan.is_video()].text;
-      std::string text;
-      text.reserve(mark.size() * static_cast<std::size_t>(plan.tokens));
-      for (Dim i = 0; i < plan.tokens; ++i) text += mark;
-      return text;
-    });
-    Prompt prompt = from_ids(tokenizer_.encode(std::span<const TextSpan>(expanded), add_special_tokens), plans, 0);
-    for (const TextSpan& span : expanded) prompt.text += span.text;
-    return prompt;
+    const auto text_of = [&](const ImagePlan& plan) { return repeated(marks_[plan.is_video()].text, plan.tokens); };
+    return prompt_of(*this, tokenizer_, expand_marks(spans, marks_, plans, text_of), plans, add_special_tokens);
   }
 
   Prompt from_ids(std::span<const TokenId> ids, std::span<const ImagePlan> plans, Dim) const override {
-    Prompt prompt;
-    prompt.ids.assign(ids.begin(), ids.end());
-    for (Dim row = 0; row < prompt.rows(); ++row) prompt.intervals.push_back({0, static_cast<std::int32_t>(row + 1)});
+    Prompt prompt = causal_prompt(ids);
     const std::array marks{layout_.image_token, layout_.video_token};
     fill_slots(prompt, marks, plans);
     if (plans.empty() && !prompt.slots.empty())
       fail(ErrorCode::bad_input, "a prompt with picture tokens needs the grids of its pictures for its positions");
-    prompt.positions.resize(3);
+    prompt.positions.assign(3, {});
     // The published rule: a segment starts one past the largest position so far of any axis.
     std::int32_t next = 0;
     std::size_t picture = 0;
     for (Dim row = 0; row < prompt.rows();) {
-      const TokenId id = prompt.ids[static_cast<std::size_t>(row)];
-      if (id != layout_.image_token && id != layout_.video_token) {
+      if (std::ranges::find(marks, prompt.ids[static_cast<std::size_t>(row)]) == marks.end()) {
         for (auto& axis : prompt.positions) axis.push_back(next);
         ++next, ++row;
         continue;
@@ -185,8 +172,7 @@ class QwenProcessor final : public Processor {
   }
 
   ImagePlan plan_of(SizePx size, Dim steps, Dim min_pixels, Dim max_pixels) const {
-    if (size.width < 1 || size.height < 1)
-      fail(ErrorCode::bad_input, "a picture of {}x{} has no pixels", size.width, size.height);
+    size.require_pixels();
     const Dim factor = layout_.patch * layout_.merge;
     ImagePlan plan;
     plan.source = size;
@@ -200,16 +186,10 @@ class QwenProcessor final : public Processor {
     return plan;
   }
 
-  static void require_tiles(const ImagePlan& plan, Dim begin, Dim end) {
-    if (begin < 0 || end < begin || end > plan.tiles())
-      fail(ErrorCode::bad_input, "tiles {} to {} of a picture with {}", begin, end, plan.tiles());
-  }
-
-  // planes: [frames of a step, 3, height, width] to [rows * columns, 3 * frames * patch * patch].
-  void cut(const Tensor& planes, const PatchGrid& grid, float* out) const {
-    const Dim edge = layout_.patch, merge = layout_.merge, frames = layout_.temporal_patch;
+  // planes: [3, height, width] of each of a step's, to [rows * columns, 3 * frames * patch * patch].
+  void cut(std::span<const float* const> planes, const PatchGrid& grid, float* out) const {
+    const Dim edge = layout_.patch, merge = layout_.merge, frames = static_cast<Dim>(planes.size());
     const Dim width = grid.columns * edge, height = grid.rows * edge, values = 3 * frames * edge * edge;
-    const float* from = planes.data<float>();
     parallel_rows(grid.rows / merge, 1, [&](Rows blocks) {
       float* to = out + blocks.begin * merge * grid.columns * values;
       for (Dim block = blocks.begin; block < blocks.end; ++block)
@@ -219,7 +199,9 @@ class QwenProcessor final : public Processor {
               for (Dim channel = 0; channel < 3; ++channel)
                 for (Dim frame = 0; frame < frames; ++frame)
                   for (Dim line = 0; line < edge; ++line, to += edge)
-                    std::copy_n(from + ((frame * 3 + channel) * height + y * edge + line) * width + x * edge, edge, to);
+                    std::copy_n(planes[static_cast<std::size_t>(frame)] + (channel * height + y * edge + line) * width +
+                                    x * edge,
+                                edge, to);
     });
   }
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "models/blocks/layers.h"
 #include "models/blocks/llama_decoder.h"
 #include "models/blocks/siglip.h"
 #include "models/family.h"
@@ -20,20 +21,16 @@ using nn::Linear;
 // files leave out keys that equal them.
 
 LlamaConfig text_config(const ConfigReader& in) {
-  LlamaConfig c;
-  c.width = in.positive_or("hidden_size", 4096);
-  c.depth = in.positive_or("num_hidden_layers", 32);
-  c.heads = in.positive_or("num_attention_heads", 32);
-  c.kv_heads = in.positive_or("num_key_value_heads", c.heads);
-  c.head_dim = in.positive_or("head_dim", std::max<Dim>(1, c.width / c.heads));
-  c.mlp_width = in.positive_or("intermediate_size", 11008);
-  c.vocab = in.positive_or("vocab_size", 32000);
-  c.context = in.positive_or("max_position_embeddings", 2048);
-  c.norm_eps = in.number_or("rms_norm_eps", 1e-6f);
-  c.rope_theta = in.number_or("rope_theta", 1e4f);
+  LlamaConfig c = LlamaConfig::read(in, {.width = 4096,
+                                         .depth = 32,
+                                         .heads = 32,
+                                         .mlp_width = 11008,
+                                         .vocab = 32000,
+                                         .context = 2048,
+                                         .norm_eps = 1e-6f,
+                                         .rope_theta = 1e4f});
   c.qkv_bias = c.out_bias = Linear::Bias{in.flag_or("attention_bias", false)};
   c.mlp_bias = Linear::Bias{in.flag_or("mlp_bias", false)};
-  in.one_of("hidden_act", {"silu"}, "silu");
   in.one_of("model_type", {"llama"}, "llama");
   for (const char* key : {"rope_scaling", "rope_parameters"}) {  // the second since transformers 5
     if (!in.has(key)) continue;
@@ -62,12 +59,10 @@ struct Config {
       : text(text_config(in.child_or_empty("text_config"))),
         vision(in.child_or_empty("vision_config"), vision_defaults),
         factor(in.positive_or("scale_factor", 2)),
-        image_token(static_cast<TokenId>(in.non_negative_or("image_token_id", 128257))),
+        image_token(token_id(in, "image_token_id", 128257, text.vocab)),
         tied_head(in.flag_or("tie_word_embeddings", false)) {
     if (factor > vision.side)
       in.refuse("scale_factor", fmt::format("must be at most {}, the patches along an edge", vision.side));
-    if (image_token >= text.vocab)
-      in.refuse("image_token_id", fmt::format("is not below text_config.vocab_size {}", text.vocab));
   }
 };
 

@@ -95,14 +95,12 @@ class SmolProcessor final : public Processor {
       : settings_(files.preprocessor, files.processor, patch, factor),
         tokenizer_(files.tokenizer),
         image_token_(image_token),
-        mark_(files.tokenizer.is_added(image_token) ? files.tokenizer.token_text(image_token) : "") {
-    if (mark_.empty()) files.config.refuse("image_token_id", "is no added token of tokenizer.json");
-  }
+        mark_(added_token(files, "image_token_id", image_token)) {}
 
   ImagePlan plan(Dim width, Dim height) const override {
-    if (width < 1 || height < 1) fail(ErrorCode::bad_input, "a picture of {}x{} has no pixels", width, height);
     ImagePlan plan;
     plan.source = {width, height};
+    plan.source.require_pixels();
     plan.tile = {settings_.tile, settings_.tile};
     SizePx size = plan.source;
     const auto resize_to = [&](SizePx wanted) {
@@ -124,9 +122,7 @@ class SmolProcessor final : public Processor {
   }
 
   Image prepare(const Image& image, const ImagePlan& plan) const override {
-    if (image.width != plan.source.width || image.height != plan.source.height)
-      fail(ErrorCode::bad_input, "a picture of {}x{} with the plan of one of {}x{}", image.width, image.height,
-           plan.source.width, plan.source.height);
+    plan.require_source(image);
     if (plan.resizes.empty()) return image;
     Image resized = resize(image, plan.resizes.front().width, plan.resizes.front().height, settings_.filter);
     for (std::size_t i = 1; i < plan.resizes.size(); ++i)
@@ -135,8 +131,7 @@ class SmolProcessor final : public Processor {
   }
 
   Tensor tiles(const Image& prepared, const ImagePlan& plan, Dim begin, Dim end) const override {
-    if (begin < 0 || end < begin || end > plan.tiles())
-      fail(ErrorCode::bad_input, "tiles {} to {} of a picture with {}", begin, end, plan.tiles());
+    plan.require_tiles(begin, end);
     const Dim width = plan.tile.width, height = plan.tile.height, grid = plan.rows * plan.columns;
     Tensor out = Tensor::empty({end - begin, 3, height, width});
     float* to = out.write<float>();
@@ -155,11 +150,9 @@ class SmolProcessor final : public Processor {
   Prompt place(std::span<const TextSpan> spans, std::span<const ImagePlan> plans,
                bool add_special_tokens) const override {
     const Mark mark{mark_};
-    const std::vector<TextSpan> expanded =
-        expand_marks(spans, std::span(&mark, 1), plans, [&](const ImagePlan& plan) { return picture_text(plan); });
-    Prompt prompt = from_ids(tokenizer_.encode(std::span<const TextSpan>(expanded), add_special_tokens), plans, 0);
-    for (const TextSpan& span : expanded) prompt.text += span.text;
-    return prompt;
+    const auto text_of = [&](const ImagePlan& plan) { return picture_text(plan); };
+    return prompt_of(*this, tokenizer_, expand_marks(spans, std::span(&mark, 1), plans, text_of), plans,
+                     add_special_tokens);
   }
 
   Prompt from_ids(std::span<const TokenId> ids, std::span<const ImagePlan> plans, Dim) const override {
@@ -181,8 +174,8 @@ class SmolProcessor final : public Processor {
   // The row's newline and the one before the overview are adjacent: byte-level BPE may merge them, so they stay plain
   // text.
   std::string picture_text(const ImagePlan& plan) const {
-    std::string tile, text;
-    for (Dim i = 0; i < settings_.seq_len; ++i) tile += mark_;
+    const std::string tile = repeated(mark_, settings_.seq_len);
+    std::string text;
     for (Dim row = 1; row <= plan.rows; ++row) {
       for (Dim column = 1; column <= plan.columns; ++column)
         text += fmt::format("<fake_token_around_image><row_{}_col_{}>{}", row, column, tile);

@@ -40,18 +40,16 @@ FixedSize::FixedSize(const ConfigReader& in, Dim edge_px, Filter fallback)
 }
 
 ImagePlan FixedSize::plan(Dim width, Dim height) const {
-  if (width < 1 || height < 1) fail(ErrorCode::bad_input, "a picture of {}x{} has no pixels", width, height);
   ImagePlan plan;
   plan.source = {width, height};
+  plan.source.require_pixels();
   plan.tile = size;
   if (plan.source != size) plan.resizes.push_back(size);
   return plan;
 }
 
 Image FixedSize::prepare(const Image& image, const ImagePlan& plan) const {
-  if (image.width != plan.source.width || image.height != plan.source.height)
-    fail(ErrorCode::bad_input, "a picture of {}x{} with the plan of one of {}x{}", image.width, image.height,
-         plan.source.width, plan.source.height);
+  plan.require_source(image);
   const auto fitted = [&](const Image& part) {
     return part.width == size.width && part.height == size.height ? part
                                                                   : resize(part, size.width, size.height, filter);
@@ -66,8 +64,7 @@ Image FixedSize::prepare(const Image& image, const ImagePlan& plan) const {
 }
 
 Tensor FixedSize::tiles(const Image& prepared, const ImagePlan& plan, Dim begin, Dim end) const {
-  if (begin < 0 || end < begin || end > plan.tiles())
-    fail(ErrorCode::bad_input, "tiles {} to {} of a picture with {}", begin, end, plan.tiles());
+  plan.require_tiles(begin, end);
   if (prepared.width != size.width || prepared.height != plan.tiles() * size.height)
     fail(ErrorCode::bad_input, "a prepared picture of {}x{}, its plan has {} tiles of {}x{}", prepared.width,
          prepared.height, plan.tiles(), size.width, size.height);

@@ -199,9 +199,7 @@ Decoder::Decoder(const Config& c, const ConfigReader& in, const Weights& w, Wind
   }
   // The reference rounds the factor to the weights' type.
   if (w.type() != WeightType::f32) embed_scale = to_f32(to_bf16(embed_scale));
-  attention = {.scale = c.attention_scale,
-               .softcap = c.attention_cap,
-               .arithmetic = w.type() == WeightType::f32 ? DType::f32 : DType::bf16};
+  attention = {.scale = c.attention_scale, .softcap = c.attention_cap, .arithmetic = activation_type(w.type())};
 }
 
 Tensor Decoder::embed(std::span<const TokenId> ids) const { return ops::scale(tokens(ids), embed_scale); }
@@ -245,6 +243,13 @@ std::vector<Interval> windowed_intervals(const Batch& batch, Dim window, WindowC
       intervals[i].begin = std::max(intervals[i].begin, static_cast<std::int32_t>(std::max<Dim>(0, first)));
     }
   return intervals;
+}
+
+std::vector<std::pair<std::string, std::string>> picture_weight_names() {
+  return {{"language_model.model.", "model.language_model."},
+          {"vision_tower.vision_model.", "model.vision_tower.vision_model."},
+          {"vision_tower.vision_model.", "model.vision_tower."},
+          {"multi_modal_projector.", "model.multi_modal_projector."}};
 }
 
 }  // namespace tap::gemma

@@ -83,4 +83,7 @@ struct Decoder {
 // The batch's intervals as a layer sees them that looks back over `window` rows.
 std::vector<Interval> windowed_intervals(const Batch& batch, Dim window, WindowCut cut);
 
+// Family::weight_names of Gemma behind a SigLIP tower: as published, then as newer libraries name the parts inside.
+std::vector<std::pair<std::string, std::string>> picture_weight_names();
+
 }  // namespace tap::gemma

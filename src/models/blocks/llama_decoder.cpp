@@ -1,10 +1,28 @@
 #include "models/blocks/llama_decoder.h"
 
+#include <algorithm>
+
 #include "models/blocks/layers.h"
 
 namespace tap {
 
 using nn::Linear;
+
+LlamaConfig LlamaConfig::read(const ConfigReader& in, const LlamaConfig& defaults) {
+  LlamaConfig c = defaults;
+  c.width = in.positive_or("hidden_size", c.width);
+  c.depth = in.positive_or("num_hidden_layers", c.depth);
+  c.heads = in.positive_or("num_attention_heads", c.heads);
+  c.kv_heads = in.positive_or("num_key_value_heads", c.kv_heads > 0 ? c.kv_heads : c.heads);
+  c.head_dim = in.positive_or("head_dim", std::max<Dim>(1, c.width / c.heads));
+  c.mlp_width = in.positive_or("intermediate_size", c.mlp_width);
+  c.vocab = in.positive_or("vocab_size", c.vocab);
+  c.context = in.positive_or("max_position_embeddings", c.context);
+  c.norm_eps = in.number_or("rms_norm_eps", c.norm_eps);
+  c.rope_theta = in.number_or("rope_theta", c.rope_theta);
+  in.one_of("hidden_act", {"silu"}, "silu");
+  return c;
+}
 
 void LlamaConfig::check(const ConfigReader& in) const {
   if (!in.has("head_dim") && width % heads != 0)
@@ -57,7 +75,7 @@ LlamaDecoder::LlamaDecoder(const LlamaConfig& c, const ConfigReader& in, const W
     layers.emplace_back(c, w / "layers" / i);
     ExecContext::current().checkpoint();  // loading can be interrupted too
   }
-  attention.arithmetic = w.type() == WeightType::f32 ? DType::f32 : DType::bf16;
+  attention.arithmetic = activation_type(w.type());
 }
 
 Tensor LlamaDecoder::forward(Tensor x, const Batch& batch, KvCache* cache) const {

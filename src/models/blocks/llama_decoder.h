@@ -13,9 +13,11 @@ namespace tap {
 struct LlamaConfig {
   Dim width = 0, depth = 0, heads = 0, kv_heads = 0, head_dim = 0, mlp_width = 0, vocab = 0, context = 0;
   float norm_eps = 0, rope_theta = 0, rope_factor = 1;
-  std::vector<Dim> rope_sections;  // rotary pairs of each axis of positions; empty: one axis
+  std::vector<Dim> rope_sections = {};  // rotary pairs of each axis of positions; empty: one axis
   nn::Linear::Bias qkv_bias = nn::Linear::Bias::no, out_bias = nn::Linear::Bias::no, mlp_bias = nn::Linear::Bias::no;
 
+  // The keys that all of them have, with `defaults` for those left out; kv_heads 0: as many as heads.
+  static LlamaConfig read(const ConfigReader& in, const LlamaConfig& defaults);
   // What holds for all of them: contradictions are refused by key.
   void check(const ConfigReader& in) const;
 };

@@ -52,6 +52,26 @@ std::vector<TextSpan> expand_marks(std::span<const TextSpan> spans, std::span<co
   return expanded;
 }
 
+Prompt prompt_of(const Processor& processor, const Tokenizer& tokenizer, std::span<const TextSpan> spans,
+                 std::span<const ImagePlan> plans, bool add_special_tokens) {
+  Prompt prompt = processor.from_ids(tokenizer.encode(spans, add_special_tokens), plans);
+  for (const TextSpan& span : spans) prompt.text += span.text;
+  return prompt;
+}
+
+std::string added_token(const ModelFiles& files, std::string_view key, TokenId id) {
+  std::string text = files.tokenizer.is_added(id) ? files.tokenizer.token_text(id) : "";
+  if (text.empty()) files.config.refuse(key, "is no added token of tokenizer.json");
+  return text;
+}
+
+std::string repeated(const std::string& text, Dim count) {
+  std::string all;
+  all.reserve(text.size() * static_cast<std::size_t>(count));
+  for (Dim i = 0; i < count; ++i) all += text;
+  return all;
+}
+
 Prompt causal_prompt(std::span<const TokenId> ids) {
   Prompt prompt;
   prompt.ids.assign(ids.begin(), ids.end());

@@ -21,6 +21,14 @@ std::vector<TextSpan> expand_marks(std::span<const TextSpan> spans, std::span<co
                                    std::span<const ImagePlan> plans,
                                    const std::function<std::string(const ImagePlan&)>& text_of);
 
+// Spans without marks as `processor` lays them out, with the text they were tokenized from.
+Prompt prompt_of(const Processor& processor, const Tokenizer& tokenizer, std::span<const TextSpan> spans,
+                 std::span<const ImagePlan> plans, bool add_special_tokens);
+
+// The text of an added token that config.json names by `key`. Throws Error naming the key when it is none.
+std::string added_token(const ModelFiles& files, std::string_view key, TokenId id);
+std::string repeated(const std::string& text, Dim count);
+
 // Rows that see all before them, at positions 0, 1, 2, …; no slots yet.
 Prompt causal_prompt(std::span<const TokenId> ids);
 

@@ -79,7 +79,7 @@ Tower::Tower(const Config& c, const ConfigReader& in, const Weights& w)
     layers.emplace_back(c, w / "encoder" / "layers" / i);
     ExecContext::current().checkpoint();  // loading can be interrupted too
   }
-  attention.arithmetic = w.type() == WeightType::f32 ? DType::f32 : DType::bf16;
+  attention.arithmetic = activation_type(w.type());
 }
 
 Tensor Tower::embed(const Tensor& pixels, std::span<const Dim> ids) const {
@@ -103,6 +103,11 @@ Tensor Tower::operator()(const Tensor& pixels) const {
   std::vector<Dim> ids;
   for (Dim i = 0; i < pictures * patches; ++i) ids.push_back(i % patches);
   return run(embed(pixels, ids), Batch::segments(lengths)).reshape({pictures, patches, config.width});
+}
+
+Tensor Tower::operator()(const TowerInput& input) const {
+  if (input.pixel_mask.defined()) fail(ErrorCode::unsupported, "this family's pictures have no pixel mask");
+  return (*this)(input.pixels);
 }
 
 Tensor Tower::by_tiles(const Tensor& pixels, const std::function<Tensor(const Tensor&)>& project) const {

@@ -54,8 +54,10 @@ struct Tower {
   Tensor embed(const Tensor& pixels, std::span<const Dim> ids) const;
   // The layers and the last norm: [rows, v] to [rows, v]; who sees whom is the batch's.
   Tensor run(Tensor x, const Batch& batch) const;
-  // Pictures of the config's own size: [n, 3, image, image] to [n, p, v].
+  // Pictures of the config's own size: [n, 3, image, image] to [n, p, v]. Throws Error(unsupported) for a mask of
+  // pixels.
   Tensor operator()(const Tensor& pixels) const;
+  Tensor operator()(const TowerInput& input) const;
   // Rows of many pictures: small ones go through the layers together, large ones alone. `project`: [n, p, v] to rows.
   Tensor by_tiles(const Tensor& pixels, const std::function<Tensor(const Tensor&)>& project) const;
 };

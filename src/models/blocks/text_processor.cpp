@@ -16,9 +16,7 @@ class TextProcessor final : public Processor {
 
   Prompt place(std::span<const TextSpan> spans, std::span<const ImagePlan> plans,
                bool add_special_tokens) const override {
-    Prompt prompt = from_ids(tokenizer_.encode(spans, add_special_tokens), plans, 0);
-    for (const TextSpan& span : spans) prompt.text += span.text;
-    return prompt;
+    return prompt_of(*this, tokenizer_, spans, plans, add_special_tokens);
   }
 
   Prompt from_ids(std::span<const TokenId> ids, std::span<const ImagePlan> plans, Dim) const override {
