@@ -8,12 +8,6 @@ namespace {
 using namespace test;
 using namespace std::string_literals;
 
-std::string little(std::uint32_t value, int bytes) {
-  std::string out;
-  for (int i = 0; i < bytes; ++i, value >>= 8) out.push_back(static_cast<char>(value & 0xff));
-  return out;
-}
-
 std::string bmp(std::uint32_t width, std::uint32_t height, unsigned bits, const std::string& data,
                 unsigned compression = 0, const std::string& palette = "") {
   return "BM" + little(0, 8) + little(static_cast<std::uint32_t>(54 + palette.size()), 4) + little(40, 4) +

@@ -27,6 +27,13 @@ inline std::string file_text(const std::string& name) {
   return std::move(text).value();
 }
 
+// The lowest byte first; zeros behind the number's own bytes.
+inline std::string little(std::uint64_t value, int bytes) {
+  std::string out;
+  for (int i = 0; i < bytes; ++i, value >>= 8) out.push_back(static_cast<char>(value & 0xff));
+  return out;
+}
+
 inline std::uint32_t crc_of(const Image& image) {
   return static_cast<std::uint32_t>(crc32(0, image.pixels.data(), static_cast<uInt>(image.pixels.size())));
 }

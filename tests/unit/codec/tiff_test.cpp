@@ -13,12 +13,6 @@ namespace {
 using namespace test;
 using namespace std::string_literals;
 
-std::string little(std::uint64_t value, int bytes) {
-  std::string out;
-  for (int i = 0; i < bytes; ++i, value >>= 8) out.push_back(static_cast<char>(value & 0xff));
-  return out;
-}
-
 using Tags = std::map<std::uint32_t, std::uint32_t>;  // every value is one 32-bit number
 
 // A directory at `at` of a little-endian file, and the place of the next one.

@@ -10,12 +10,6 @@ namespace {
 using namespace test;
 using namespace std::string_literals;
 
-std::string little(std::uint32_t value, int bytes) {
-  std::string out;
-  for (int i = 0; i < bytes; ++i, value >>= 8) out.push_back(static_cast<char>(value & 0xff));
-  return out;
-}
-
 std::string chunk(const std::string& name, const std::string& body) {
   return name + little(static_cast<std::uint32_t>(body.size()), 4) + body + (body.size() % 2 ? "\0"s : ""s);
 }
