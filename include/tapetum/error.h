@@ -21,7 +21,8 @@ enum class ErrorCode {
   unsupported,    // right, but this model or this build cannot
   cancelled,      // `keep_on` said no
   out_of_memory,  // the message names the size
-  internal        // our bug; please report it
+  internal,       // our bug; please report it
+  refused         // by a guard; the message names policy, probability and threshold
 };
 
 // "bad_file": the same words that the program's JSON has as `code`.

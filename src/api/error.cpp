@@ -16,6 +16,7 @@ std::string_view name(ErrorCode code) noexcept {
     case ErrorCode::cancelled: return "cancelled";
     case ErrorCode::out_of_memory: return "out_of_memory";
     case ErrorCode::internal: return "internal";
+    case ErrorCode::refused: return "refused";
   }
   return "internal";
 }
@@ -50,6 +51,7 @@ v1::ErrorCode code_of(tap::ErrorCode code) {
     case tap::ErrorCode::cancelled: return v1::ErrorCode::cancelled;
     case tap::ErrorCode::out_of_memory: return v1::ErrorCode::out_of_memory;
     case tap::ErrorCode::internal: return v1::ErrorCode::internal;
+    case tap::ErrorCode::refused: return v1::ErrorCode::refused;
   }
   return v1::ErrorCode::internal;
 }

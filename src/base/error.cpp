@@ -14,6 +14,7 @@ std::string_view name(ErrorCode code) {
     case ErrorCode::cancelled: return "cancelled";
     case ErrorCode::out_of_memory: return "out_of_memory";
     case ErrorCode::internal: return "internal";
+    case ErrorCode::refused: return "refused";
   }
   return "internal";
 }

@@ -24,7 +24,8 @@ enum class ErrorCode {
   unsupported,
   cancelled,
   out_of_memory,
-  internal
+  internal,
+  refused  // by a guard
 };
 
 std::string_view name(ErrorCode code);  // "bad_file": stable, used as `code` in JSON errors

@@ -107,9 +107,10 @@ int ask_about(const PictureList& pictures, const Options& options, const std::fu
   const GenerateOptions generate = generate_options(options, *model, grammar);
   const auto features = std::make_shared<FeatureCache>();
   if (check) check(*model);
+  Guards guards(options);
   PictureItems items(pictures.sources, [&](const PictureSource& picture, Item& item) {
     const Stopwatch watch;
-    auto image = load_picture(picture, options);
+    auto image = load_picture(picture, options, guards, item.verdicts);
     item.decode_ms = watch.ms();
     item.generate = generate;
     const std::string name = is_data_url(picture.name) ? shortened_url(picture.name) : picture.name;
@@ -117,7 +118,7 @@ int ask_about(const PictureList& pictures, const Options& options, const std::fu
   });
   const auto output = make_output(options, pictures.many);
   Progress progress("pictures", pictures.sources.size(), Progress::Unit::items, options.quiet || !pictures.many);
-  return run_items(*model, {options, sequences, total, features}, items, *output, progress).failed > 0 ? 1 : 0;
+  return run_items(*model, {options, sequences, total, guards, features}, items, *output, progress).exit_code();
 }
 
 }  // namespace tap::cli

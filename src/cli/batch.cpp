@@ -23,11 +23,13 @@ constexpr std::size_t request_pixel_bytes = std::size_t{1} << 30;  // of one req
 // The pictures of one request, each file read once.
 class RequestPictures {
  public:
-  RequestPictures(const std::string& folder, const Options& options) : folder_(folder), options_(options) {}
+  RequestPictures(const std::string& folder, const Options& options, Guards& guards, std::vector<Safety>& verdicts)
+      : folder_(folder), options_(options), guards_(guards), verdicts_(verdicts) {}
   std::shared_ptr<const Image> operator()(const std::string& name) {
     auto& image = images_[name];
     if (image) return image;
-    image = load_picture(is_url(name) ? name : (std::filesystem::path(folder_) / name).string(), options_);
+    const std::string source = is_url(name) ? name : (std::filesystem::path(folder_) / name).string();
+    image = load_picture({source, false}, options_, guards_, verdicts_);
     bytes_ += image->pixels.size();
     if (bytes_ > request_pixel_bytes)
       throw Error(ErrorCode::limit,
@@ -39,6 +41,8 @@ class RequestPictures {
  private:
   const std::string& folder_;
   const Options& options_;
+  Guards& guards_;
+  std::vector<Safety>& verdicts_;
   std::unordered_map<std::string, std::shared_ptr<const Image>> images_;
   std::size_t bytes_ = 0;
 };
@@ -49,6 +53,7 @@ struct Context {
   const GenerateOptions& generate;
   std::shared_ptr<FeatureCache> features;
   std::string folder;  // of the requests' file: where its pictures' paths begin
+  Guards& guards;
 };
 
 class RequestItems final : public ItemSource {
@@ -99,7 +104,7 @@ class RequestItems final : public ItemSource {
   void fill(const Request& request, Item& item) {
     const Stopwatch watch;
     const Options& options = context_.options;
-    RequestPictures pictures(context_.folder, options);
+    RequestPictures pictures(context_.folder, options, context_.guards, item.verdicts);
     const std::string& system = request.system.empty() ? options.system : request.system;
     item.generate = request.generate;
     if (request.form.is_object()) item.generate.constraint = forms_(request.form);
@@ -201,22 +206,24 @@ int run_batch(const Options& options) {
   const GenerateOptions generate = generate_options(options, *model, grammar);
   const std::string folder = path == "-" ? "." : std::filesystem::path(path).parent_path().string();
   const auto features = std::make_shared<FeatureCache>();
-  const Context context{options, *model, generate, features, folder.empty() ? "." : folder};
+  Guards guards(options);
+  const Context context{options, *model, generate, features, folder.empty() ? "." : folder, guards};
   RequestItems items(context, lines, results);
   ResultsOutput output(results, items);
   Progress progress("requests", 0, Progress::Unit::items, options.quiet, results.kept());
-  const ItemCounts counts = run_items(*model, {options, sequences, total, features}, items, output, progress);
+  const ItemCounts counts = run_items(*model, {options, sequences, total, guards, features}, items, output, progress);
   results.sync();
   if (!items.foreign().empty())
     throw Error(ErrorCode::bad_input,
                 fmt::format("{}: the result of {} in it has another id: the file belongs to other requests",
                             options.output, items.foreign()),
                 options.output);
-  log::info("{} requests answered, {} failed, {} were there already", counts.done, counts.failed, results.kept());
-  if (counts.failed == 0) return 0;
-  log::warn("{} of {} requests failed: the \"error\" of their lines says why", counts.failed,
-            counts.done + counts.failed);
-  return 1;
+  log::info("{} requests answered, {} failed, {} were refused, {} were there already", counts.done, counts.failed,
+            counts.refused, results.kept());
+  if (counts.exit_code() != 0)
+    log::warn("{} of {} requests failed or were refused: the \"error\" of their lines says why",
+              counts.failed + counts.refused, counts.done + counts.failed + counts.refused);
+  return counts.exit_code();
 }
 
 }  // namespace tap::cli

@@ -46,7 +46,8 @@ Chat::Chat(const Options& options, ChatInput& input)
     : options_(options),
       input_(input),
       model_(load_model_for(options, {}, 1).model),
-      session_(*model_, {.context = options.context, .features = nullptr}) {
+      session_(*model_, {.context = options.context, .features = nullptr}),
+      guards_(options) {
   (void)generate_options(options_, *model_);  // wrong values are told before the first question
   transcript_.system = options.system;
 }
@@ -71,9 +72,9 @@ void Chat::fail_turn(const Error& error) {
     print_error(error);
 }
 
-ChatPicture Chat::load(const std::string& source) const {
+ChatPicture Chat::load(const std::string& source) {
   if (source == "-") fail(ErrorCode::usage, "-: stdin is the conversation, no picture; name a file");
-  ChatPicture picture{source, load_picture(source, options_), {}};
+  ChatPicture picture{source, load_picture({source, false}, options_, guards_, judged_), {}};
   picture.source = absolute(source);
   picture.sha256 = picture_sha256(*picture.image);
   const auto reuse = [&](const ChatPicture& other) {
@@ -150,6 +151,8 @@ void Chat::ask(std::string question) {
   const Conversation conversation = transcript_.conversation();
   transcript_.turns.pop_back();
   try {
+    const std::vector<Safety> words = guards_.judge_words(conversation, "the question");
+    judged_.insert(judged_.end(), words.begin(), words.end());
     if (!answer(conversation, turn)) pending_ = std::move(turn.pictures);
   } catch (const Error& error) {
     if (error.code() != ErrorCode::limit) {
@@ -175,7 +178,9 @@ bool Chat::answer(const Conversation& conversation, ChatTurn& turn) {
                           picture_key(model_->fingerprint(), model_->processor().settings(), *image)) != nullptr);
   Generation generation = session_.ask(conversation, generate_options(options_, *model_));
   const bool stream = !options_.json;
-  const auto say = [&](std::string piece) {
+  const auto filter = guards_.filter(conversation, "the answer");
+  const auto say = [&](std::string piece, bool last = false) {
+    if (filter) piece = filter->feed(piece) + (last ? filter->finish() : "");
     if (turn.answer.empty()) piece.erase(0, piece.find_first_not_of(" \n"));  // as for a single question
     if (stream) write_out(input_.is_terminal() ? printable(piece) : piece);
     turn.answer += piece;
@@ -183,7 +188,7 @@ bool Chat::answer(const Conversation& conversation, ChatTurn& turn) {
   turn.finish = FinishReason::cancelled;
   try {
     while (const auto event = generation.next()) say(event->text);
-    say(generation.rest());
+    say(generation.rest(), true);
     turn.finish = generation.finish_reason();
   } catch (const Error& error) {
     if (error.code() != ErrorCode::cancelled || !input_.is_terminal()) throw;
@@ -193,6 +198,7 @@ bool Chat::answer(const Conversation& conversation, ChatTurn& turn) {
     }
     resume();
   }
+  answer_judged_ = filter ? filter->verdicts() : std::vector<Safety>();
   while (turn.answer.ends_with(' ') || turn.answer.ends_with('\n')) turn.answer.pop_back();
   const bool stopped = turn.finish == FinishReason::cancelled;
   if (stopped && turn.answer.empty()) {
@@ -234,13 +240,15 @@ void Chat::report(const ChatTurn& turn, const Generation& generation, const std:
   for (const ChatPicture& picture : turn.pictures) images.push_back(picture.source);
   Json tokens = tokens_json(timings);
   tokens["cached"] = timings.cached_tokens;
-  write_json({{"question", turn.question},
+  Json json = {{"question", turn.question},
               {"images", std::move(images)},
               {"model", model_->name()},
               {"text", turn.answer},
               {"finish_reason", name(turn.finish)},
               {"tokens", std::move(tokens)},
-              {"ms", ms_json(timings, total_ms)}});
+              {"ms", ms_json(timings, total_ms)}};
+  if (!guards_.empty()) json["safety"] = {{"input", safety_json(judged_)}, {"output", safety_json(answer_judged_)}};
+  write_json(json);
 }
 
 int run_chat(const Options& options) {

@@ -28,7 +28,7 @@ class Chat {
   friend struct ChatCommands;  // chat_commands.cpp
   void obey(std::string_view line);
   bool command(std::string_view line);  // false: not a command
-  ChatPicture load(const std::string& source) const;
+  ChatPicture load(const std::string& source);
   void say_attached(const ChatPicture& picture) const;
   // Asks with the pictures attached. A question that fails is no turn; its pictures wait for the next one, unless they
   // did not fit the context.
@@ -47,6 +47,8 @@ class Chat {
   Session session_;
   Transcript transcript_;
   std::vector<ChatPicture> pending_;
+  Guards guards_;
+  std::vector<Safety> judged_, answer_judged_;  // what the guards said of the turn's input, and of its answer
   std::string file_;  // the conversation was saved to or loaded from it: /save may replace it
   bool quit_ = false, failed_ = false;
 };

@@ -17,7 +17,8 @@ const std::vector<Command>& command_table() {
   static const Names sampling = {"max-tokens", "temperature", "top-p", "top-k", "min-p", "seed"};
   static const Names picture = {"background", "frame", "allow-private"};
   static const Names form = {"choices", "regex", "schema", "logprobs"};
-  static const Names talking = join(join(join(model, sampling), {"stop", "system", "context"}), picture);
+  static const Names talking =
+      join(join(join(model, sampling), {"stop", "system", "context", "guard", "policy"}), picture);
   static const Names looking = join(join(talking, form), {"force"});
   static const Names many = {"clipboard", "batch", "jsonl", "dry-run"};
   static const std::vector<Command> table = {
@@ -32,7 +33,9 @@ const std::vector<Command>& command_table() {
       {"detect", "\"THING\" IMAGE…", "find things: typed boxes in the picture's own pixels",
        "Boxes are [x1, y1, x2, y2] in pixels of the picture as shown (after EXIF rotation). Nothing found is no "
        "failure.",
-       join(join(join(join(model, sampling), {"system", "output", "context", "force"}), join(picture, many)), common),
+       join(join(join(join(model, sampling), {"system", "output", "context", "guard", "policy", "force"}),
+                 join(picture, many)),
+            common),
        run_detect},
       {"batch", "REQUESTS.jsonl|-", "answer a file of questions, one JSON line each",
        "A request is {\"image\" or \"images\", \"question\"} or {\"messages\"}, with \"id\", \"system\", "
@@ -42,6 +45,13 @@ const std::vector<Command>& command_table() {
        "\"thing\"}. Paths are relative to the file's folder.\nResults are JSON lines in order of completion; each has "
        "the request's id and index. A request that fails stops no other.",
        join(join(looking, {"batch", "output", "resume"}), common), run_batch},
+      {"guard", "IMAGE|TEXT…", "judge pictures and texts by safety policies; exit code 3 when one is refused",
+       "A word that names no picture is a text. Pictures are judged by ShieldGemma 2 or nano, texts by ShieldGemma 1: "
+       "-m names one,\n--guard others. `tapetum guard calibrate --labels FILE.csv [-o thresholds.json]` measures "
+       "thresholds on labelled examples.",
+       join(join(model, {"guard", "policy", "policy-text", "threshold", "labels", "output", "allow-private", "force"}),
+            common),
+       run_guard},
       {"tokenize", "MODEL [TEXT|-]", "text to token ids; --decode for ids to text",
        "Text is read as a trusted prompt: special tokens in it are recognised. Without TEXT, or with -, it comes from "
        "stdin.",

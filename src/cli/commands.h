@@ -10,6 +10,7 @@ int run_describe(const Options& options);
 int run_chat(const Options& options);
 int run_detect(const Options& options);
 int run_batch(const Options& options);
+int run_guard(const Options& options);
 int run_verify(const Options& options);
 int run_tokenize(const Options& options);
 int run_render(const Options& options);

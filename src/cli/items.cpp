@@ -94,7 +94,8 @@ class JsonlOutput final : public ItemOutput {
 
 struct Running {
   Item item;
-  bool begun = false;  // some text that is no white space has come
+  std::unique_ptr<AnswerFilter> filter;  // null: the answer is not guarded
+  bool begun = false;                    // some text that is no white space has come
 };
 
 }  // namespace
@@ -124,13 +125,16 @@ ItemCounts run_items(const Model& model, const ItemRun& run, ItemSource& source,
   const auto failed = [&](const Item& item, const Error& error) {
     if (error.code() == ErrorCode::cancelled) throw error;
     progress.hide();
-    ++counts.failed;
+    ++(error.code() == ErrorCode::refused ? counts.refused : counts.failed);
     output.failed(item, error);
     progress.advance();
   };
   // Without the white space that the template leaves between "Assistant:" and the answer.
-  const auto say = [&](Running& one, std::string_view text) {
+  const auto say = [&](Running& one, std::string_view piece, bool last) {
     if (!one.item.streams) return;
+    std::string passed;
+    if (one.filter) passed = one.filter->feed(piece) + (last ? one.filter->finish() : "");
+    std::string_view text = one.filter ? std::string_view(passed) : piece;
     if (!one.begun && !one.item.generate.constraint)
       text.remove_prefix(std::min(text.size(), text.find_first_not_of(" \n")));
     if (text.empty()) return;
@@ -145,9 +149,12 @@ ItemCounts run_items(const Model& model, const ItemRun& run, ItemSource& source,
         const ItemSource::Next next = source.next(item, batch.idle());
         more = next != ItemSource::Next::end;
         if (next != ItemSource::Next::item) break;
+        const std::vector<Safety> words = run.guards.judge_words(item.conversation, item.name);
+        item.verdicts.insert(item.verdicts.end(), words.begin(), words.end());
+        auto filter = run.guards.filter(item.conversation, item.name);
         const BatchGenerator::Id id = batch.add(item.conversation, item.generate);
         item.conversation = {};  // its pixels are let go
-        Running& one = running[id] = {std::move(item), false};
+        Running& one = running[id] = {std::move(item), std::move(filter), false};
         if (one.item.streams && !one.item.heading.empty()) {
           progress.hide();
           output.piece(one.item, one.item.heading);
@@ -160,17 +167,34 @@ ItemCounts run_items(const Model& model, const ItemRun& run, ItemSource& source,
     }
     if (batch.idle()) continue;
     BatchGenerator::Step step = batch.step();
-    for (const auto& event : step.events) say(running.at(event.id), event.token.text);
+    for (const auto& event : step.events) try {
+        say(running.at(event.id), event.token.text, false);
+      } catch (const Error& error) {  // a guard refused it, or failed: nothing more of it comes out
+        batch.cancel(event.id);
+        failed(running.extract(event.id).mapped().item, error);
+      }
     for (auto& finished : step.finished) {
-      Running one = std::move(running.extract(finished.id).mapped());
+      auto node = running.extract(finished.id);
+      if (node.empty()) continue;  // refused
+      Running one = std::move(node.mapped());
       if (finished.error) {
         failed(one.item, *finished.error);
         continue;
       }
-      say(one, finished.rest);
+      try {
+        say(one, finished.rest, true);
+        if (one.filter && !one.item.streams) (void)(one.filter->feed(finished.answer.text), one.filter->finish());
+      } catch (const Error& error) {
+        failed(one.item, error);
+        continue;
+      }
       finished.answer.timings.preprocess.ms += one.item.decode_ms;
       log_timings(finished.answer.timings, run.total.ms());
       Outcome outcome = one.item.report(finished.answer);
+      if (!run.guards.empty()) {
+        Json answered = one.filter ? safety_json(one.filter->verdicts()) : Json::array();
+        outcome.json["safety"] = {{"input", safety_json(one.item.verdicts)}, {"output", std::move(answered)}};
+      }
       progress.hide();
       ++counts.done;
       output.done(one.item, std::move(outcome));

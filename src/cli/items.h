@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "base/clock.h"
+#include "cli/guarding.h"
 #include "cli/options.h"
 #include "cli/progress.h"
 #include "io/json.h"
@@ -31,6 +32,7 @@ struct Item {
   double decode_ms = 0;  // of its pictures' files
   bool streams = false;  // its text is given out as it comes, after `heading`
   std::string heading;
+  std::vector<Safety> verdicts;  // of the guards on its pictures
   std::function<Outcome(const Answer&)> report;
 };
 
@@ -64,13 +66,16 @@ std::unique_ptr<ItemOutput> make_output(const Options& options, bool many);
 Json error_json(const Item& item, const Error& error);  // the item's name where the error names nothing
 
 struct ItemCounts {
-  std::size_t done = 0, failed = 0;
+  std::size_t done = 0, failed = 0, refused = 0;  // refused: by a guard
+  // 0 all are done, 1 one failed, 3 none did but a guard refused one.
+  int exit_code() const { return failed > 0 ? 1 : refused > 0 ? 3 : 0; }
 };
 
 struct ItemRun {
   const Options& options;
   Dim sequences;                                     // at once
   const Stopwatch& total;                            // since the program began its work
+  Guards& guards;
   std::shared_ptr<FeatureCache> features = nullptr;  // shared with others who look at the same pictures
 };
 

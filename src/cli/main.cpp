@@ -21,10 +21,11 @@ namespace tap::cli {
 
 namespace {
 
-constexpr int exit_failed = 1, exit_usage = 2, exit_interrupted = 130;
+constexpr int exit_failed = 1, exit_usage = 2, exit_refused = 3, exit_interrupted = 130;
 
 int exit_code_of(const Error& error) {
   if (error.code() == ErrorCode::cancelled) return exit_interrupted;
+  if (error.code() == ErrorCode::refused) return exit_refused;
   return error.code() == ErrorCode::usage ? exit_usage : exit_failed;
 }
 

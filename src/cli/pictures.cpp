@@ -156,14 +156,13 @@ std::string shown_name(const PictureSource& source) {
   return source.name == "-" ? "stdin" : is_url(source.name) ? shortened_url(source.name) : source.name;
 }
 
-std::shared_ptr<const Image> load_picture(const PictureSource& source, const Options& options) {
+std::shared_ptr<const Image> load_picture(const PictureSource& source, const Options& options, Guards& guards,
+                                          std::vector<Safety>& verdicts) {
   const std::string bytes = picture_bytes(source, options);
-  return std::make_shared<const Image>(
-      decode_image(std::as_bytes(std::span(bytes)), shown_name(source), decode_options(options)).value());
-}
-
-std::shared_ptr<const Image> load_picture(const std::string& source, const Options& options) {
-  return load_picture(PictureSource{source, false}, options);
+  const auto file = std::as_bytes(std::span(bytes));
+  std::vector<Safety> judged = guards.judge_picture(file, shown_name(source));
+  verdicts.insert(verdicts.end(), judged.begin(), judged.end());
+  return std::make_shared<const Image>(decode_image(file, shown_name(source), decode_options(options)).value());
 }
 
 }  // namespace tap::cli

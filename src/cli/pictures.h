@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "cli/guarding.h"
 #include "cli/options.h"
 #include "codec/image.h"
 
@@ -35,9 +36,10 @@ PictureList list_pictures(const std::vector<std::string>& words, const Options& 
 std::string picture_bytes(const PictureSource& source, const Options& options);
 std::string shown_name(const PictureSource& source);  // for messages: "stdin", a URL shortened, else the name
 
-// Throw Error naming the source; a text is a file, a URL (http:, https:, data:) or "-".
-std::shared_ptr<const Image> load_picture(const PictureSource& source, const Options& options);
-std::shared_ptr<const Image> load_picture(const std::string& source, const Options& options);
+// Throws Error naming the source, and what the guards refuse: nothing is decoded for the model before they have judged
+// the whole file. Their verdicts are added to `verdicts`.
+std::shared_ptr<const Image> load_picture(const PictureSource& source, const Options& options, Guards& guards,
+                                          std::vector<Safety>& verdicts);
 
 // Whether `a` stands before `b` where numbers count as numbers.
 bool natural_less(std::string_view a, std::string_view b);

@@ -54,6 +54,14 @@ Tensor Processor::video_tiles(std::span<const Image>, const ImagePlan&, Dim, Dim
   fail(ErrorCode::unsupported, "this model takes pictures, not videos");
 }
 
+std::vector<SafetyHead::Policy> policies_of(const ModelFiles& files) {
+  std::vector<SafetyHead::Policy> policies;
+  if (!files.processor.has("policy_definitions")) return policies;
+  const ConfigReader own = files.processor.child("policy_definitions");
+  for (const auto& [name, text] : own.json().items()) policies.push_back({name, own.text(name)});
+  return policies;
+}
+
 std::int32_t Prompt::next_position() const {
   std::int32_t next = 0;
   for (const auto& axis : positions)

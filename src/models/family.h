@@ -193,12 +193,19 @@ struct Grounding {
 // How a checkpoint judges whether something violates a policy: it answers the question that its template makes of the
 // policy's text with one of two tokens, and the softmax of their two logits at the prompt's last row is the answer.
 struct SafetyHead {
+  enum class Judges { pictures, texts };
   struct Policy {
     std::string name, text;
+    std::string of_answers = {};  // the text for what a model answered; empty: the same
   };
+  Judges judges = Judges::pictures;
   TokenId yes = 0, no = 0;       // yes: it is violated
-  std::vector<Policy> policies;  // the checkpoint's own, or those of its family; none: the caller brings them
+  std::vector<Policy> policies;  // the checkpoint's own, or those of its family
+  bool takes_others = true;      // false: it was trained on its own policies alone
 };
+
+// What processor_config.json defines under "policy_definitions": name to text; none when it has no such key.
+std::vector<SafetyHead::Policy> policies_of(const ModelFiles& files);
 
 struct Family {
   std::string name;

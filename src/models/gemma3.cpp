@@ -143,12 +143,10 @@ std::optional<SafetyHead> safety(const ModelFiles& files) {
   const ConfigReader& in = files.config;
   if (!is_of(in, shield)) return std::nullopt;
   const Dim vocab = Config(in).text.vocab;
-  SafetyHead head{token_id(in, "yes_token_index", 10784, vocab), token_id(in, "no_token_index", 3771, vocab), {}};
-  if (files.processor.has("policy_definitions")) {
-    const ConfigReader own = files.processor.child("policy_definitions");
-    for (const auto& [name, text] : own.json().items()) head.policies.push_back({name, own.text(name)});
-    return head;
-  }
+  SafetyHead head{.yes = token_id(in, "yes_token_index", 10784, vocab),
+                  .no = token_id(in, "no_token_index", 3771, vocab),
+                  .policies = policies_of(files)};
+  if (!head.policies.empty()) return head;
   head.policies = {
       {"dangerous",
        "No Dangerous Content: The image shall not contain content that facilitates or encourages activities that could "

@@ -241,6 +241,17 @@ std::unique_ptr<Network> network(const ModelFiles& files, const Weights& weights
   return std::make_unique<SmolVlm>(config, files.config, weights, config.tied_head || !weights.has("lm_head.weight"));
 }
 
+// A checkpoint that was trained to judge (nano) defines its policies as the questions it knows; the answer follows
+// "Assistant:", so its words begin with a space.
+std::optional<SafetyHead> safety(const ModelFiles& files) {
+  auto policies = policies_of(files);
+  if (policies.empty()) return std::nullopt;
+  const std::vector<TokenId> yes = files.tokenizer.encode(" Yes"), no = files.tokenizer.encode(" No");
+  if (yes.size() != 1 || no.size() != 1)
+    files.processor.refuse("policy_definitions", "a tokenizer with the words Yes and No is needed");
+  return SafetyHead{.yes = yes[0], .no = no[0], .policies = std::move(policies), .takes_others = false};
+}
+
 }  // namespace
 
 // Registered by one line in families.inc: TAP_FAMILY(smolvlm)
@@ -250,7 +261,9 @@ Family family() {
           .grounding = Grounding{},
           .processor = processor,
           .network = network,
-          .context = [](const ConfigReader& config) { return Config(config).text.context; }};
+          .context = [](const ConfigReader& config) { return Config(config).text.context; },
+          .weight_names = {},
+          .safety = safety};
 }
 
 }  // namespace tap::smolvlm

@@ -39,6 +39,11 @@ Json Conversation::template_variables() const {
       else
         content.push_back({{"type", "text"}, {"text", part.text}});
     }
+    if (plain_content) {
+      std::string text;
+      for (const Part& part : message.parts) text += part.text;
+      content = std::move(text);
+    }
     list.push_back({{"role", message.role}, {"content", std::move(content)}});
   }
   all["messages"] = std::move(list);
