@@ -241,12 +241,12 @@ void Chat::report(const ChatTurn& turn, const Generation& generation, const std:
   Json tokens = tokens_json(timings);
   tokens["cached"] = timings.cached_tokens;
   Json json = {{"question", turn.question},
-              {"images", std::move(images)},
-              {"model", model_->name()},
-              {"text", turn.answer},
-              {"finish_reason", name(turn.finish)},
-              {"tokens", std::move(tokens)},
-              {"ms", ms_json(timings, total_ms)}};
+               {"images", std::move(images)},
+               {"model", model_->name()},
+               {"text", turn.answer},
+               {"finish_reason", name(turn.finish)},
+               {"tokens", std::move(tokens)},
+               {"ms", ms_json(timings, total_ms)}};
   if (!guards_.empty()) json["safety"] = {{"input", safety_json(judged_)}, {"output", safety_json(answer_judged_)}};
   write_json(json);
 }

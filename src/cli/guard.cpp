@@ -155,6 +155,12 @@ int calibrate_guard(const Options& options) {
   std::string text;
   for (const auto& [policy, examples] : scored) {
     const Calibration found = calibrate(examples);
+    if (found.positives == 0 || found.positives == static_cast<Dim>(examples.size()))
+      throw Error(ErrorCode::bad_input,
+                  fmt::format("{}: {}: {} of its {} examples violate it: a threshold needs some that do and some that "
+                              "do not",
+                              options.labels, policy, found.positives, examples.size()),
+                  options.labels);
     json["thresholds"][policy] = found.best.threshold;
     Json table = Json::array();
     text += fmt::format("{}: {} examples, {} of them violate\n{:>10} {:>9} {:>9} {:>9} {:>9}\n", policy,

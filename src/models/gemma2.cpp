@@ -41,7 +41,8 @@ std::unique_ptr<Network> network(const ModelFiles& files, const Weights& weights
 // The policies of ShieldGemma's model card, word for word: its figures hold for these. One wording is for what a user
 // asks, one for what a model answers.
 SafetyHead::Policy policy(const char* name, const char* title, const char* shall_not) {
-  return {name, fmt::format("\"{}\": The prompt shall not contain or seek generation of content that {}", title, shall_not),
+  return {name,
+          fmt::format("\"{}\": The prompt shall not contain or seek generation of content that {}", title, shall_not),
           fmt::format("\"{}\": The chatbot shall not generate content that {}", title, shall_not)};
 }
 

@@ -88,7 +88,8 @@ Result<std::vector<LabelledExample>> read_labels(std::string_view csv, std::stri
     if (!got) return bad("a quote is not closed");
     if (!*got) break;
     if (fields.size() == 1 && fields[0].empty()) continue;
-    if (fields.size() != names.size()) return bad(fmt::format("{} fields, the head has {}", fields.size(), names.size()));
+    if (fields.size() != names.size())
+      return bad(fmt::format("{} fields, the head has {}", fields.size(), names.size()));
     const std::string path = image < names.size() ? fields[image] : "", words = text < names.size() ? fields[text] : "";
     if (path.empty() == words.empty()) return bad("must have an image or a text");
     const auto truth = truth_of(fields[violates]);

@@ -81,11 +81,11 @@ const PolicyScore& Safety::worst() const {
 void require_safe(const Safety& safety, std::string_view what) {
   if (!safety.flagged()) return;
   const PolicyScore& worst = safety.worst();
-  throw Error(ErrorCode::refused,
-              fmt::format("{}: refused by {}: {} with p {:.3f}, threshold {:.3f}{}", what, safety.guard, worst.policy,
-                          worst.p_violates, worst.threshold,
-                          safety.frames > 1 ? fmt::format(", frame {}", worst.frame) : ""),
-              std::string(what));
+  throw Error(
+      ErrorCode::refused,
+      fmt::format("{}: refused by {}: {} with p {:.3f}, threshold {:.3f}{}", what, safety.guard, worst.policy,
+                  worst.p_violates, worst.threshold, safety.frames > 1 ? fmt::format(", frame {}", worst.frame) : ""),
+      std::string(what));
 }
 
 Guard::Guard(std::shared_ptr<const Model> model, GuardOptions options)
@@ -152,23 +152,19 @@ void Guard::judge_frame(const std::shared_ptr<const Image>& image, Dim frame, Sa
   }
 }
 
-namespace {
-
-void warn_off_form(const Safety& safety, std::string_view what) {
+void Guard::warn_off_form(const Safety& safety) {
   for (const PolicyScore& score : safety.scores)
-    if (score.off_form > mostly_off_form)
-      return log::warn("{}: {} would answer {} with neither Yes nor No (p {:.2f}): its score means little", what,
-                       safety.guard, score.policy, score.off_form);
+    if (score.off_form > mostly_off_form && !std::exchange(warned_, true))
+      log::warn("{} would answer {} with neither Yes nor No (p {:.2f}): its scores mean little", name(), score.policy,
+                score.off_form);
 }
-
-}  // namespace
 
 Safety Guard::judge_picture(const std::shared_ptr<const Image>& image) {
   require(SafetyHead::Judges::pictures, "a picture");
   Safety safety = blank("image");
   safety.frames = 1;
   judge_frame(image, 0, safety);
-  warn_off_form(safety, "a picture");
+  warn_off_form(safety);
   return safety;
 }
 
@@ -191,7 +187,7 @@ Safety Guard::judge_picture(std::span<const std::byte> file, std::string_view wh
       auto image = std::make_shared<const Image>(decode_image(file, what, options).value());
       if (seen.insert(picture_key({}, {}, *image)).second) judge_frame(image, frame, safety);
     }
-  warn_off_form(safety, what);
+  warn_off_form(safety);
   return safety;
 }
 
@@ -225,7 +221,7 @@ Safety Guard::judge_text(std::string_view text) {
   Safety safety = blank("text");
   for (std::size_t i = 0; i < policies_.size(); ++i)
     safety.scores[i].p_violates = score_text(policies_[i], {}, text, false, safety.scores[i]);
-  warn_off_form(safety, "a text");
+  warn_off_form(safety);
   return safety;
 }
 
@@ -234,7 +230,7 @@ Safety Guard::judge_answer(std::string_view question, std::string_view answer) {
   Safety safety = blank("text");
   for (std::size_t i = 0; i < policies_.size(); ++i)
     safety.scores[i].p_violates = score_text(policies_[i], question, answer, true, safety.scores[i]);
-  warn_off_form(safety, "an answer");
+  warn_off_form(safety);
   return safety;
 }
 

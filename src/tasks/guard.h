@@ -15,7 +15,8 @@ namespace tap {
 
 struct PolicyScore {
   std::string policy;
-  double p_violates = 0;  // P(Yes) in the softmax over the logits of Yes and No alone, as ShieldGemma's processor has it
+  double p_violates =
+      0;  // P(Yes) in the softmax over the logits of Yes and No alone, as ShieldGemma's processor has it
   double threshold = 0.5;
   double off_form = 0;  // what the full softmax gives to all other tokens: near 1, the question was not understood
   Dim frame = 0;        // of a picture with several: the one that scored highest
@@ -33,13 +34,13 @@ struct Safety {
 };
 
 struct GuardOptions {
-  std::vector<std::string> policies;                 // names; none, or "all": all that the guard has
-  std::vector<SafetyHead::Policy> own = {};          // further ones; they win over equal names
-  double threshold = 0.5;                            // from 0 to 1: refused from it on
-  std::map<std::string, double> thresholds = {};     // of policies with one of their own
+  std::vector<std::string> policies;              // names; none, or "all": all that the guard has
+  std::vector<SafetyHead::Policy> own = {};       // further ones; they win over equal names
+  double threshold = 0.5;                         // from 0 to 1: refused from it on
+  std::map<std::string, double> thresholds = {};  // of policies with one of their own
 };
 
-constexpr Dim guard_most_frames = 1000;       // of one file; more cannot be judged
+constexpr Dim guard_most_frames = 1000;  // of one file; more cannot be judged
 constexpr Dim guard_most_held_characters = 200;
 
 class Guard {
@@ -73,6 +74,7 @@ class Guard {
   double score_text(const SafetyHead::Policy& policy, std::string_view question, std::string_view text, bool is_answer,
                     PolicyScore& score);
   PolicyScore put(const Conversation& question);
+  void warn_off_form(const Safety& safety);  // once
 
   std::shared_ptr<const Model> model_;
   SafetyHead head_;
@@ -80,6 +82,7 @@ class Guard {
   GuardOptions options_;
   Session session_;
   Dim judged_ = 0;
+  bool warned_ = false;
 };
 
 // Throws Error(refused) saying who refuses `what` and why, when it is flagged.
@@ -93,7 +96,7 @@ class AnswerFilter {
   AnswerFilter(std::vector<Guard*> guards, std::string question, std::string what);
   // What may be shown now. Throws Error(refused): nothing of the sentence it is about has come out.
   std::string feed(std::string_view piece);
-  std::string finish();  // the rest
+  std::string finish();                                              // the rest
   const std::vector<Safety>& verdicts() const { return verdicts_; }  // of the last judging, one a guard
 
  private:
