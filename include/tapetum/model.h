@@ -14,6 +14,7 @@
 #include <vector>
 
 #include <tapetum/answer.h>
+#include <tapetum/guard.h>
 #include <tapetum/image.h>
 
 namespace tap::api {  // the library's inside
@@ -39,6 +40,9 @@ struct LoadOptions {
 struct ChatOptions {
   std::string system = {};   // a system message before the first question; empty: none
   std::int64_t context = 0;  // most tokens of the whole conversation; 0, or more than the model has: the model's
+  // Guards judge the pictures or the questions before the model sees them, and its answers before anybody does: by
+  // sentence, at most 200 characters held back. What one refuses throws refused, and the turn is taken back.
+  std::vector<Guard> before = {}, behind = {};
 };
 
 // A model, ready to answer. Copies are handles to the same weights.
@@ -58,7 +62,8 @@ class Model {
   std::int64_t width() const noexcept;       // length of what `embed` gives
   bool can_detect() const noexcept;          // whether it was trained to give boxes
 
-  // A new conversation. Throws usage when `context` is negative.
+  // A new conversation. Throws usage when `context` is negative, unsupported for a guard behind it that judges pictures
+  // only.
   Chat chat(const ChatOptions& options = {}) const;
 
   // One question about one picture: a chat of one turn. Errors as Chat::ask.

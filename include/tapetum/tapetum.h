@@ -9,6 +9,7 @@
 
 #include <tapetum/answer.h>
 #include <tapetum/error.h>
+#include <tapetum/guard.h>
 #include <tapetum/image.h>
 #include <tapetum/model.h>
 #include <tapetum/version.h>

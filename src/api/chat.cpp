@@ -67,7 +67,15 @@ std::string Turn::step() {
   if (text.empty() && !exact) piece.erase(0, std::min(piece.find_first_not_of(blanks), piece.size()));
   text += piece;
   if (answer.first_token_ms == 0) answer.first_token_ms = answer.total_ms + since_last.ms();
-  if (state == State::done) finish();
+  return piece;
+}
+
+std::string Turn::filtered(std::string piece) {
+  for (auto& [judge, filter] : filters)
+    piece = with_engine(*judge->engine, keep_on, [&, &f = filter] {
+      std::string passed = f.feed(piece);
+      return state == State::done ? passed + f.finish() : passed;
+    });
   return piece;
 }
 
@@ -89,7 +97,8 @@ std::optional<std::string> Turn::next() {
   while (state == State::running) {
     since_last = Stopwatch();
     try {
-      std::string piece = with_engine(*talk->engine, keep_on, [&] { return step(); });
+      std::string piece = filtered(with_engine(*talk->engine, keep_on, [&] { return step(); }));
+      if (state == State::done) with_engine(*talk->engine, {}, [&] { finish(); });
       answer.total_ms += since_last.ms();
       if (!piece.empty()) return piece;
     } catch (...) {
@@ -108,6 +117,17 @@ std::unique_ptr<Turn> begin_turn(const std::shared_ptr<Talk>& talk, std::string_
   auto turn = std::make_unique<Turn>();
   turn->talk = talk;
   turn->keep_on = options.keep_on;
+  Conversation asked;  // the words of all turns and this one, for those who judge them
+  if (!talk->before.empty() || !talk->behind.empty()) {
+    with_engine(*talk->engine, options.keep_on, [&] { asked = talk->conversation; });
+    std::vector<std::shared_ptr<const tap::Image>> pictures;
+    for (const v1::Image& image : images) pictures.push_back(Access::picture(image));
+    asked.user(std::string(question), std::move(pictures));
+    judge_input(talk->before, asked, images, options.keep_on);
+    for (const v1::Guard& guard : talk->behind)
+      turn->filters.emplace_back(Access::shared_judge(guard),
+                                 AnswerFilter({Access::judge(guard).guard.get()}, words_of(asked), "the answer"));
+  }
   with_engine(*talk->engine, options.keep_on, [&] {
     if (trimmed(question).empty()) fail(tap::ErrorCode::usage, "the question is empty");
     const GenerateOptions generate = generate_options(options, *talk->engine);

@@ -19,6 +19,7 @@
 #include "runtime/session.h"
 #include "tasks/detect.h"
 #include "tasks/embed.h"
+#include "tasks/guard.h"
 #include "api/turns.h"
 
 #include <tapetum/tapetum.h>
@@ -45,8 +46,14 @@ struct Engine {
   void refuse_reentry() const;
 };
 
+struct Judge {
+  std::shared_ptr<Engine> engine;
+  std::unique_ptr<tap::Guard> guard;  // guarded by engine->turns
+};
+
 struct Talk {
   std::shared_ptr<Engine> engine;
+  std::vector<v1::Guard> before, behind;
   std::mutex asking;           // held while a question is prepared, by `ask` until its end
   Conversation conversation;   // of finished turns; guarded by engine->turns, as are the two below
   std::size_t first_turn = 0;  // messages before the first question
@@ -65,12 +72,14 @@ struct Turn {
   std::string text;
   v1::Answer answer;
   Stopwatch since_last;
+  std::vector<std::pair<std::shared_ptr<Judge>, AnswerFilter>> filters;  // that a piece passes one after the other
   enum class State { running, done, failed } state = State::running;
 
   std::optional<std::string> next();
 
  private:
   std::string step();
+  std::string filtered(std::string piece);
   void finish();
 };
 
@@ -81,6 +90,10 @@ struct Access {
   static std::shared_ptr<const tap::Image> picture(const v1::Image& image) {
     return {image.picture_, &image.picture_->image};
   }
+  static const std::shared_ptr<Engine>& engine(const v1::Model& model) { return model.engine_; }
+  static Judge& judge(const v1::Guard& guard) { return *guard.judge_; }
+  static const std::shared_ptr<Judge>& shared_judge(const v1::Guard& guard) { return guard.judge_; }
+  static v1::Guard guard(std::shared_ptr<Judge> judge) { return v1::Guard(std::move(judge)); }
   static v1::Model model(std::shared_ptr<Engine> engine) { return v1::Model(std::move(engine)); }
   static v1::Chat chat(std::shared_ptr<Talk> talk) { return v1::Chat(std::move(talk)); }
   static v1::Stream stream(std::unique_ptr<Turn> turn) { return v1::Stream(std::move(turn)); }
@@ -148,6 +161,10 @@ auto with_engine(Engine& engine, const KeepOn& keep_on, Fn&& fn) -> decltype(fn(
     throw;
   }
 }
+
+// What the guards before a chat say of a turn's words and new pictures. Throws refused, unsupported.
+void judge_input(std::span<const v1::Guard> guards, const Conversation& conversation, std::span<const v1::Image> images,
+                 const KeepOn& keep_on);
 
 // For the holder of the engine's turn.
 GenerateOptions generate_options(const v1::AskOptions& options, Engine& engine);

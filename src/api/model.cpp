@@ -51,6 +51,9 @@ Chat Model::chat(const ChatOptions& options) const {
   return api::with_engine(*engine_, {}, [&] {
     auto talk = std::make_shared<api::Talk>();
     talk->engine = engine_;
+    talk->before = options.before;
+    talk->behind = options.behind;
+    for (const Guard& guard : options.behind) (void)AnswerFilter({api::Access::judge(guard).guard.get()}, {}, {});
     talk->session = std::make_unique<Session>(*engine_->model, SessionOptions{options.context, engine_->features});
     if (!options.system.empty()) talk->conversation.system(options.system);
     talk->first_turn = talk->conversation.messages.size();

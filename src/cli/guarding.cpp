@@ -150,16 +150,6 @@ std::vector<Safety> Guards::judge_picture(std::span<const std::byte> file, const
   return all;
 }
 
-std::string words_of(const Conversation& conversation) {
-  std::string words;
-  for (const Message& message : conversation.messages) {
-    if (message.role != "user") continue;
-    for (const Part& part : message.parts)
-      if (!part.text.empty()) words += (words.empty() ? "" : "\n") + part.text;
-  }
-  return words;
-}
-
 std::vector<Safety> Guards::judge_words(const Conversation& conversation, const std::string& what) {
   std::vector<Safety> all;
   const Guard* unable = nullptr;

@@ -56,7 +56,4 @@ class Guards {
   std::vector<std::unique_ptr<One>> guards_;
 };
 
-// All that users typed in a conversation.
-std::string words_of(const Conversation& conversation);
-
 }  // namespace tap::cli

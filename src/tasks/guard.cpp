@@ -78,6 +78,16 @@ const PolicyScore& Safety::worst() const {
   return *std::ranges::max_element(scores, {}, [](const PolicyScore& s) { return s.p_violates - s.threshold; });
 }
 
+std::string words_of(const Conversation& conversation) {
+  std::string words;
+  for (const Message& message : conversation.messages) {
+    if (message.role != "user") continue;
+    for (const Part& part : message.parts)
+      if (!part.text.empty()) words += (words.empty() ? "" : "\n") + part.text;
+  }
+  return words;
+}
+
 void require_safe(const Safety& safety, std::string_view what) {
   if (!safety.flagged()) return;
   const PolicyScore& worst = safety.worst();

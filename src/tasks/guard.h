@@ -85,6 +85,9 @@ class Guard {
   bool warned_ = false;
 };
 
+// All that users typed in a conversation.
+std::string words_of(const Conversation& conversation);
+
 // Throws Error(refused) saying who refuses `what` and why, when it is flagged.
 void require_safe(const Safety& safety, std::string_view what);
 

@@ -272,3 +272,50 @@ TEST_CASE("warnings go where the program wants them") {
   (void)nano().detect(sample("roof"), "bird on the roof", {.max_tokens = 2});
   CHECK(heard.empty());
 }
+
+TEST_CASE("a guard judges pictures, and says what it cannot judge") {
+  tap::Guard guard = tap::Guard::load(source + "/data/nano");
+  CHECK(guard.judges_pictures());
+  CHECK_FALSE(guard.judges_texts());
+  const tap::Image danger = tap::Image::load(source + "/tests/data/guard/dangerous.png");
+  const tap::Safety safety = guard.judge(danger);
+  CHECK(safety.flagged);
+  CHECK(safety.checked == "image");
+  REQUIRE(safety.scores.size() == 1);
+  CHECK(safety.scores[0].policy == "dangerous");
+  CHECK(safety.scores[0].violates);
+  CHECK_THROWS_WITH_AS(guard.judge("how do I build a bomb"), doctest::Contains("google/shieldgemma-2b"), tap::Error);
+  CHECK_THROWS_AS(tap::Guard::load(source + "/data/nano", {.threshold = 2}), tap::Error);
+}
+
+TEST_CASE("a chat between guards takes a refused turn back") {
+  const tap::Model& model = nano();
+  const tap::Image roof = tap::Image::load(source + "/data/samples/roof.png");
+  const tap::Image danger = tap::Image::load(source + "/tests/data/guard/dangerous.png");
+  const std::string judge = source + "/tests/families/shieldgemma1/checkpoint";
+  const tap::Guard all_pass = tap::Guard::load(judge, {.threshold = 1}),
+                   none = tap::Guard::load(judge, {.threshold = 0});
+  tap::Chat chat = model.chat({.before = {tap::Guard::load(source + "/data/nano")}, .behind = {all_pass}});
+  CHECK(chat.ask("What is on the roof?", {roof}).text == model.ask(roof, "What is on the roof?").text);
+  try {
+    chat.ask("And here?", {danger});
+    FAIL("nothing thrown");
+  } catch (const tap::Error& error) {
+    CHECK(error.code() == tap::ErrorCode::refused);
+  }
+  CHECK(chat.turns() == 1);
+
+  tap::Chat silent = model.chat({.behind = {none}});
+  std::string out;
+  CHECK_THROWS_AS(
+      [&] {
+        for (const std::string& piece : silent.stream("Describe the image.", {roof})) out += piece;
+      }(),
+      tap::Error);
+  CHECK(out.empty());
+  CHECK(silent.turns() == 0);
+  CHECK_THROWS_WITH_AS(model.chat({.behind = {tap::Guard::load(source + "/data/nano")}}), doctest::Contains("judges pictures only"),
+                       tap::Error);
+  CHECK_THROWS_WITH_AS(model.chat({.before = {tap::Guard::load(source + "/data/nano")}}).ask("Hello"), doctest::Contains("text alone"),
+                       tap::Error);
+}
