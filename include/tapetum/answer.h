@@ -64,10 +64,30 @@ struct Box {
   bool operator==(const Box&) const = default;
 };
 
+struct Point {
+  float x = 0, y = 0;
+  bool operator==(const Point&) const = default;
+};
+
+// Which pixels of a picture belong to a thing.
+struct Mask {
+  std::int64_t width = 0, height = 0;     // of the picture
+  std::vector<std::uint8_t> pixels = {};  // rows from the top; 1 inside, 0 outside
+};
+
 struct Detection {
   std::string label = {};
-  Box box = {};
-  std::optional<float> score = {};  // [0, 1]; unset when the model gives none
+  Box box = {};                     // of a point: the point twice
+  std::optional<float> score = {};  // [0, 1]: how sure the model was of the tokens that say where; unset where unknown
+  std::optional<Point> point = {};  // when points were asked for
+  std::optional<Mask> mask = {};    // from `segment`
+};
+
+// How many there are, counted twice.
+struct Count {
+  std::string label = {};
+  std::int64_t boxes = 0;                     // by finding them; boxes on each other count once
+  std::optional<std::int64_t> answered = {};  // by asking; unset when the answer is no number
 };
 
 }  // namespace gnu::visibility("default")]]

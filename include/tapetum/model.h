@@ -70,11 +70,19 @@ class Model {
   //   std::cout << model.ask(roof, "What is on the roof?").text << "\n";
   Answer ask(const Image& image, std::string_view question, const AskOptions& options = {}) const;
 
-  // Where things are: boxes in the picture's own pixels, in the model's order, none when nothing is found. Throws
-  // unsupported unless can_detect(), usage for an empty phrase.
+  // Where things are, in the picture's own pixels and the model's order, none when nothing is found. `phrase` may be a
+  // sentence and name several things: "the bird on the roof", "point to the cup", "cat ; dog". Throws unsupported
+  // unless can_detect(), or for points or masks that the model cannot give; usage for a phrase that says nothing.
   //   for (const tap::Detection& found : model.detect(roof, "bird on the roof"))
   //     std::cout << found.label << " at x " << found.box.x1 << "\n";
   std::vector<Detection> detect(const Image& image, std::string_view phrase, const AskOptions& options = {}) const;
+  // The same with masks. `mask_weights`: the file of PaliGemma's mask decoder; empty: vae-oid.npz in the model's
+  // folder. Throws not_found, bad_file for that file.
+  std::vector<Detection> segment(const Image& image, std::string_view phrase, const std::string& mask_weights = {},
+                                 const AskOptions& options = {}) const;
+  // How many of each thing there are.
+  //   std::cout << model.count(roof, "birds").front().boxes << "\n";
+  std::vector<Count> count(const Image& image, std::string_view phrase, const AskOptions& options = {}) const;
 
   // Vectors of `width()` numbers, not normalised, for comparing like with like (see `cosine`). The models here are not
   // trained for retrieval: near means "seen or read alike", and the three kinds below lie in different spaces that

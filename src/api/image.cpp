@@ -59,7 +59,19 @@ Image draw(const Image& image, std::span<const Detection> detections) {
   return api::guarded([&] {
     tap::Image drawn = *api::Access::picture(image);
     std::vector<DrawnBox> boxes;
-    for (const Detection& d : detections) boxes.push_back({d.label, d.box.x1, d.box.y1, d.box.x2, d.box.y2, d.score});
+    std::vector<MaskRuns> masks(detections.size());
+    for (std::size_t i = 0; i < detections.size(); ++i) {
+      const Detection& d = detections[i];
+      if (d.mask) masks[i] = runs_of(d.mask->pixels, d.mask->height, d.mask->width);
+      boxes.push_back({.label = d.label,
+                       .x1 = d.box.x1,
+                       .y1 = d.box.y1,
+                       .x2 = d.box.x2,
+                       .y2 = d.box.y2,
+                       .score = {},
+                       .point = d.point.has_value(),
+                       .mask = d.mask ? &masks[i] : nullptr});
+    }
     draw_boxes(drawn, boxes);
     return api::Access::image(std::move(drawn));
   });

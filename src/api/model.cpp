@@ -42,7 +42,7 @@ Model Model::load(const std::string& name, const LoadOptions& options) {
 const std::string& Model::name() const noexcept { return engine_->model->name(); }
 std::int64_t Model::context() const noexcept { return engine_->model->context(); }
 std::int64_t Model::width() const noexcept { return engine_->width; }
-bool Model::can_detect() const noexcept { return engine_->model->grounding() != nullptr; }
+bool Model::can_detect() const noexcept { return engine_->model->grounding().has_value(); }
 
 Chat Model::chat(const ChatOptions& options) const {
   if (options.context < 0)
@@ -65,14 +65,49 @@ Answer Model::ask(const Image& image, std::string_view question, const AskOption
   return chat().ask(question, {image}, options);
 }
 
+namespace {
+
+Detections found_in(api::Engine& engine, const Image& image, std::string_view phrase, const DetectOptions& how,
+                    const AskOptions& options) {
+  Session session(*engine.model, {0, engine.features});
+  const DetectTask task(*engine.model, phrase, how);
+  return tap::detect(session, task, api::Access::picture(image), api::generate_options(options, engine));
+}
+
+std::vector<Detection> public_detections(const Detections& found) {
+  std::vector<Detection> all;
+  for (const tap::Detection& d : found.objects) {
+    Detection& one = all.emplace_back(Detection{d.label, {d.box.x1, d.box.y1, d.box.x2, d.box.y2}, d.score});
+    if (d.point) one.point = Point{d.point->x, d.point->y};
+    if (d.mask) one.mask = Mask{d.mask->width, d.mask->height, pixels_of(*d.mask)};
+  }
+  return all;
+}
+
+}  // namespace
+
 std::vector<Detection> Model::detect(const Image& image, std::string_view phrase, const AskOptions& options) const {
+  return api::with_engine(*engine_, options.keep_on,
+                          [&] { return public_detections(found_in(*engine_, image, phrase, {}, options)); });
+}
+
+std::vector<Detection> Model::segment(const Image& image, std::string_view phrase, const std::string& mask_weights,
+                                      const AskOptions& options) const {
   return api::with_engine(*engine_, options.keep_on, [&] {
-    Session session(*engine_->model, {0, engine_->features});
-    const Detections found =
-        tap::detect(session, api::Access::picture(image), phrase, api::generate_options(options, *engine_));
-    std::vector<Detection> all;
-    for (const tap::Detection& d : found.objects)
-      all.push_back({d.label, {d.box.x1, d.box.y1, d.box.x2, d.box.y2}, d.score});
+    DetectOptions how;
+    how.usual = Want::Kind::segment;
+    how.mask_weights = mask_weights;
+    return public_detections(found_in(*engine_, image, phrase, how, options));
+  });
+}
+
+std::vector<Count> Model::count(const Image& image, std::string_view phrase, const AskOptions& options) const {
+  return api::with_engine(*engine_, options.keep_on, [&] {
+    DetectOptions how;
+    how.usual = Want::Kind::count;
+    std::vector<Count> all;
+    for (const tap::Count& count : found_in(*engine_, image, phrase, how, options).counts)
+      all.push_back({count.label, count.boxes, count.answered});
     return all;
   });
 }

@@ -111,16 +111,18 @@ class RequestItems final : public ItemSource {
     Json head = Json::object();
     if (!request.id.is_null()) head["id"] = request.id;
     head["index"] = item.index;
-    if (request.task == Request::Task::detect) {
+    if (request.task == Request::Task::find) {
       const auto image = pictures(request.image);
-      item.generate.constraint = nullptr;  // boxes have a form of their own
-      item.conversation = detect_conversation(context_.model, image, request.thing, system);
-      item.report = [head, &model = context_.model, width = image->width, height = image->height,
-                     thing = request.thing](const Answer& answer) {
+      item.generate.constraint = nullptr;  // places have a form of their own
+      const auto task =
+          std::make_shared<const DetectTask>(context_.model, request.thing, detect_options(options, request.usual));
+      ask_where(*task, image, system, item);
+      item.report = [head, task, width = image->width, height = image->height](std::span<const Answer> answers) {
         Json json = head;
         json.update({{"width", width}, {"height", height}});
-        json.update(detections_json(detections_of(model, answer, width, height, thing)));
-        json.update({{"finish_reason", name(answer.finish_reason)}, {"tokens", tokens_json(answer.timings)}});
+        json.update(detections_json(task->result(width, height, answers)));
+        json.update(
+            {{"finish_reason", name(answers.back().finish_reason)}, {"tokens", tokens_json(answers.back().timings)}});
         return Outcome{std::move(json), {}};
       };
     } else {
@@ -137,7 +139,8 @@ class RequestItems final : public ItemSource {
                                             SessionOptions{.context = options.context, .features = context_.features});
       // The pictures are kept for a second time only where choices will be scored.
       item.report = [head, &model = context_.model, logprobs = options.logprobs, choices, scorer = scorer_,
-                     asked = choices.empty() ? Conversation() : item.conversation](const Answer& answer) {
+                     asked = choices.empty() ? Conversation() : item.conversation](std::span<const Answer> answers) {
+        const Answer& answer = answers.front();
         Json json = head;
         json.update({{"text", answer.text},
                      {"finish_reason", name(answer.finish_reason)},

@@ -21,6 +21,11 @@ const std::vector<Command>& command_table() {
       join(join(join(model, sampling), {"stop", "system", "context", "guard", "policy"}), picture);
   static const Names looking = join(join(talking, form), {"force"});
   static const Names many = {"clipboard", "batch", "jsonl", "dry-run"};
+  static const Names finding =
+      join(join(join(join(join(model, sampling), {"system", "output", "context", "guard", "policy", "force"}),
+                     {"annotations", "format", "masks", "mask-weights", "loc-div", "points", "raw-prompt", "resume"}),
+                join(picture, many)),
+           common);
   static const std::vector<Command> table = {
       {"", "IMAGE… \"question\"", "ask about pictures", "", join(join(join(looking, many), common), {"version"}),
        run_look},
@@ -30,21 +35,28 @@ const std::vector<Command>& command_table() {
        "terminal, "
        "each line is a turn.",
        join(join(talking, {"force"}), common), run_chat},
-      {"detect", "\"THING\" IMAGE…", "find things: typed boxes in the picture's own pixels",
-       "Boxes are [x1, y1, x2, y2] in pixels of the picture as shown (after EXIF rotation). Nothing found is no "
-       "failure.",
-       join(join(join(join(model, sampling), {"system", "output", "context", "guard", "policy", "force"}),
-                 join(picture, many)),
-            common),
-       run_detect},
+      {"detect", "\"THINGS\" IMAGE…", "find things: typed boxes in the picture's own pixels",
+       "Several things in one go: \"bird ; window and how many trees\". Boxes are [x1, y1, x2, y2] in pixels of the "
+       "picture "
+       "as shown (after EXIF\nrotation). Nothing found is no failure.",
+       finding, run_detect},
+      {"segment", "\"THINGS\" IMAGE…", "find things: boxes and masks (PaliGemma)",
+       "Masks need the weights of their decoder, vae-oid.npz of big_vision: --mask-weights, or that file beside the "
+       "model.",
+       finding, run_segment},
+      {"count", "\"THINGS\" IMAGE…", "count things: by asking how many, and by finding them",
+       "Both numbers are in the JSON, and whether they agree; without --json the answer counts, and disagreement is "
+       "said.",
+       finding, run_count},
       {"batch", "REQUESTS.jsonl|-", "answer a file of questions, one JSON line each",
        "A request is {\"image\" or \"images\", \"question\"} or {\"messages\"}, with \"id\", \"system\", "
        "\"max_tokens\", "
        "\"temperature\", \"top_p\", \"top_k\",\n\"min_p\", \"seed\", \"stop\" as it likes; or {\"task\": \"detect\", "
-       "\"image\", "
+       "\"segment\" or \"count\", \"image\", "
        "\"thing\"}. Paths are relative to the file's folder.\nResults are JSON lines in order of completion; each has "
        "the request's id and index. A request that fails stops no other.",
-       join(join(looking, {"batch", "output", "resume"}), common), run_batch},
+       join(join(looking, {"batch", "output", "resume", "mask-weights", "loc-div", "points", "raw-prompt"}), common),
+       run_batch},
       {"guard", "IMAGE|TEXT…", "judge pictures and texts by safety policies; exit code 3 when one is refused",
        "A word that names no picture is a text. Pictures are judged by ShieldGemma 2 or nano, texts by ShieldGemma 1: "
        "-m names one,\n--guard others. `tapetum guard calibrate --labels FILE.csv [-o thresholds.json]` measures "

@@ -9,6 +9,8 @@ int run_look(const Options& options);  // tapetum IMAGE… "question"
 int run_describe(const Options& options);
 int run_chat(const Options& options);
 int run_detect(const Options& options);
+int run_segment(const Options& options);
+int run_count(const Options& options);
 int run_batch(const Options& options);
 int run_guard(const Options& options);
 int run_verify(const Options& options);

@@ -1,94 +1,142 @@
-// tapetum detect "THING" IMAGE…
+// tapetum detect, segment and count "THINGS" IMAGE…
 #include "cli/detect.h"
 
-#include <algorithm>
-#include <cctype>
-
 #include "base/file.h"
+#include "base/log.h"
 #include "cli/asking.h"
 #include "cli/commands.h"
+#include "cli/detection_files.h"
 #include "cli/dry_run.h"
-#include "codec/encode.h"
-#include "media/draw.h"
 
 namespace tap::cli {
 
 namespace {
 
-Json box_json(const BoxPx& box) {
-  const auto tenth = [](float px) { return static_cast<double>(static_cast<std::int64_t>(px * 10 + 0.5f)) / 10; };
-  return {tenth(box.x1), tenth(box.y1), tenth(box.x2), tenth(box.y2)};
-}
+double tenth(float px) { return static_cast<double>(static_cast<std::int64_t>(px * 10 + 0.5f)) / 10; }
 
-// Drawings are PNG: a name that promises another format is refused before anything is computed.
-void check_output_name(const std::string& path) {
-  std::string ending =
-      path.substr(std::min(path.size(), path.rfind('.') == std::string::npos ? path.size() : path.rfind('.')));
-  std::transform(ending.begin(), ending.end(), ending.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  for (const std::string_view other : {".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"})
-    if (ending == other)
-      throw Error(ErrorCode::usage, fmt::format("-o {}: drawings are PNG; name the file .png", path), path);
-  if (path == "-") throw Error(ErrorCode::usage, "-o -: the drawing needs a file, stdout has the boxes", path);
-}
-
-void save_drawing(const std::string& path, const Image& image, const Detections& found) {
-  Image drawn = image;
-  std::vector<DrawnBox> boxes;
-  for (const Detection& d : found.objects) boxes.push_back({d.label, d.box.x1, d.box.y1, d.box.x2, d.box.y2, d.score});
-  draw_boxes(drawn, boxes);
-  write_file_atomic(path, std::span<const std::byte>(encode_png(drawn)));
-}
-
-}  // namespace
-
-Json detections_json(const Detections& found) {
-  Json objects = Json::array(), counts = Json::object();
-  for (const Detection& d : found.objects) {
-    objects.push_back(
-        {{"label", d.label}, {"box", box_json(d.box)}, {"score", d.score ? Json(*d.score) : Json(nullptr)}});
-    counts[d.label] = counts.value(d.label, 0) + 1;
+Json object_json(const Detection& d) {
+  Json json = {{"label", d.label}};
+  if (d.point)
+    json["point"] = {tenth(d.point->x), tenth(d.point->y)};
+  else
+    json["box"] = {tenth(d.box.x1), tenth(d.box.y1), tenth(d.box.x2), tenth(d.box.y2)};
+  json["score"] = d.score ? Json(*d.score) : Json(nullptr);
+  if (d.primary) json["primary"] = true;
+  if (d.mask) {
+    json["mask"] = {{"size", {d.mask->height, d.mask->width}}, {"counts", compressed(*d.mask)}};
+    json["area"] = d.mask->area();
   }
-  return {{"prompt_sent", found.prompt_sent}, {"objects", objects}, {"counts", counts}, {"text", found.text}};
+  return json;
 }
 
-std::string detections_text(const Detections& found, const std::string& heading) {
-  if (found.objects.empty()) return heading + "nothing found\n";
-  std::string text;
-  for (const Detection& d : found.objects)
-    text +=
-        fmt::format("{}{}: {:.0f},{:.0f} to {:.0f},{:.0f}\n", heading, d.label, d.box.x1, d.box.y1, d.box.x2, d.box.y2);
-  return text;
-}
-
-int run_detect(const Options& options) {
-  if (options.words.empty() || options.words.size() + options.clipboard < 2)
-    fail(ErrorCode::usage, "detect takes what to look for, then pictures: tapetum detect \"bird\" IMAGE");
+int find(const Options& options, Want::Kind usual, const char* usage) {
+  if (options.words.empty() || options.words.size() + options.clipboard < 2) fail(ErrorCode::usage, "{}", usage);
   std::string phrase = options.words.front();
   std::vector<std::string> words(options.words.begin() + 1, options.words.end());
   // The other order is a natural mistake with one unambiguous meaning.
   if (words.size() == 1 && file_exists(phrase) && !names_pictures(words[0])) std::swap(phrase, words[0]);
-  const PictureList pictures = list_pictures(words, options);
-  if (!options.output.empty() && pictures.many)
-    fail(ErrorCode::usage, "-o {} is one file, but {} pictures are given", options.output, pictures.sources.size());
-  if (!options.output.empty()) check_output_name(options.output);
+  PictureList pictures = list_pictures(words, options);
+  if (!options.raw_prompt) (void)wants_of(phrase, usual);  // words that say nothing need no model
+  DetectionFiles files(options, pictures);
   if (options.dry_run)
     return dry_run(
-        pictures, [&](const Model& model) { return detect_prompt(grounding_of(model), phrase); }, options);
-  const auto check = [&](const Model& model) { require_detect(model, phrase); };
-  return ask_about(pictures, options, check, [&](const Turn& turn, Item& item) {
-    item.conversation = detect_conversation(turn.model, turn.image, phrase, options.system);
+        pictures,
+        [&](const Model& model) { return DetectTask(model, phrase, detect_options(options, usual)).prompt(0); },
+        options);
+  if (options.resume) {
+    const std::size_t all = pictures.sources.size();
+    std::erase_if(pictures.sources, [&](const PictureSource& picture) { return files.has(picture); });
+    log::info("{} of {} pictures were done before", all - pictures.sources.size(), all);
+    if (pictures.sources.empty()) return 0;
+  }
+  std::shared_ptr<const DetectTask> task;
+  const auto check = [&](const Model& model) {
+    task = std::make_shared<const DetectTask>(model, phrase, detect_options(options, usual));
+  };
+  const int code = ask_about(pictures, options, check, [&](const Turn& turn, Item& item) {
+    ask_where(*task, turn.image, options.system, item);
     const Dim width = turn.image->width, height = turn.image->height;
-    const auto kept = options.output.empty() ? nullptr : turn.image;
-    item.report = [=, &phrase, &options, &model = turn.model, path = turn.name,
-                   many = turn.many](const Answer& answer) {
-      const Detections found = detections_of(model, answer, width, height, phrase);
-      if (kept) save_drawing(options.output, *kept, found);
+    const auto kept = files.wanted() ? turn.image : nullptr;
+    item.report = [=, &files, &model = turn.model, path = turn.name, source = item.name,
+                   many = turn.many](std::span<const Answer> answers) {
+      const Detections found = task->result(width, height, answers);
+      if (kept) files.write(source, *kept, found);
       Json json = {{"image", path}, {"width", width}, {"height", height}, {"model", model.name()}};
       json.update(detections_json(found));
       return Outcome{std::move(json), detections_text(found, many ? path + ": " : "")};
     };
   });
+  files.finish();
+  return code;
+}
+
+}  // namespace
+
+DetectOptions detect_options(const Options& options, Want::Kind usual) {
+  DetectOptions all;
+  all.usual = usual == Want::Kind::detect && options.points ? Want::Kind::point : usual;
+  all.raw_prompt = options.raw_prompt;
+  all.location_range = options.loc_div.empty() ? 0 : std::stod(options.loc_div);
+  all.mask_weights = options.mask_weights;
+  return all;
+}
+
+void ask_where(const DetectTask& task, const std::shared_ptr<const Image>& image, const std::string& system,
+               Item& item) {
+  item.conversation = task.conversation(0, image, system);
+  for (std::size_t i = 1; i < task.questions(); ++i) item.more.push_back(task.conversation(i, image, system));
+}
+
+Json detections_json(const Detections& found) {
+  Json objects = Json::array(), counts = Json::object();
+  for (const Detection& d : found.objects) {
+    objects.push_back(object_json(d));
+    counts[d.label] = counts.value(d.label, 0) + 1;
+  }
+  Json json = {
+      {"prompt_sent", found.prompts_sent.size() == 1 ? Json(found.prompts_sent.front()) : Json(found.prompts_sent)},
+      {"objects", std::move(objects)},
+      {"counts", std::move(counts)},
+      {"text", found.text},
+      {"invalid", found.invalid},
+      {"cut", found.cut}};
+  for (const Count& count : found.counts)
+    json["counted"].push_back({{"label", count.label},
+                               {"count", count.value()},
+                               {"boxes", count.boxes},
+                               {"answered", count.answered ? Json(*count.answered) : Json(nullptr)},
+                               {"agree", count.agree()}});
+  return json;
+}
+
+std::string detections_text(const Detections& found, const std::string& heading) {
+  std::string text;
+  for (const Count& count : found.counts)
+    text += fmt::format("{}{}: {}{}\n", heading, plural(count.label), count.value(),
+                        count.agree() ? "" : fmt::format(" (boxes: {})", count.boxes));
+  if (!found.counts.empty() && found.objects.empty()) return text;
+  if (found.objects.empty()) return heading + "nothing found\n";
+  for (const Detection& d : found.objects) {
+    text += fmt::format("{}{}: ", heading, d.label);
+    text += d.point ? fmt::format("at {:.0f},{:.0f}", d.point->x, d.point->y)
+                    : fmt::format("{:.0f},{:.0f} to {:.0f},{:.0f}", d.box.x1, d.box.y1, d.box.x2, d.box.y2);
+    text += d.mask ? fmt::format(", mask of {} pixels\n", d.mask->area()) : "\n";
+  }
+  return text;
+}
+
+int run_detect(const Options& options) {
+  return find(options, Want::Kind::detect,
+              "detect takes what to look for, then pictures: tapetum detect \"bird\" IMAGE");
+}
+
+int run_segment(const Options& options) {
+  return find(options, Want::Kind::segment,
+              "segment takes what to look for, then pictures: tapetum segment \"bird\" IMAGE");
+}
+
+int run_count(const Options& options) {
+  return find(options, Want::Kind::count, "count takes what to count, then pictures: tapetum count \"birds\" IMAGE");
 }
 
 }  // namespace tap::cli

@@ -1,15 +1,20 @@
-// Boxes as the command line tells them.
+// What `detect`, `segment`, `count` and `batch` say of what was found, and how they ask.
 #pragma once
 
-#include <string>
-
+#include "cli/items.h"
 #include "io/json.h"
 #include "tasks/detect.h"
 
 namespace tap::cli {
 
-Json detections_json(const Detections& found);  // {"prompt_sent", "objects", "counts", "text"}
-// A line for each thing, "label: x1,y1 to x2,y2", or "nothing found"; `heading` before each.
+DetectOptions detect_options(const Options& options, Want::Kind usual);
+// The task's questions about the picture, as the item's conversations.
+void ask_where(const DetectTask& task, const std::shared_ptr<const Image>& image, const std::string& system,
+               Item& item);
+
+// {"prompt_sent", "objects": [{"label", "box", "score", …}], "counts": {label: objects}, "text", …}
+Json detections_json(const Detections& found);
+// A line a place and a count, each behind `heading`.
 std::string detections_text(const Detections& found, const std::string& heading);
 
 }  // namespace tap::cli

@@ -94,8 +94,10 @@ class JsonlOutput final : public ItemOutput {
 
 struct Running {
   Item item;
-  std::unique_ptr<AnswerFilter> filter;  // null: the answer is not guarded
-  bool begun = false;                    // some text that is no white space has come
+  std::unique_ptr<AnswerFilter> filter = {};  // null: the answer is not guarded
+  std::vector<Answer> answers = {};           // to the questions before
+  std::vector<Safety> judged = {};            // what guards said of them
+  bool begun = false;                         // some text that is no white space has come
 };
 
 }  // namespace
@@ -142,19 +144,24 @@ ItemCounts run_items(const Model& model, const ItemRun& run, ItemSource& source,
     progress.hide();
     output.piece(one.item, text);
   };
+  // Asks the item's question; its pixels are let go. What is thrown leaves `one` as it is.
+  const auto begin = [&](Running& one) -> Running& {
+    const std::vector<Safety> words = run.guards.judge_words(one.item.conversation, one.item.name);
+    one.item.verdicts.insert(one.item.verdicts.end(), words.begin(), words.end());
+    one.filter = run.guards.filter(one.item.conversation, one.item.name);
+    const BatchGenerator::Id id = batch.add(one.item.conversation, one.item.generate);
+    one.item.conversation = {};
+    return running[id] = std::move(one);
+  };
   for (bool more = true; more || !batch.idle();) {
     while (more && batch.has_room()) {
-      Item item;
+      Running next_one;
+      Item& item = next_one.item;
       try {
         const ItemSource::Next next = source.next(item, batch.idle());
         more = next != ItemSource::Next::end;
         if (next != ItemSource::Next::item) break;
-        const std::vector<Safety> words = run.guards.judge_words(item.conversation, item.name);
-        item.verdicts.insert(item.verdicts.end(), words.begin(), words.end());
-        auto filter = run.guards.filter(item.conversation, item.name);
-        const BatchGenerator::Id id = batch.add(item.conversation, item.generate);
-        item.conversation = {};  // its pixels are let go
-        Running& one = running[id] = {std::move(item), std::move(filter), false};
+        Running& one = begin(next_one);
         if (one.item.streams && !one.item.heading.empty()) {
           progress.hide();
           output.piece(one.item, one.item.heading);
@@ -188,13 +195,23 @@ ItemCounts run_items(const Model& model, const ItemRun& run, ItemSource& source,
         failed(one.item, error);
         continue;
       }
-      finished.answer.timings.preprocess.ms += one.item.decode_ms;
+      finished.answer.timings.preprocess.ms += std::exchange(one.item.decode_ms, 0);
       log_timings(finished.answer.timings, run.total.ms());
-      Outcome outcome = one.item.report(finished.answer);
-      if (!run.guards.empty()) {
-        Json answered = one.filter ? safety_json(one.filter->verdicts()) : Json::array();
-        outcome.json["safety"] = {{"input", safety_json(one.item.verdicts)}, {"output", std::move(answered)}};
+      one.answers.push_back(std::move(finished.answer));
+      if (one.filter) one.judged.insert(one.judged.end(), one.filter->verdicts().begin(), one.filter->verdicts().end());
+      if (!one.item.more.empty()) {
+        one.item.conversation = std::move(one.item.more.front());
+        one.item.more.erase(one.item.more.begin());
+        try {
+          begin(one);
+        } catch (const Error& error) {
+          failed(one.item, error);
+        }
+        continue;
       }
+      Outcome outcome = one.item.report(one.answers);
+      if (!run.guards.empty())
+        outcome.json["safety"] = {{"input", safety_json(one.item.verdicts)}, {"output", safety_json(one.judged)}};
       progress.hide();
       ++counts.done;
       output.done(one.item, std::move(outcome));

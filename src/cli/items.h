@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -28,12 +29,13 @@ struct Item {
   std::size_t index = 0;  // its place in the order given
   std::string name;       // its picture or id, for errors
   Conversation conversation;
+  std::vector<Conversation> more;  // asked after it, one after the other
   GenerateOptions generate;
   double decode_ms = 0;  // of its pictures' files
   bool streams = false;  // its text is given out as it comes, after `heading`
   std::string heading;
-  std::vector<Safety> verdicts;  // of the guards on its pictures
-  std::function<Outcome(const Answer&)> report;
+  std::vector<Safety> verdicts;                            // of the guards on its pictures
+  std::function<Outcome(std::span<const Answer>)> report;  // one a conversation
 };
 
 class ItemSource {
@@ -73,8 +75,8 @@ struct ItemCounts {
 
 struct ItemRun {
   const Options& options;
-  Dim sequences;                                     // at once
-  const Stopwatch& total;                            // since the program began its work
+  Dim sequences;           // at once
+  const Stopwatch& total;  // since the program began its work
   Guards& guards;
   std::shared_ptr<FeatureCache> features = nullptr;  // shared with others who look at the same pictures
 };

@@ -33,7 +33,8 @@ int ask_all(const PictureList& pictures, const std::string& question, const Opti
           std::make_shared<Session>(turn.model, SessionOptions{.context = options.context, .features = turn.features});
     // The question once more, picture and all, only where its choices will be scored.
     item.report = [json = std::move(json), &options, &total = turn.total, &model = turn.model, scorer,
-                   asked = scores ? item.conversation : Conversation()](const Answer& answer) {
+                   asked = scores ? item.conversation : Conversation()](std::span<const Answer> answers) {
+      const Answer& answer = answers.front();
       Json all = json;
       all.update({{"prompt_sent", answer.prompt_sent},
                   {"text", answer.text},

@@ -27,6 +27,8 @@ struct Options {
   std::vector<std::string> allow_unchecked;
   std::vector<std::string> guards, policies, policy_texts;
   std::string threshold, labels;
+  std::string annotations, format = "coco", masks, mask_weights, loc_div;
+  bool raw_prompt = false, points = false;
   std::int64_t frame = 0, batch = 0, context = 0;  // batch, context: 0 = not given
   std::string choices, regex, schema;
   bool clipboard = false, allow_private = false, dry_run = false, logprobs = false, jsonl = false, resume = false;

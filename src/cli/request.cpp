@@ -140,8 +140,10 @@ void read_form(const Json& line, Json& form) {
     }
     form = Json{{key, value}};
   }
-  if (form.is_object() && line.value("task", Json()) == "detect")
-    refuse(form.begin().key(), "does not go with the task detect: its answers have a form of their own");
+  const Json task = line.value("task", Json());
+  if (form.is_object() && task.is_string() && task != "ask")
+    refuse(form.begin().key(), fmt::format("does not go with the task {}: its answers have a form of their own",
+                                           task.get_ref<const std::string&>()));
 }
 
 void read_task(const Json& line, Request& request) {
@@ -149,20 +151,29 @@ void read_task(const Json& line, Request& request) {
   if (line.contains("system")) request.system = text_of("system", line["system"]);
   if (line.contains("task")) {
     const std::string& task = text_of("task", line["task"]);
-    if (task != "ask" && task != "detect") refuse("task", line["task"], "ask or detect");
-    if (task == "detect") request.task = Request::Task::detect;
+    if (task == "detect")
+      request.usual = Want::Kind::detect;
+    else if (task == "segment")
+      request.usual = Want::Kind::segment;
+    else if (task == "count")
+      request.usual = Want::Kind::count;
+    else if (task != "ask")
+      refuse("task", line["task"], "ask or detect, segment, count");
+    if (task != "ask") request.task = Request::Task::find;
   }
-  if (request.task == Request::Task::detect) {
+  if (request.task == Request::Task::find) {
+    const std::string& task = line["task"].get_ref<const std::string&>();
     for (const char* key : {"question", "messages"})
-      if (line.contains(key)) refuse(key, "does not go with the task detect: \"thing\" says what to look for");
-    if (!line.contains("thing")) refuse("thing", "is missing: the task detect needs it");
+      if (line.contains(key))
+        refuse(key, fmt::format("does not go with the task {}: \"thing\" says what to look for", task));
+    if (!line.contains("thing")) refuse("thing", fmt::format("is missing: the task {} needs it", task));
     request.thing = text_of("thing", line["thing"]);
     if (images.size() != 1)
-      refuse("image", fmt::format("is wanted once by the task detect, {} are given", images.size()));
+      refuse("image", fmt::format("is wanted once by the task {}, {} are given", task, images.size()));
     request.image = std::move(images.front());
     return;
   }
-  if (line.contains("thing")) refuse("thing", "goes with \"task\": \"detect\" only");
+  if (line.contains("thing")) refuse("thing", "goes with the tasks detect, segment and count only");
   if (line.contains("messages")) {
     for (const char* key : {"question", "image", "images", "system"})
       if (line.contains(key)) refuse(key, "stands beside \"messages\": give one of them");

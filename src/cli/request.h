@@ -11,6 +11,7 @@
 #include "io/json.h"
 #include "runtime/conversation.h"
 #include "runtime/token_loop.h"
+#include "tasks/wants.h"
 
 namespace tap::cli {
 
@@ -27,13 +28,14 @@ struct NamedMessage {
 };
 
 struct Request {
-  enum class Task { ask, detect };
+  enum class Task { ask, find };
   Json id;  // text, a number or null
   Task task = Task::ask;
-  std::string thing;  // of detect
+  Want::Kind usual = Want::Kind::detect;  // of find: what "task" says
+  std::string thing;                      // of find
   std::string system;
   std::vector<NamedMessage> messages;  // of ask: of "messages", or what "images" and "question" come to
-  std::string image;                   // of detect
+  std::string image;                   // of find
   GenerateOptions generate;            // the defaults, with what the request says
   Json form;  // {"choices": […]}, {"regex": "…"} or {"schema": {…}}; null: that of the defaults
 };

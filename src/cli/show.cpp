@@ -86,7 +86,7 @@ int run_show(const Options& options) {
                  {"file_bytes", all.bytes},
                  {"context", model->context()},
                  {"chat_template", has_template},
-                 {"grounding", model->grounding() != nullptr},
+                 {"grounding", model->grounding().has_value()},
                  {"weights_as", would_use}};
     for (const NetworkPlan& plan : plans) {
       json["memory_bytes"][std::string(name(plan.type))] = plan.block_bytes;
@@ -109,7 +109,7 @@ int run_show(const Options& options) {
       model->name(), model->folder(), model->family().name, static_cast<double>(all.parameters) / 1e6, all.tensors,
       human_bytes(static_cast<double>(all.bytes)), model->context());
   text += fmt::format("  template    {}\n  boxes       {}\n  memory\n", has_template ? "yes" : "none: it takes no chat",
-                      model->grounding() ? "yes" : "no location tokens");
+                      model->grounding() ? "yes" : "it cannot say where things are");
   for (const NetworkPlan& plan : plans)
     text += fmt::format("    {:<4} {:>8} of weights, {:>8} of cache for 1000 tokens{}\n", name(plan.type),
                         human_bytes(static_cast<double>(plan.block_bytes)),

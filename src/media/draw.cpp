@@ -86,6 +86,31 @@ class Canvas {
         blend(x, y, color, alpha);
       }
   }
+  // A mask at 40 %, its edge at full strength.
+  void mask(const MaskRuns& runs, Color color, Dim line) {
+    constexpr int fill_alpha = 102;
+    if (runs.height != image_.height || runs.width != image_.width) return;
+    const std::vector<std::uint8_t> inside = pixels_of(runs);
+    const auto set = [&](Dim x, Dim y) {
+      return x >= 0 && y >= 0 && x < runs.width && y < runs.height &&
+             inside[static_cast<std::size_t>(y * runs.width + x)];
+    };
+    for (Dim y = 0; y < runs.height; ++y)
+      for (Dim x = 0; x < runs.width; ++x) {
+        if (!set(x, y)) continue;
+        const bool edge = !set(x - line, y) || !set(x + line, y) || !set(x, y - line) || !set(x, y + line);
+        blend(x, y, color, edge ? 255 : fill_alpha);
+      }
+  }
+  void dot(double cx, double cy, double radius, Color color, int alpha) {
+    const auto reach = static_cast<Dim>(radius) + 2;
+    const Dim mx = static_cast<Dim>(cx), my = static_cast<Dim>(cy);
+    for (Dim y = std::max<Dim>(0, my - reach); y <= std::min(image_.height - 1, my + reach); ++y)
+      for (Dim x = std::max<Dim>(0, mx - reach); x <= std::min(image_.width - 1, mx + reach); ++x) {
+        const double out = std::hypot(static_cast<double>(x) + 0.5 - cx, static_cast<double>(y) + 0.5 - cy) - radius;
+        blend(x, y, color, static_cast<int>(alpha * std::clamp(0.5 - out, 0.0, 1.0)));
+      }
+  }
   void text(const media::TextMask& mask, Dim left, Dim top, Color color) {
     for (Dim y = 0; y < mask.height; ++y)
       for (Dim x = 0; x < mask.width; ++x)
@@ -203,7 +228,15 @@ void draw_boxes(Image& image, std::span<const DrawnBox> boxes, const DrawOptions
   std::stable_sort(items.begin(), items.end(), [](const Item& a, const Item& b) {
     return a.rect.width() * a.rect.height() > b.rect.width() * b.rect.height();
   });
+  for (const Item& item : items)
+    if (item.box->mask) canvas.mask(*item.box->mask, colors.at(item.box->label), std::max<Dim>(1, line / 2));
   for (const Item& item : items) {
+    if (item.box->point) {
+      const double radius = 1.6 * static_cast<double>(line);
+      canvas.dot(item.box->x1, item.box->y1, radius + static_cast<double>(line) * 0.7, {255, 255, 255}, 230);
+      canvas.dot(item.box->x1, item.box->y1, radius, colors.at(item.box->label), 255);
+      continue;
+    }
     const Rect outer = item.rect.grown(line / 2).cut_to(area);
     if (halo > 0) canvas.frame(outer.grown(halo), line + 2 * halo, {0, 0, 0}, 70);
     canvas.frame(outer, line, colors.at(item.box->label), 255);

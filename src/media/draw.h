@@ -7,6 +7,7 @@
 #include <string>
 
 #include "codec/image.h"
+#include "media/rle.h"
 
 namespace tap {
 
@@ -14,6 +15,8 @@ struct DrawnBox {
   std::string label;                      // UTF-8; may be empty
   double x1 = 0, y1 = 0, x2 = 0, y2 = 0;  // pixels of the picture; cut to it
   std::optional<double> score;            // shown as a percentage
+  bool point = false;                     // a dot at (x1, y1) instead of a frame
+  const MaskRuns* mask = nullptr;         // of the whole picture: filled; of another size it is left out
 };
 
 struct DrawOptions {

@@ -54,6 +54,12 @@ Tensor Processor::video_tiles(std::span<const Image>, const ImagePlan&, Dim, Dim
   fail(ErrorCode::unsupported, "this model takes pictures, not videos");
 }
 
+bool has_location_tokens(const Tokenizer& tokenizer) {
+  return tokenizer.id_of("<loc0000>") && tokenizer.id_of("<loc1023>");
+}
+
+bool has_mask_tokens(const Tokenizer& tokenizer) { return tokenizer.id_of("<seg000>") && tokenizer.id_of("<seg127>"); }
+
 std::vector<SafetyHead::Policy> policies_of(const ModelFiles& files) {
   std::vector<SafetyHead::Policy> policies;
   if (!files.processor.has("policy_definitions")) return policies;

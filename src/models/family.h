@@ -12,6 +12,7 @@
 #include "codec/image.h"
 #include "io/config_reader.h"
 #include "io/weights.h"
+#include "models/grounding.h"
 #include "ops/batch.h"
 #include "ops/ops.h"
 #include "tensor/tensor.h"
@@ -180,16 +181,6 @@ class Network {
   virtual Tensor see(const Tensor& pixels, const ImagePlan& plan) const = 0;
 };
 
-// How a family is asked for boxes, when its checkpoint has the tokens for it.
-struct Grounding {
-  // yxyx_1024: four location tokens ymin xmin ymax xmax, 0..1023 over the whole picture (PaliGemma).
-  enum class Frame { yxyx_1024 };
-  Frame frame = Frame::yxyx_1024;
-  std::string prompt = "detect {}";  // {} = what to look for
-  std::string first_token = "<loc0000>", last_token = "<loc1023>";
-  std::string separator = " ; ", nothing = "none";
-};
-
 // How a checkpoint judges whether something violates a policy: it answers the question that its template makes of the
 // policy's text with one of two tokens, and the softmax of their two logits at the prompt's last row is the answer.
 struct SafetyHead {
@@ -204,18 +195,23 @@ struct SafetyHead {
   bool takes_others = true;      // false: it was trained on its own policies alone
 };
 
+// Whether the tokenizer has PaliGemma's tokens for places, or for the codes of masks, first and last.
+bool has_location_tokens(const Tokenizer& tokenizer);
+bool has_mask_tokens(const Tokenizer& tokenizer);
+
 // What processor_config.json defines under "policy_definitions": name to text; none when it has no such key.
 std::vector<SafetyHead::Policy> policies_of(const ModelFiles& files);
 
 struct Family {
   std::string name;
   std::vector<std::string> architectures;  // as in config.json
-  std::optional<Grounding> grounding;      // holds only for checkpoints whose tokenizer has both tokens
   std::unique_ptr<Processor> (*processor)(const ModelFiles& files) = nullptr;
   std::unique_ptr<Network> (*network)(const ModelFiles& files, const Weights& weights) = nullptr;
   Dim (*context)(const ConfigReader& config) = nullptr;  // most rows of one sequence, from the config alone
   // On-disk alternatives of weight names: `from` prefix to `to` (WeightOptions::prefix_map).
   std::vector<std::pair<std::string, std::string>> weight_names = {};
+  // Of checkpoints that can say where things are; nothing for the others. Null: none of the family can.
+  std::optional<Grounding> (*grounding)(const ModelFiles& files) = nullptr;
   // Of checkpoints that are classifiers; nothing for the others. Null: no checkpoint of the family is one.
   std::optional<SafetyHead> (*safety)(const ModelFiles& files) = nullptr;
 };

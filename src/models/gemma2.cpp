@@ -79,7 +79,6 @@ std::optional<SafetyHead> safety(const ModelFiles& files) {
 Family family() {
   return {.name = "gemma2",
           .architectures = {"Gemma2ForCausalLM"},
-          .grounding = {},
           .processor = make_text_processor,
           .network = network,
           .context = [](const ConfigReader& config) { return config_of(config).context; },

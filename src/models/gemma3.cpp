@@ -163,6 +163,24 @@ std::optional<SafetyHead> safety(const ModelFiles& files) {
   return head;
 }
 
+// Gemma's box_2d counts thousandths of the picture, y first, whatever crops pan and scan took of it besides.
+std::optional<Grounding> grounding(const ModelFiles& files) {
+  if (!Config(files.config).vision || is_of(files.config, shield)) return std::nullopt;
+  Grounding g{.form = Grounding::Form::json, .range = 1000, .y_first = true};
+  g.detect =
+      "Detect every {} in the image. Output a JSON list where each entry has the box as \"box_2d\" with [y1, x1, y2, "
+      "x2] "
+      "normalized to 0-1000, and the name as \"label\".";
+  g.point =
+      "Point to every {} in the image. Output a JSON list where each entry has the point as \"point\" with [y, x] "
+      "normalized to 0-1000, and the name as \"label\".";
+  g.count = "How many {} are there in the image? Answer with a number.";
+  g.separator = ", ";
+  g.box_key = "box_2d";
+  g.point_key = "point";
+  return g;
+}
+
 // ShieldGemma 2 has one more level, in both namings.
 std::vector<std::pair<std::string, std::string>> weight_names() {
   auto names = gemma::picture_weight_names();
@@ -179,11 +197,11 @@ std::vector<std::pair<std::string, std::string>> weight_names() {
 Family family() {
   return {.name = "gemma3",
           .architectures = {"Gemma3ForConditionalGeneration", "Gemma3ForCausalLM", std::string(shield)},
-          .grounding = {},
           .processor = processor,
           .network = network,
           .context = [](const ConfigReader& config) { return Config(config).text.context; },
           .weight_names = weight_names(),
+          .grounding = grounding,
           .safety = safety};
 }
 

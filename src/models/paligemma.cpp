@@ -165,17 +165,28 @@ std::unique_ptr<Network> network(const ModelFiles& files, const Weights& weights
   return std::make_unique<PaliGemma>(Config(files.config), files.config, weights);
 }
 
+// README of big_vision's PaliGemma: detection and segmentation need these keywords; questions are "answer en …".
+std::optional<Grounding> grounding(const ModelFiles& files) {
+  if (!has_location_tokens(files.tokenizer)) return std::nullopt;
+  Grounding g{.form = Grounding::Form::location_tokens, .range = location_range, .y_first = true};
+  g.detect = "detect {}";
+  if (has_mask_tokens(files.tokenizer)) g.segment = "segment {}";
+  g.count = "answer en how many {} are there?";
+  g.separator = " ; ";
+  return g;
+}
+
 }  // namespace
 
 // Registered by one line in families.inc: TAP_FAMILY(paligemma)
 Family family() {
   return {.name = "paligemma",
           .architectures = {"PaliGemmaForConditionalGeneration"},
-          .grounding = Grounding{},
           .processor = processor,
           .network = network,
           .context = [](const ConfigReader& config) { return Config(config).text.context; },
-          .weight_names = gemma::picture_weight_names()};
+          .weight_names = gemma::picture_weight_names(),
+          .grounding = grounding};
 }
 
 }  // namespace tap::paligemma

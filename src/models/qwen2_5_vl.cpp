@@ -302,17 +302,27 @@ std::unique_ptr<Network> network(const ModelFiles& files, const Weights& weights
   return std::make_unique<Qwen>(config, files.config, weights, config.tied_head || !weights.has("lm_head.weight"));
 }
 
+// Prompts as in Qwen's cookbook on spatial understanding. Coordinates are pixels of the resized picture, x first.
+std::optional<Grounding> grounding(const ModelFiles&) {
+  Grounding g{.form = Grounding::Form::json};
+  g.detect = "Locate every {} in the image, output the bbox coordinates in JSON format.";
+  g.point = "Locate every {} in the image with points, report the point coordinates in JSON format.";
+  g.count = "How many {} are there in the image? Answer with a number.";
+  g.separator = ", ";
+  return g;
+}
+
 }  // namespace
 
 // Registered by one line in families.inc: TAP_FAMILY(qwen2_5_vl)
 Family family() {
   return {.name = "qwen2_5_vl",
           .architectures = {"Qwen2_5_VLForConditionalGeneration"},
-          .grounding = {},
           .processor = processor,
           .network = network,
           .context = [](const ConfigReader& config) { return Config(config).text.context; },
-          .weight_names = {{"visual.", "model.visual."}, {"model.", "model.language_model."}}};
+          .weight_names = {{"visual.", "model.visual."}, {"model.", "model.language_model."}},
+          .grounding = grounding};
 }
 
 }  // namespace tap::qwen2_5_vl

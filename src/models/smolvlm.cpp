@@ -252,17 +252,28 @@ std::optional<SafetyHead> safety(const ModelFiles& files) {
   return SafetyHead{.yes = yes[0], .no = no[0], .policies = std::move(policies), .takes_others = false};
 }
 
+// Nano's: PaliGemma's tokens with 64 bins at odd multiples of 8 (data/nano/PROMPTS.md); trained on one thing a
+// question.
+std::optional<Grounding> grounding(const ModelFiles& files) {
+  if (!has_location_tokens(files.tokenizer)) return std::nullopt;
+  Grounding g{.form = Grounding::Form::location_tokens, .range = 1024, .y_first = true};
+  g.detect = "detect {}";
+  g.count = "How many {} are there?";
+  g.nothing = "none";
+  return g;
+}
+
 }  // namespace
 
 // Registered by one line in families.inc: TAP_FAMILY(smolvlm)
 Family family() {
   return {.name = "smolvlm",
           .architectures = {"Idefics3ForConditionalGeneration", "SmolVLMForConditionalGeneration"},
-          .grounding = Grounding{},
           .processor = processor,
           .network = network,
           .context = [](const ConfigReader& config) { return Config(config).text.context; },
           .weight_names = {},
+          .grounding = grounding,
           .safety = safety};
 }
 

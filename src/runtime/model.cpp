@@ -271,12 +271,6 @@ const ChatTemplate& Model::chat_template() const {
   return *chat_template_;
 }
 
-const Grounding* Model::grounding() const {
-  if (!family_->grounding) return nullptr;
-  const Grounding& grounding = *family_->grounding;
-  return tokenizer().id_of(grounding.first_token) && tokenizer().id_of(grounding.last_token) ? &grounding : nullptr;
-}
-
 std::unique_ptr<Processor> Model::processor_with(const Json& options) const {
   Json preprocessor = files_.preprocessor.json(), processor = files_.processor.json();
   change_options(preprocessor, processor, options);

@@ -54,7 +54,9 @@ class Model {
   bool has_chat_template() const { return chat_template_.has_value(); }
   const SamplingOptions& sampling_defaults() const { return sampling_; }  // generation_config.json, else greedy
   const std::vector<TokenId>& end_tokens() const { return end_tokens_; }
-  const Grounding* grounding() const;              // null: this checkpoint has no location tokens
+  std::optional<Grounding> grounding() const {     // nothing: this checkpoint cannot say where things are
+    return family_->grounding ? family_->grounding(files_) : std::nullopt;
+  }
   std::optional<SafetyHead> safety_head() const {  // nothing: this checkpoint is no classifier
     return family_->safety ? family_->safety(files_) : std::nullopt;
   }

@@ -8,6 +8,11 @@ namespace tap {
 struct Stage {
   double ms = 0;
   Dim tokens = 0;  // tokens of the stage: picture rows, prompt rows computed, tokens generated
+  Stage& operator+=(const Stage& other) {
+    ms += other.ms;
+    tokens += other.tokens;
+    return *this;
+  }
   double per_second() const { return ms > 0 ? static_cast<double>(tokens) * 1000.0 / ms : 0; }
 };
 
@@ -17,6 +22,20 @@ struct Timings {
   Dim prompt_tokens = 0, image_tokens = 0;          // of the whole prompt; image tokens are part of it
   Dim cached_tokens = 0;                            // prompt rows that were in the cache already
   Dim output_tokens = 0;
+  // Of several questions one after the other; the first token is that of the first one.
+  Timings& operator+=(const Timings& other) {
+    load.ms = other.load.ms;
+    preprocess += other.preprocess;
+    encode += other.encode;
+    prefill += other.prefill;
+    decode += other.decode;
+    if (first_token_ms == 0) first_token_ms = other.first_token_ms;
+    prompt_tokens += other.prompt_tokens;
+    image_tokens += other.image_tokens;
+    cached_tokens += other.cached_tokens;
+    output_tokens += other.output_tokens;
+    return *this;
+  }
 };
 
 }  // namespace tap

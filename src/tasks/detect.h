@@ -1,56 +1,68 @@
-// Find things in a picture: a phrase in, labelled boxes in the picture's own pixels out.
+// Find, segment, point at and count things in a picture: words in, typed places in the picture's own pixels out.
 #pragma once
 
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "models/family.h"
+#include "models/blocks/mask_codec.h"
 #include "runtime/session.h"
+#include "tasks/detections.h"
+#include "tasks/wants.h"
 
 namespace tap {
 
-// A box in pixels of the upright picture; x right, y down; x1 <= x2, y1 <= y2, inside the picture.
-struct BoxPx {
-  float x1 = 0, y1 = 0, x2 = 0, y2 = 0;
-  bool operator==(const BoxPx&) const = default;
+struct DetectOptions {
+  Want::Kind usual = Want::Kind::detect;  // of words without a verb
+  bool raw_prompt = false;                // the words are the question, as they are
+  double location_range = 0;              // of location tokens, instead of the family's: 1024 as in PaliGemma's demo
+  std::string mask_weights = {};          // the mask decoder's file; empty: vae-oid.npz in the model's folder
 };
 
-struct Detection {
-  std::string label;
-  BoxPx box;
-  std::optional<float> score;  // unset where the family gives none
+constexpr double same_object_overlap = 0.7;  // boxes of a counted thing with more in common are one object
+
+// What is asked about every picture, and how the answers are read. The model must outlive it.
+class DetectTask {
+ public:
+  // Throws Error(unsupported) when the checkpoint cannot say where things are, or cannot give masks or points that are
+  // asked for; Error(usage) when the words say nothing; what loading the mask decoder throws.
+  DetectTask(const Model& model, std::string_view words, DetectOptions options = {});
+
+  std::size_t questions() const { return questions_.size(); }
+  const std::string& prompt(std::size_t question) const { return questions_[question].prompt; }
+  Conversation conversation(std::size_t question, std::shared_ptr<const Image> image,
+                            std::string_view system = "") const;
+  // Of a picture of that size, from the answers to all questions in order.
+  Detections result(Dim width, Dim height, std::span<const Answer> answers) const;
+
+ private:
+  struct Question {
+    std::string prompt;
+    std::vector<Want> things;  // one, where they are asked apart
+    bool number = false;       // asks how many, not where
+  };
+  struct Counted {
+    std::string label;
+    std::size_t places = 0, number = 0;  // its questions
+  };
+  void ask_places(const std::vector<Want>& wants, Want::Kind kind, const std::string& form);
+  std::string text_of(const Answer& answer) const;
+  void read_places(const Question& question, const Answer& answer, const ImagePlan& plan, Detections& result) const;
+  void add_masks(Detections& result) const;
+
+  const Model* model_;
+  Grounding grounding_;
+  DetectOptions options_;
+  std::vector<Question> questions_;
+  std::vector<Counted> counted_;
+  std::optional<MaskCodec> masks_;
 };
 
-struct Detections {
-  Dim width = 0, height = 0;  // of the upright picture
-  std::string prompt_sent;
-  std::vector<Detection> objects;
-  std::string text;  // the model's answer as it came
-  Timings timings;
-};
-
-// The model's way to be asked for boxes. Throws Error(unsupported) when the checkpoint has no location tokens.
-const Grounding& grounding_of(const Model& model);
-
-// The family's wording for a phrase; a leading "detect" and final full stop of the user's are dropped.
-std::string detect_prompt(const Grounding& grounding, std::string_view phrase);
-
-// Boxes in a model's answer. What is no well-formed box (three tokens, a value outside the frame, y2 < y1) is left out;
-// a box without a label gets `fallback_label`.
-std::vector<Detection> parse_detections(const Grounding& grounding, std::string_view text, Dim width, Dim height,
-                                        std::string_view fallback_label = "");
-
-// Throws Error(unsupported) when the checkpoint has no location tokens, Error(usage) when the phrase says nothing.
-void require_detect(const Model& model, std::string_view phrase);
-// What to ask, and what an answer to it found in the picture of that size. Throws as require_detect.
-Conversation detect_conversation(const Model& model, std::shared_ptr<const Image> image, std::string_view phrase,
-                                 std::string_view system = "");
-Detections detections_of(const Model& model, const Answer& answer, Dim width, Dim height, std::string_view phrase);
-// Both with a session in between.
-Detections detect(Session& session, std::shared_ptr<const Image> image, std::string_view phrase,
+// All questions about one picture, one after the other.
+Detections detect(Session& session, const DetectTask& task, std::shared_ptr<const Image> image,
                   const GenerateOptions& options, std::string_view system = "");
 
 }  // namespace tap

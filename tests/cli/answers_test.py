@@ -71,10 +71,11 @@ class Answers(Case):
 class Detect(Case):
     def test_boxes_are_in_source_pixels(self):
         result = self.good_json("detect", "sun", SAMPLES / "roof.png", "--dtype", "f32")
-        self.assertEqual(set(result), {"image", "width", "height", "model", "prompt_sent", "objects", "counts", "text"})
+        self.assertEqual(set(result), {"image", "width", "height", "model", "prompt_sent", "objects", "counts", "text", "invalid", "cut"})
         self.assertEqual(len(result["objects"]), 1)
         thing = result["objects"][0]
-        self.assertEqual((thing["label"], thing["score"], result["counts"]), ("sun", None, {"sun": 1}))
+        self.assertEqual((thing["label"], result["counts"], result["invalid"]), ("sun", {"sun": 1}, 0))
+        self.assertTrue(0 < thing["score"] < 1)
         # Truth: <loc0056><loc0008><loc0216><loc0168>, in 768 pixels.
         for got, want in zip(thing["box"], (8 * 0.75, 56 * 0.75, 168 * 0.75, 216 * 0.75)):
             self.assertLess(abs(got - want), 25)

@@ -209,7 +209,7 @@ class Requests(Case):
             ({"question": "?", "temperature": 1e308}, "usage", "temperature"),
             ({"question": "?", "top_p": None}, "bad_input", "top_p"),
             ({"question": "?", "stop": [""]}, "usage", "stop"),
-            ({"question": "?", "task": "draw"}, "bad_input", "ask or detect"),
+            ({"question": "?", "task": "draw"}, "bad_input", "ask or detect, segment, count"),
             ({"task": "detect", "image": "roof.png"}, "bad_input", '"thing" is missing'),
             ({"task": "detect", "thing": "cat"}, "bad_input", "image"),
             ({"messages": [{"role": "robot", "content": "?"}]}, "bad_input", "system, user or assistant"),

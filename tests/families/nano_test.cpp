@@ -11,7 +11,7 @@ TEST_CASE("nano answers every sample question as the reference in f32") {
   LoadOptions options;
   options.dtype = Dtype::f32;
   const auto model = load_model(TAPETUM_SOURCE_DIR "/data/nano", options);
-  CHECK(model->grounding() != nullptr);
+  CHECK(model->grounding().has_value());
   const Json reference = Json::parse(read_file(TAPETUM_SOURCE_DIR "/data/samples/reference.json", 1 << 22).value());
   int compared = 0;
   for (const auto& [sample, questions] : reference["answers"].items()) {

@@ -4,7 +4,6 @@
 #include <doctest/doctest.h>
 
 #include "runtime/batch_generator.h"
-#include "tasks/detect.h"
 
 using namespace tap;
 using golden::picture;
@@ -128,14 +127,6 @@ TEST_CASE("a batch of prompts that see themselves answers as each alone") {
     Session session(*model);
     CHECK(run(session, talks[i], 12).ids == ids[i]);
   }
-}
-
-TEST_CASE("a checkpoint with location words can be asked for boxes") {
-  const auto model = model_of("paligemma");
-  REQUIRE(model->grounding());
-  CHECK(detect_prompt(*model->grounding(), "a cat") == "detect a cat");
-  const auto talk = detect_conversation(*model, picture(30, 20), "cat");
-  CHECK(model->prepare(talk).prompt.ids.back() == *model->tokenizer().id_of("\n"));
 }
 
 TEST_CASE("[B06] configs of PaliGemma that contradict themselves are refused by key") {

@@ -218,7 +218,37 @@ TEST_CASE("boxes are in the picture's own pixels and can be drawn") {
   CHECK(drawn.width() == roof.width());
   CHECK_FALSE(std::ranges::equal(drawn.rgb(), roof.rgb()));
   CHECK(std::ranges::equal(sample("roof").rgb(), roof.rgb()));
+  CHECK(found[0].score.value_or(-1) > 0.1);
+  CHECK_FALSE(found[0].mask.has_value());
   CHECK(code_of([&] { nano().detect(roof, " "); }) == "usage");
+  CHECK(code_of([&] { nano().detect(roof, "point to the bird"); }) == "unsupported");
+  CHECK(code_of([&] { nano().segment(roof, "bird"); }) == "unsupported");
+  CHECK(nano().detect(roof, "bird ; sun").size() == 3);
+  const auto counts = nano().count(sample("yard"), "trees");
+  REQUIRE(counts.size() == 1);
+  CHECK(counts[0].label == "tree");
+  CHECK(counts[0].boxes == 1);
+  CHECK(counts[0].answered == 1);
+}
+
+TEST_CASE("masks and points are drawn, and a mask of another size is wrong use") {
+  const tap::Image roof = sample("roof");
+  tap::Detection thing{.label = "thing", .box = {100, 100, 300, 300}};
+  thing.mask = tap::Mask{768, 768, std::vector<std::uint8_t>(768 * 768)};
+  for (std::size_t i = 200 * 768 + 200; i < 200 * 768 + 220; ++i) thing.mask->pixels[i] = 1;
+  const tap::Detection point{.label = "point", .box = {600, 600, 600, 600}, .score = {}, .point = tap::Point{600, 600}};
+  const std::vector<tap::Detection> both{thing, point};
+  const tap::Image drawn = tap::draw(roof, both);
+  const auto differs = [&](std::size_t x, std::size_t y) {
+    return !std::equal(drawn.rgb().begin() + static_cast<std::ptrdiff_t>(3 * (y * 768 + x)),
+                       drawn.rgb().begin() + static_cast<std::ptrdiff_t>(3 * (y * 768 + x) + 3),
+                       roof.rgb().begin() + static_cast<std::ptrdiff_t>(3 * (y * 768 + x)));
+  };
+  CHECK(differs(210, 200));
+  CHECK_FALSE(differs(210, 230));
+  CHECK(differs(600, 600));
+  thing.mask->pixels.pop_back();
+  CHECK(code_of([&] { (void)tap::draw(roof, std::span(&thing, 1)); }) == "bad_input");
 }
 
 TEST_CASE("embeddings have the model's width and tell pictures and texts apart") {
@@ -314,8 +344,8 @@ TEST_CASE("a chat between guards takes a refused turn back") {
       tap::Error);
   CHECK(out.empty());
   CHECK(silent.turns() == 0);
-  CHECK_THROWS_WITH_AS(model.chat({.behind = {tap::Guard::load(source + "/data/nano")}}), doctest::Contains("judges pictures only"),
-                       tap::Error);
-  CHECK_THROWS_WITH_AS(model.chat({.before = {tap::Guard::load(source + "/data/nano")}}).ask("Hello"), doctest::Contains("text alone"),
-                       tap::Error);
+  CHECK_THROWS_WITH_AS(model.chat({.behind = {tap::Guard::load(source + "/data/nano")}}),
+                       doctest::Contains("judges pictures only"), tap::Error);
+  CHECK_THROWS_WITH_AS(model.chat({.before = {tap::Guard::load(source + "/data/nano")}}).ask("Hello"),
+                       doctest::Contains("text alone"), tap::Error);
 }
