@@ -2,6 +2,7 @@
 #   cmake -D root=SOURCE_DIR -P cmake/CheckLayers.cmake
 set(rank_base 0)
 set(rank_codec 1)
+set(rank_helper 2)
 set(rank_kernels 2)
 set(rank_tensor 3)
 set(rank_autograd 4)

@@ -7,6 +7,7 @@
 #include "cli/answer_form.h"
 #include "cli/dry_run.h"
 #include "cli/output.h"
+#include "cli/videos.h"
 #include "io/embedded.h"
 #include "io/url.h"
 
@@ -99,6 +100,12 @@ class PictureItems final : public ItemSource {
 
 }  // namespace
 
+const std::shared_ptr<const Image>& Turn::image() const {
+  if (medium.clip)
+    throw Error(ErrorCode::unsupported, fmt::format("{}: is a video; this command takes pictures", name), name);
+  return medium.image;
+}
+
 int ask_about(const PictureList& pictures, const Options& options, const std::function<void(const Model&)>& check,
               const std::function<void(const Turn&, Item&)>& fill) {
   const Stopwatch total;
@@ -110,11 +117,16 @@ int ask_about(const PictureList& pictures, const Options& options, const std::fu
   Guards guards(options);
   PictureItems items(pictures.sources, [&](const PictureSource& picture, Item& item) {
     const Stopwatch watch;
-    auto image = load_picture(picture, options, guards, item.verdicts);
+    Medium medium;
+    if (!picture.clipboard && is_video_file(picture.name))
+      medium.clip = load_clip(picture.name, options, *model, guards, item.verdicts);
+    else
+      medium.image = load_picture(picture, options, guards, item.verdicts);
+    const SizePx size = medium.clip ? medium.clip->plan.source : SizePx{medium.image->width, medium.image->height};
     item.decode_ms = watch.ms();
     item.generate = generate;
     const std::string name = is_data_url(picture.name) ? shortened_url(picture.name) : picture.name;
-    fill({*model, generate, name, std::move(image), features, pictures.many, total}, item);
+    fill({*model, generate, name, std::move(medium), size.width, size.height, features, pictures.many, total}, item);
   });
   const auto output = make_output(options, pictures.many);
   Progress progress("pictures", pictures.sources.size(), Progress::Unit::items, options.quiet || !pictures.many);

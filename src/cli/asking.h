@@ -35,10 +35,13 @@ struct Turn {
   const Model& model;
   const GenerateOptions& generate;
   const std::string& name;  // of the picture
-  std::shared_ptr<const Image> image;
+  Medium medium;
+  Dim width, height;                       // of it, upright
   std::shared_ptr<FeatureCache> features;  // of this run's pictures
   bool many;                               // others have turns too
   const Stopwatch& total;                  // since the program began its work; outlives the items
+  // Throws Error(unsupported) naming the video where only a picture will do.
+  const std::shared_ptr<const Image>& image() const;
 };
 
 // Loads the model, checks what `check` says, then runs the Item that `fill` makes of each picture, and prints what

@@ -130,7 +130,7 @@ class RequestItems final : public ItemSource {
       for (const NamedMessage& message : request.messages) {
         Message& to = item.conversation.messages.emplace_back(Message{message.role, {}});
         for (const NamedPart& part : message.parts)
-          to.parts.push_back(part.image.empty() ? Part{part.text, nullptr} : Part{{}, pictures(part.image)});
+          to.parts.push_back(part.image.empty() ? Part{part.text} : Part{{}, pictures(part.image)});
       }
       const std::vector<std::string> choices =
           options.logprobs ? choices_of(request, options) : std::vector<std::string>();

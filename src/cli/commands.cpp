@@ -16,6 +16,7 @@ const std::vector<Command>& command_table() {
   static const Names model = {"model", "dtype", "threads"};
   static const Names sampling = {"max-tokens", "temperature", "top-p", "top-k", "min-p", "seed"};
   static const Names picture = {"background", "frame", "allow-private"};
+  static const Names video = {"frames", "fps", "start", "end", "change"};
   static const Names form = {"choices", "regex", "schema", "logprobs"};
   static const Names talking =
       join(join(join(model, sampling), {"stop", "system", "context", "guard", "policy"}), picture);
@@ -27,9 +28,10 @@ const std::vector<Command>& command_table() {
                 join(picture, many)),
            common);
   static const std::vector<Command> table = {
-      {"", "IMAGE… \"question\"", "ask about pictures", "", join(join(join(looking, many), common), {"version"}),
-       run_look},
-      {"describe", "IMAGE…", "say what is in each picture", "", join(join(looking, many), common), run_describe},
+      {"", "IMAGE… \"question\"", "ask about pictures", "",
+       join(join(join(join(looking, video), many), common), {"version"}), run_look},
+      {"describe", "IMAGE…", "say what is in each picture", "", join(join(join(looking, video), many), common),
+       run_describe},
       {"chat", "[IMAGE…]", "talk about pictures",
        "A picture's path in a line attaches it; /help in the conversation lists the commands. When stdin is no "
        "terminal, "
@@ -64,6 +66,18 @@ const std::vector<Command>& command_table() {
        join(join(model, {"guard", "policy", "policy-text", "threshold", "labels", "output", "allow-private", "force"}),
             common),
        run_guard},
+      {"watch", "VIDEO|/dev/videoN [\"question\"]", "say what is seen, a line each time the scene changes",
+       "A line is \"MM:SS text\" (--json: an object). Frames are taken --fps times a second (default 1); one that is "
+       "like "
+       "the one described last\n(--change, default exact: equal to the bit) is passed over. --stream keeps the "
+       "source's "
+       "own speed and leaves frames out to keep up.",
+       join(join(join(talking, {"fps", "start", "end", "change", "stream", "force"}), common), {}), run_watch},
+      {"act", "\"INSTRUCTION\" SCREENSHOT",
+       "what to do next on a screen: click, type, scroll, in the screenshot's pixels",
+       "Asks UI-TARS-1.5 as it was trained, or nano for a click. Nothing is done: the actions are printed.",
+       join(join(join(model, sampling), {"context", "guard", "policy", "mobile", "force"}), join(picture, common)),
+       run_act},
       {"tokenize", "MODEL [TEXT|-]", "text to token ids; --decode for ids to text",
        "Text is read as a trusted prompt: special tokens in it are recognised. Without TEXT, or with -, it comes from "
        "stdin.",

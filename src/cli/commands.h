@@ -13,6 +13,8 @@ int run_segment(const Options& options);
 int run_count(const Options& options);
 int run_batch(const Options& options);
 int run_guard(const Options& options);
+int run_watch(const Options& options);
+int run_act(const Options& options);
 int run_verify(const Options& options);
 int run_tokenize(const Options& options);
 int run_render(const Options& options);

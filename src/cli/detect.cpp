@@ -54,9 +54,9 @@ int find(const Options& options, Want::Kind usual, const char* usage) {
     task = std::make_shared<const DetectTask>(model, phrase, detect_options(options, usual));
   };
   const int code = ask_about(pictures, options, check, [&](const Turn& turn, Item& item) {
-    ask_where(*task, turn.image, options.system, item);
-    const Dim width = turn.image->width, height = turn.image->height;
-    const auto kept = files.wanted() ? turn.image : nullptr;
+    ask_where(*task, turn.image(), options.system, item);
+    const Dim width = turn.width, height = turn.height;
+    const auto kept = files.wanted() ? turn.image() : nullptr;
     item.report = [=, &files, &model = turn.model, path = turn.name, source = item.name,
                    many = turn.many](std::span<const Answer> answers) {
       const Detections found = task->result(width, height, answers);

@@ -7,6 +7,7 @@
 
 #include "base/file.h"
 #include "cli/output.h"
+#include "cli/videos.h"
 #include "codec/decode.h"
 #include "io/embedded.h"
 #include "kernels/machine_limits.h"
@@ -70,29 +71,44 @@ Seconds estimate(const NetworkPlan& network, const PromptSize& prompt, Dim answe
   return seconds;
 }
 
-// The picture's size from its header.
-ImageInfo probe(const PictureSource& picture, const Options& options) {
+// A picture's size from its header, of a video also what its frames come to.
+struct Probe {
+  ImageInfo info;
+  std::shared_ptr<const Clip> clip;
+};
+Probe probe(const PictureSource& picture, const Model& model, const Options& options) {
+  if (!picture.clipboard && is_video_file(picture.name)) {
+    const VideoFile video(picture.name);
+    Probe found{{}, plan_clip(video, model, options).clip};
+    found.info.width = video.width();
+    found.info.height = video.height();
+    return found;
+  }
   const std::string bytes = picture_bytes(picture, options);
-  return probe_image(std::as_bytes(std::span(bytes)), shown_name(picture)).value();
+  return {probe_image(std::as_bytes(std::span(bytes)), shown_name(picture)).value(), nullptr};
 }
 
 struct Row {
   std::string path;
   std::optional<Error> error;
-  ImageInfo info;
+  Probe found;
   PromptSize prompt;
   Dim answer_tokens = 0;  // at most
   Seconds seconds;
 };
 
 // The prompt as it would be sent: planning needs a picture's size and none of its pixels.
-PromptSize lay_out(const Model& model, const ImageInfo& info, const std::string& question, const Options& options) {
-  auto image = std::make_shared<Image>();
-  image->width = info.upright_width();
-  image->height = info.upright_height();
+PromptSize lay_out(const Model& model, const Probe& found, const std::string& question, const Options& options) {
+  Medium medium{nullptr, found.clip};
+  if (!found.clip) {
+    auto image = std::make_shared<Image>();
+    image->width = found.info.upright_width();
+    image->height = found.info.upright_height();
+    medium.image = std::move(image);
+  }
   Conversation conversation;
   if (!options.system.empty()) conversation.system(options.system);
-  conversation.user(question, {std::move(image)});
+  conversation.user_about(std::move(medium), question);
   const PreparedPrompt prepared = model.prepare(conversation);
   return {prepared.prompt.rows(), prepared.plans};
 }
@@ -145,9 +161,9 @@ Json to_json(const Row& row, bool timed) {
   const ImagePlan& plan = row.prompt.pictures.front();
   Json json = {
       {"image", row.path},
-      {"format", name(row.info.format)},
-      {"width", row.info.upright_width()},
-      {"height", row.info.upright_height()},
+      {"format", row.found.clip ? "video" : name(row.found.info.format)},
+      {"width", row.found.info.upright_width()},
+      {"height", row.found.info.upright_height()},
       {"resizes", Json::array()},
       {"grid", {plan.rows, plan.columns}},
       {"tiles", plan.tiles()},
@@ -161,7 +177,7 @@ Json to_json(const Row& row, bool timed) {
 std::string to_text(const Row& row, bool timed) {
   if (row.error) return fmt::format("{}\n  {}\n", row.path, row.error->message());
   const ImagePlan& plan = row.prompt.pictures.front();
-  std::string sizes = fmt::format("{}x{}", row.info.upright_width(), row.info.upright_height());
+  std::string sizes = fmt::format("{}x{}", row.found.info.upright_width(), row.found.info.upright_height());
   for (const SizePx& size : plan.resizes) sizes += fmt::format(" > {}x{}", size.width, size.height);
   std::string text = fmt::format(
       "{}\n  size     {} ({} tile{} of {}x{})\n  tokens   {} in the prompt, {} of them from the picture; {} of answer "
@@ -205,10 +221,10 @@ int dry_run(const PictureList& pictures, const std::function<std::string(const M
   Seconds all;
   for (const PictureSource& picture : pictures.sources) {
     ExecContext::current().checkpoint();
-    Row row{.path = picture.name, .error = {}, .info = {}, .prompt = {}, .answer_tokens = 0, .seconds = {}};
+    Row row{.path = picture.name, .error = {}, .found = {}, .prompt = {}, .answer_tokens = 0, .seconds = {}};
     try {
-      row.info = probe(picture, options);
-      row.prompt = lay_out(*model, row.info, asked, options);
+      row.found = probe(picture, *model, options);
+      row.prompt = lay_out(*model, row.found, asked, options);
       if (row.prompt.tokens >= context)
         throw Error(ErrorCode::limit,
                     fmt::format("the prompt has {} tokens, the context is {}, one of them for the answer",
@@ -290,8 +306,10 @@ std::function<void(const Model&)> admission(const Options& options, const Pictur
       // stdin can be read only once, and no picture is asked of the clipboard or the network twice
       if (sources[i].clipboard || !file_exists(sources[i].name)) continue;
       try {
-        const ImageInfo info = probe(sources[i], options);
-        const ImagePlan plan = model.processor().plan(info.upright_width(), info.upright_height());
+        const Probe found = probe(sources[i], model, options);
+        const ImagePlan plan = found.clip
+                                   ? found.clip->plan
+                                   : model.processor().plan(found.info.upright_width(), found.info.upright_height());
         run.prompts.push_back({std::min(run.context, plan.tokens + question_tokens), {plan}});
       } catch (const Error&) {  // it is reported in its turn
       }

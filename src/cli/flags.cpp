@@ -66,6 +66,18 @@ std::span<const Flag> flags() {
        &Options::messages},
       {"allow-unchecked", 0, "CASE:STAGE",
        "do not fail when this stage has a tensor but cannot be checked; may be repeated", &Options::allow_unchecked},
+      {"frames", 0, "N", "of a video: look at N frames (default: as the model samples)", &Options::frames, 1, 100'000},
+      {"fps", 0, "F", "of a video: look at F frames a second (default: as the model samples)", &Options::fps, 0.001,
+       1000},
+      {"start", 0, "S", "of a video: from second S", &Options::start, 0, 1e9},
+      {"end", 0, "S", "of a video: up to second S", &Options::end, 0, 1e9},
+      {"change", 0, "exact|T",
+       "of a video: equal frames are computed once (exact, the same answer); T: also frames whose mean difference is "
+       "at "
+       "most T of 255 (lossy)",
+       &Options::change},
+      {"stream", 0, "", "watch at the source's own speed, leaving frames out to keep up", &Options::stream},
+      {"mobile", 0, "", "the screen is a telephone's: its actions", &Options::mobile},
       {"annotations", 0, "PATH", "write annotations: a COCO file, or a folder of the files that --format names",
        &Options::annotations},
       {"format",

@@ -150,6 +150,21 @@ std::vector<Safety> Guards::judge_picture(std::span<const std::byte> file, const
   return all;
 }
 
+bool Guards::judges_pictures() const {
+  return std::ranges::any_of(guards_, [](const auto& one) { return one->in && one->guard.judges_pictures(); });
+}
+
+std::vector<Safety> Guards::judge_frames(Dim frames, const std::function<std::shared_ptr<const Image>(Dim)>& frame,
+                                         const std::string& what) {
+  std::vector<Safety> all;
+  for (const auto& one : guards_) {
+    if (!one->in || !one->guard.judges_pictures()) continue;
+    all.push_back(one->guard.judge_frames(frames, frame, what));
+    require_safe(all.back(), what);
+  }
+  return all;
+}
+
 std::vector<Safety> Guards::judge_words(const Conversation& conversation, const std::string& what) {
   std::vector<Safety> all;
   const Guard* unable = nullptr;
@@ -162,7 +177,7 @@ std::vector<Safety> Guards::judge_words(const Conversation& conversation, const 
     all.push_back(one->guard.judge_text(words_of(conversation)));
     require_safe(all.back(), what);
   }
-  if (all.empty() && unable && conversation.images().empty())
+  if (all.empty() && unable && conversation.media().empty())
     throw Error(ErrorCode::unsupported,
                 fmt::format("{}: is text alone, and {} judges pictures only; name a guard of texts too, such as "
                             "--guard google/shieldgemma-2b@in",

@@ -39,6 +39,11 @@ class Guards {
   bool empty() const { return guards_.empty(); }
   // What the input guards say of a picture's file; pictures seen before are not judged again. Throws Error(refused).
   std::vector<Safety> judge_picture(std::span<const std::byte> file, const std::string& what);
+  // Whether anything judges pictures before a model.
+  bool judges_pictures() const;
+  // Of a video's frames.
+  std::vector<Safety> judge_frames(Dim frames, const std::function<std::shared_ptr<const Image>(Dim)>& frame,
+                                   const std::string& what);
   // What they say of all that users typed in the conversation. Throws Error(refused), and Error(unsupported) for a
   // conversation of words alone that no input guard can judge.
   std::vector<Safety> judge_words(const Conversation& conversation, const std::string& what);

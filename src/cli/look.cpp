@@ -21,13 +21,11 @@ int ask_all(const PictureList& pictures, const std::string& question, const Opti
   std::shared_ptr<Session> scorer;  // shares the pictures' features with the batch
   return ask_about(pictures, options, {}, [&](const Turn& turn, Item& item) {
     if (!options.system.empty()) item.conversation.system(options.system);
-    item.conversation.user(question, {turn.image});
+    item.conversation.user_about(turn.medium, question);
     item.streams = !options.json && !options.jsonl;
     if (turn.many) item.heading = turn.name + ": ";
-    Json json = {{"image", turn.name},
-                 {"width", turn.image->width},
-                 {"height", turn.image->height},
-                 {"model", turn.model.name()}};
+    Json json = {{"image", turn.name}, {"width", turn.width}, {"height", turn.height}, {"model", turn.model.name()}};
+    if (turn.medium.clip) json["seconds"] = turn.medium.clip->plan.seconds;  // of the frames that were looked at
     if (scores && !scorer)
       scorer =
           std::make_shared<Session>(turn.model, SessionOptions{.context = options.context, .features = turn.features});

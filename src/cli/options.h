@@ -27,6 +27,10 @@ struct Options {
   std::vector<std::string> allow_unchecked;
   std::vector<std::string> guards, policies, policy_texts;
   std::string threshold, labels;
+  std::optional<std::int64_t> frames;
+  std::optional<double> fps, start, end;
+  std::string change = "exact";
+  bool stream = false, mobile = false;
   std::string annotations, format = "coco", masks, mask_weights, loc_div;
   bool raw_prompt = false, points = false;
   std::int64_t frame = 0, batch = 0, context = 0;  // batch, context: 0 = not given

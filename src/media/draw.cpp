@@ -232,7 +232,7 @@ void draw_boxes(Image& image, std::span<const DrawnBox> boxes, const DrawOptions
     if (item.box->mask) canvas.mask(*item.box->mask, colors.at(item.box->label), std::max<Dim>(1, line / 2));
   for (const Item& item : items) {
     if (item.box->point) {
-      const double radius = 1.6 * static_cast<double>(line);
+      const double radius = 2.5 * static_cast<double>(line);
       canvas.dot(item.box->x1, item.box->y1, radius + static_cast<double>(line) * 0.7, {255, 255, 255}, 230);
       canvas.dot(item.box->x1, item.box->y1, radius, colors.at(item.box->label), 255);
       continue;

@@ -80,12 +80,25 @@ Taps taps_of(Dim size, Dim target, Filter filter) {
   return taps;
 }
 
-media::FixedTaps fixed_taps(Dim size, Dim target, Filter filter) {
+enum class Weights { pillow, tensor };
+
+// Bits that weights have in torch: as many as keep the largest within 16 with its sign.
+int tensor_bits(std::span<const double> weights) {
+  const double most = weights.empty() ? 0 : *std::ranges::max_element(weights);
+  int bits = 0;
+  while (bits < media::weight_bits && static_cast<int>(0.5 + most * (1 << (bits + 1))) < (1 << 15)) ++bits;
+  return bits;
+}
+
+media::FixedTaps fixed_taps(Dim size, Dim target, Filter filter, Weights weights) {
   Taps taps = taps_of(size, target, filter);
   media::FixedTaps fixed{taps.most, std::move(taps.first), std::move(taps.count), {}};
   fixed.weight.reserve(taps.weight.size());
+  // Fewer bits, moved up to where the kernel has them: the sums round alike.
+  const int bits = weights == Weights::tensor ? tensor_bits(taps.weight) : media::weight_bits;
+  const std::int32_t up = 1 << (media::weight_bits - bits);
   for (const double w : taps.weight)
-    fixed.weight.push_back(static_cast<std::int32_t>(w * (1 << media::weight_bits) + (w < 0 ? -0.5 : 0.5)));
+    fixed.weight.push_back(static_cast<std::int32_t>(w * (1 << bits) + (w < 0 ? -0.5 : 0.5)) * up);
   return fixed;
 }
 
@@ -103,8 +116,8 @@ void turn(const std::uint8_t* from, Dim from_stride, std::uint8_t* to, Dim to_st
     }
 }
 
-Image resize_columns(const Image& image, Dim width, Filter filter) {
-  const media::FixedTaps taps = fixed_taps(image.width, width, filter);
+Image resize_columns(const Image& image, Dim width, Filter filter, Weights weights = Weights::pillow) {
+  const media::FixedTaps taps = fixed_taps(image.width, width, filter, weights);
   Image out(width, image.height);
   parallel_rows(image.height, tile_rows, [&](Rows rows) {
     const Dim lanes = rows.size() * 3;
@@ -117,8 +130,8 @@ Image resize_columns(const Image& image, Dim width, Filter filter) {
   return out;
 }
 
-Image resize_rows(const Image& image, Dim height, Filter filter) {
-  const media::FixedTaps taps = fixed_taps(image.height, height, filter);
+Image resize_rows(const Image& image, Dim height, Filter filter, Weights weights = Weights::pillow) {
+  const media::FixedTaps taps = fixed_taps(image.height, height, filter, weights);
   Image out(image.width, height);
   parallel_rows(height, 16, [&](Rows rows) {
     media::weigh_rows(taps, rows.begin, rows.end, image.pixels.data(), out.row(rows.begin), image.width * 3);
@@ -191,6 +204,15 @@ Image resize(const Image& image, Dim width, Dim height, Filter filter) {
   if (vertical_first(image.width, image.height, width, height))
     return resize_columns(resize_rows(image, height, filter), width, filter);
   return resize_rows(resize_columns(image, width, filter), height, filter);
+}
+
+Image resize_tensor(const Image& image, Dim width, Dim height, Filter filter) {
+  check_sizes(image.width, image.height, width, height);
+  if (filter == Filter::nearest) fail(ErrorCode::internal, "resize_tensor: nearest has no weights");
+  if (width == image.width && height == image.height) return image;
+  if (width == image.width) return resize_rows(image, height, filter, Weights::tensor);
+  const Image wide = resize_columns(image, width, filter, Weights::tensor);
+  return height == image.height ? wide : resize_rows(wide, height, filter, Weights::tensor);
 }
 
 std::vector<float> resize_plane(std::span<const float> plane, Dim width, Dim height, Dim new_width, Dim new_height,

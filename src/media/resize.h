@@ -25,6 +25,11 @@ Filter filter_of_code(Dim code);
 // Error(limit) when the picture or the one between the passes would exceed 400 million pixels.
 Image resize(const Image& image, Dim width, Dim height, Filter filter);
 
+// As torchvision resizes 8-bit tensors with antialias, which is what the reference does to frames of videos (torch,
+// aten/src/ATen/native/cpu/UpSampleKernelAVXAntialias.h): the horizontal pass first, weights of 16 bits. Not for
+// nearest. Errors as resize.
+Image resize_tensor(const Image& image, Dim width, Dim height, Filter filter);
+
 // One float plane [height, width], as Pillow resizes pictures of mode "F".
 std::vector<float> resize_plane(std::span<const float> plane, Dim width, Dim height, Dim new_width, Dim new_height,
                                 Filter filter);

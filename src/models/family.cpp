@@ -42,6 +42,10 @@ void ImagePlan::require_tiles(Dim begin, Dim end) const {
     fail(ErrorCode::bad_input, "tiles {} to {} of a picture with {}", begin, end, tiles());
 }
 
+FrameChoice Processor::choose_frames(const VideoShape&, const FrameWish&) const {
+  fail(ErrorCode::unsupported, "this model takes pictures, not videos");
+}
+
 ImagePlan Processor::plan_video(Dim, Dim, const FrameTimes&) const {
   fail(ErrorCode::unsupported, "this model takes pictures, not videos");
 }

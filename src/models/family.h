@@ -50,6 +50,7 @@ struct ImagePlan {
   PatchGrid grid;               // where pictures keep their own size: a tile is one step of it; else all 0
   std::vector<double> seconds;  // of a video: when each frame stands, a tile or a part of one; empty: a picture
   double step_seconds = 0;      // of a video: from one step of `grid` to the next
+  double video_seconds = 0;     // of a video: how long the whole of it lasts
   Dim tokens = 0;               // rows that `see` gives = slots in the prompt
   bool is_video() const { return !seconds.empty(); }
   Dim tiles() const {
@@ -66,6 +67,22 @@ struct ImagePlan {
 struct FrameTimes {
   std::vector<double> seconds;  // from its start, ascending
   double sampled_fps = 0;       // frames taken a second
+  double duration = 0;          // of the whole video, seconds
+};
+
+// What a video holds, and what a caller wants of it instead of the family's own sampling.
+struct VideoShape {
+  Dim frames = 0;       // at least 1
+  double fps = 0;       // above 0
+  double duration = 0;  // seconds
+};
+struct FrameWish {
+  std::optional<Dim> frames;
+  std::optional<double> fps;
+};
+struct FrameChoice {
+  std::vector<Dim> indices;  // ascending; one may stand twice
+  double sampled_fps = 0;
 };
 
 // Where the rows of one picture go.
@@ -111,6 +128,7 @@ class Processor {
   virtual Tensor tiles(const Image& prepared, const ImagePlan& plan, Dim begin, Dim end) const = 0;
   // A video of sampled frames of one size. Throws Error(unsupported) where the family has no videos. Each frame goes
   // through `prepare`; `frames` begins with the first one of tile `begin`.
+  virtual FrameChoice choose_frames(const VideoShape& video, const FrameWish& wish) const;
   virtual ImagePlan plan_video(Dim width, Dim height, const FrameTimes& times) const;
   virtual Tensor video_tiles(std::span<const Image> frames, const ImagePlan& plan, Dim begin, Dim end) const;
   Tensor pixels(const Image& image, const ImagePlan& plan) const {

@@ -21,6 +21,9 @@ struct Grounding {
   std::string detect = {}, segment = {}, point = {}, count = {};
   std::string separator = {};  // joins several things in one question; empty: one question each
   std::string nothing = {};    // the answer when there is nothing; may be empty
+  // How it is asked to use a screen, when it can: as UI-TARS, or by "click {}" with two tokens (y, x) for an answer.
+  enum class Acting { no, ui_tars, click_tokens };
+  Acting acting = Acting::no;
   std::string box_key = "bbox_2d", point_key = "point_2d", label_key = "label";  // of json
 };
 

@@ -309,6 +309,7 @@ std::optional<Grounding> grounding(const ModelFiles&) {
   g.point = "Locate every {} in the image with points, report the point coordinates in JSON format.";
   g.count = "How many {} are there in the image? Answer with a number.";
   g.separator = ", ";
+  g.acting = Grounding::Acting::ui_tars;  // which is this family, trained further
   return g;
 }
 

@@ -18,6 +18,7 @@ namespace {
 constexpr double most_aspect = 200;  // HF: smart_resize
 // qwen-vl-utils: VIDEO_MIN_PIXELS, VIDEO_MAX_PIXELS, VIDEO_TOTAL_PIXELS, FRAME_FACTOR in vision_process.py.
 constexpr Dim video_min_pixels = 128 * 28 * 28, video_max_pixels = 768 * 28 * 28;
+constexpr Dim video_least_frames = 4, video_most_frames = 768;
 constexpr double video_total_pixels = 128000.0 * 28 * 28 * 0.9, frame_factor = 2;
 
 // OpenAI's CLIP, which HF calls OPENAI_CLIP_MEAN and OPENAI_CLIP_STD.
@@ -61,6 +62,30 @@ class QwenProcessor final : public Processor {
     return plan_of({width, height}, 1, settings_.min_pixels, settings_.max_pixels);
   }
 
+  // qwen-vl-utils: smart_nframes and torch.linspace in f32, rounded half to even.
+  FrameChoice choose_frames(const VideoShape& video, const FrameWish& wish) const override {
+    const Dim pair = layout_.temporal_patch;
+    const auto down = [&](double n) { return static_cast<Dim>(std::floor(n / static_cast<double>(pair))) * pair; };
+    Dim count = 0;
+    if (wish.frames) {
+      count = static_cast<Dim>(std::nearbyint(static_cast<double>(*wish.frames) / static_cast<double>(pair))) * pair;
+    } else {
+      const double wanted = static_cast<double>(video.frames) / video.fps * wish.fps.value_or(2);
+      const auto most = static_cast<double>(down(static_cast<double>(std::min(video_most_frames, video.frames))));
+      count = down(std::min(
+          {std::max(wanted, static_cast<double>(video_least_frames)), most, static_cast<double>(video.frames)}));
+    }
+    count = std::clamp<Dim>(count, 1, video.frames);
+    FrameChoice choice{{}, static_cast<double>(count) / static_cast<double>(video.frames) * video.fps};
+    const auto last = static_cast<float>(video.frames - 1);
+    const float step = count > 1 ? last / static_cast<float>(count - 1) : 0;
+    for (Dim i = 0; i < count; ++i)  // as torch: from whichever end is nearer
+      choice.indices.push_back(static_cast<Dim>(
+          std::nearbyintf(count == 1 || i < count / 2 ? step * static_cast<float>(i)
+                                                      : last - step * static_cast<float>(count - 1 - i))));
+    return choice;
+  }
+
   ImagePlan plan_video(Dim width, Dim height, const FrameTimes& times) const override {
     const auto frames = static_cast<Dim>(times.seconds.size());
     if (frames < 1) fail(ErrorCode::bad_input, "a video without frames");
@@ -90,7 +115,9 @@ class QwenProcessor final : public Processor {
 
   Image prepare(const Image& image, const ImagePlan& plan) const override {
     plan.require_source(image);
-    return plan.resizes.empty() ? image : resize(image, plan.tile.width, plan.tile.height, settings_.filter);
+    if (plan.resizes.empty()) return image;
+    return plan.is_video() ? resize_tensor(image, plan.tile.width, plan.tile.height, settings_.filter)
+                           : resize(image, plan.tile.width, plan.tile.height, settings_.filter);
   }
 
   Tensor tiles(const Image& prepared, const ImagePlan& plan, Dim begin, Dim end) const override {

@@ -260,6 +260,7 @@ std::optional<Grounding> grounding(const ModelFiles& files) {
   g.detect = "detect {}";
   g.count = "How many {} are there?";
   g.nothing = "none";
+  g.acting = Grounding::Acting::click_tokens;
   return g;
 }
 

@@ -56,6 +56,23 @@ SizePx fit_tiles(SizePx size, Dim tile) {
   return {std::max(tile, size.width), std::max(tile, size.height)};
 }
 
+// Python's str(timedelta) has "1 day, " before the hours.
+std::string days(Dim count) { return count == 0 ? "" : fmt::format("{} day{}, ", count, count == 1 ? "" : "s"); }
+
+// English, as the package num2words has it: "twenty-one", "one hundred and five"; below a thousand.
+std::string cardinal(Dim n) {
+  static constexpr std::array<std::string_view, 20> small{
+      "zero", "one",    "two",    "three",    "four",     "five",    "six",     "seven",     "eight",    "nine",
+      "ten",  "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"};
+  static constexpr std::array<std::string_view, 10> tens{"",      "",      "twenty",  "thirty", "forty",
+                                                         "fifty", "sixty", "seventy", "eighty", "ninety"};
+  const auto word = [](const auto& words, Dim i) { return std::string(words[static_cast<std::size_t>(i)]); };
+  if (n < 20) return word(small, n);
+  if (n < 100) return word(tens, n / 10) + (n % 10 ? "-" + word(small, n % 10) : "");
+  if (n < 1000) return word(small, n / 100) + " hundred" + (n % 100 ? " and " + cardinal(n % 100) : "");
+  return std::to_string(n);
+}
+
 struct Settings {
   bool do_resize, do_split;
   Dim longest = 0;  // 0: `fixed` instead
@@ -63,6 +80,8 @@ struct Settings {
   Dim tile, seq_len;  // pixels of a tile's edge; rows it becomes
   Filter filter;
   PixelScaling scaling;
+  Dim video_longest = 0, video_frames = 64;  // 0: a model of pictures
+  double video_fps = 1;
 
   Settings(const ConfigReader& in, const ConfigReader& processor, Dim patch, Dim factor)
       : do_resize(in.flag_or("do_resize", true)), do_split(in.flag_or("do_image_splitting", true)) {
@@ -76,6 +95,15 @@ struct Settings {
       in.refuse("size", "an edge may have at most 65536 pixels");
     if (tile > max_edge_px)
       in.refuse("max_image_size", fmt::format("a tile may have at most {} pixels along an edge", max_edge_px));
+    if (in.has("video_sampling")) {
+      const ConfigReader video = in.child("video_sampling");
+      video_longest = video.child_or_empty("video_size").positive_or("longest_edge", tile);
+      video_frames = video.positive_or("max_frames", 64);
+      video_fps = double{video.number_or("fps", 1)};
+      if (video_longest > max_edge_px) in.refuse("video_sampling", "video_size is over 4096 pixels");
+      if (!(video_fps > 0 && video_fps <= 1000)) in.refuse("video_sampling", "fps must be above 0, at most 1000");
+      if (video_frames > 999) in.refuse("video_sampling", "max_frames is over 999");
+    }
     filter = resample_of(in, Filter::lanczos);
     scaling = pixel_scaling_of(in);
     const Dim side = tile / patch;
@@ -121,9 +149,72 @@ class SmolProcessor final : public Processor {
     return plan;
   }
 
+  // HF: SmolVLMVideoProcessor.sample_frames; np.linspace with whole numbers takes the floor.
+  FrameChoice choose_frames(const VideoShape& video, const FrameWish& wish) const override {
+    require_videos();
+    const double fps = wish.fps.value_or(settings_.video_fps);
+    const Dim most = wish.frames.value_or(settings_.video_frames), skipped_s = 1;
+    const Dim by_rate = static_cast<Dim>(std::nearbyint(fps * video.duration));
+    const Dim wanted = std::max<Dim>(1, wish.frames ? std::min(most, video.frames) : std::min(by_rate, most));
+    Dim begin = 0, end = video.frames - 1;
+    if (video.duration - 2.0 * skipped_s > static_cast<double>(most) * fps) {
+      begin = static_cast<Dim>(skipped_s * video.fps);
+      end = std::min(static_cast<Dim>(static_cast<double>(video.frames) - skipped_s * video.fps), end);
+    }
+    if (begin >= end) begin = 0, end = video.frames - 1;
+    FrameChoice choice;
+    const double step = wanted > 1 ? static_cast<double>(end - begin) / static_cast<double>(wanted - 1) : 0;
+    for (Dim i = 0; i < wanted; ++i) {
+      const Dim at = i > 0 && i == wanted - 1
+                         ? end
+                         : static_cast<Dim>(std::floor(static_cast<double>(i) * step + static_cast<double>(begin)));
+      if (choice.indices.empty() || choice.indices.back() != at) choice.indices.push_back(at);
+    }
+    choice.sampled_fps = static_cast<double>(choice.indices.size()) / static_cast<double>(video.frames) * video.fps;
+    return choice;
+  }
+
+  // Frames are squashed to one tile, on the way over the longest edge that videos have, and never split.
+  ImagePlan plan_video(Dim width, Dim height, const FrameTimes& times) const override {
+    require_videos();
+    if (times.seconds.empty()) fail(ErrorCode::bad_input, "a video without frames");
+    ImagePlan plan;
+    plan.source = {width, height};
+    plan.source.require_pixels();
+    plan.tile = {settings_.tile, settings_.tile};
+    SizePx size = plan.source;
+    if (settings_.do_resize)
+      if (const SizePx fitted = fit_longest(size, settings_.video_longest); fitted != size)
+        plan.resizes.push_back(size = fitted);
+    if (size != plan.tile) plan.resizes.push_back(plan.tile);
+    plan.seconds = times.seconds;
+    plan.video_seconds = times.duration;
+    plan.tokens = plan.tiles() * settings_.seq_len;
+    return plan;
+  }
+
+  Tensor video_tiles(std::span<const Image> frames, const ImagePlan& plan, Dim begin, Dim end) const override {
+    plan.require_tiles(begin, end);
+    const Dim values = 3 * plan.tile.width * plan.tile.height;
+    Tensor out = Tensor::empty({end - begin, 3, plan.tile.height, plan.tile.width});
+    for (Dim i = 0; i < end - begin; ++i) {
+      const Image& frame = frames[static_cast<std::size_t>(i)];
+      if (frame.width != plan.tile.width || frame.height != plan.tile.height)
+        fail(ErrorCode::bad_input, "a frame of {}x{} where {}x{} is planned", frame.width, frame.height,
+             plan.tile.width, plan.tile.height);
+      to_planar(frame, settings_.scaling, out.write<float>() + i * values);
+    }
+    return out;
+  }
+
   Image prepare(const Image& image, const ImagePlan& plan) const override {
     plan.require_source(image);
     if (plan.resizes.empty()) return image;
+    if (plan.is_video()) {
+      Image frame = image;
+      for (const SizePx& size : plan.resizes) frame = resize_tensor(frame, size.width, size.height, settings_.filter);
+      return frame;
+    }
     Image resized = resize(image, plan.resizes.front().width, plan.resizes.front().height, settings_.filter);
     for (std::size_t i = 1; i < plan.resizes.size(); ++i)
       resized = resize(resized, plan.resizes[i].width, plan.resizes[i].height, settings_.filter);
@@ -149,10 +240,11 @@ class SmolProcessor final : public Processor {
 
   Prompt place(std::span<const TextSpan> spans, std::span<const ImagePlan> plans,
                bool add_special_tokens) const override {
-    const Mark mark{mark_};
-    const auto text_of = [&](const ImagePlan& plan) { return picture_text(plan); };
-    return prompt_of(*this, tokenizer_, expand_marks(spans, std::span(&mark, 1), plans, text_of), plans,
-                     add_special_tokens);
+    const std::array marks{Mark{mark_}, Mark{"<video>", true}};
+    const auto text_of = [&](const ImagePlan& plan) { return plan.is_video() ? video_text(plan) : picture_text(plan); };
+    return prompt_of(*this, tokenizer_,
+                     expand_marks(spans, std::span(marks).first(settings_.video_longest > 0 ? 2 : 1), plans, text_of),
+                     plans, add_special_tokens);
   }
 
   Prompt from_ids(std::span<const TokenId> ids, std::span<const ImagePlan> plans, Dim) const override {
@@ -183,6 +275,24 @@ class SmolProcessor final : public Processor {
     }
     if (plan.overview) text += "\n";
     return text + "<fake_token_around_image><global-img>" + tile + "<fake_token_around_image>";
+  }
+  // HF: SmolVLMProcessor.replace_video_token.
+  std::string video_text(const ImagePlan& plan) const {
+    const auto whole = static_cast<Dim>(plan.video_seconds);
+    std::string text =
+        fmt::format("You are provided the following series of {} frames from a {}{}:{:02}:{:02} [H:MM:SS] video.\n",
+                    cardinal(static_cast<Dim>(plan.seconds.size())), days(whole / 86400), whole / 3600 % 24,
+                    whole / 60 % 60, whole % 60);
+    for (const double at : plan.seconds) {
+      const auto second = static_cast<Dim>(at);
+      text += fmt::format("\nFrame from {:02}:{:02}:<fake_token_around_image><global-img>{}<fake_token_around_image>",
+                          second / 60, second % 60, repeated(mark_, settings_.seq_len));
+    }
+    return text + "\n\n";
+  }
+  void require_videos() const {
+    if (settings_.video_longest == 0)
+      fail(ErrorCode::unsupported, "this model takes pictures, not videos (its settings have no video_sampling)");
   }
 
   Settings settings_;

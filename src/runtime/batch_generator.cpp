@@ -68,11 +68,11 @@ BatchGenerator::Id BatchGenerator::add(PreparedPrompt prepared, const GenerateOp
   const auto sequence = static_cast<Dim>(free - running_.begin());
   cache_.truncate(0, sequence);
   cache_.reserve(std::min(context_, prompt.rows() + request->loop.max_tokens()), sequence);
-  for (std::size_t i = 0; i < request->prepared.images.size(); ++i) {
-    std::shared_ptr<const Image>& image = request->prepared.images[i];
+  for (std::size_t i = 0; i < request->prepared.media.size(); ++i) {
+    Medium& medium = request->prepared.media[i];
     request->features.push_back(
-        encoder_.rows(encoder_.key_of(*image), *image, request->prepared.plans[i], &request->timings));
-    image.reset();
+        encoder_.rows(encoder_.key_of(medium), medium, request->prepared.plans[i], &request->timings));
+    medium = {};
   }
   *free = std::move(request);
   return next_id_++;

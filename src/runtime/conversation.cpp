@@ -3,21 +3,34 @@
 namespace tap {
 
 Conversation& Conversation::system(std::string text) {
-  messages.push_back({"system", {{std::move(text), nullptr}}});
+  messages.push_back({"system", {{std::move(text)}}});
   return *this;
 }
 
 Conversation& Conversation::user(std::string text, std::vector<std::shared_ptr<const Image>> images) {
   Message message{"user", {}};
   for (auto& image : images) message.parts.push_back({{}, std::move(image)});
-  message.parts.push_back({std::move(text), nullptr});
+  message.parts.push_back({std::move(text)});
   messages.push_back(std::move(message));
   return *this;
 }
 
-Conversation& Conversation::assistant(std::string text) {
-  messages.push_back({"assistant", {{std::move(text), nullptr}}});
+Conversation& Conversation::user_about(Medium medium, std::string text) {
+  messages.push_back({"user", {{{}, std::move(medium.image), std::move(medium.clip)}, {std::move(text)}}});
   return *this;
+}
+
+Conversation& Conversation::assistant(std::string text) {
+  messages.push_back({"assistant", {{std::move(text)}}});
+  return *this;
+}
+
+std::vector<Medium> Conversation::media() const {
+  std::vector<Medium> all;
+  for (const Message& message : messages)
+    for (const Part& part : message.parts)
+      if (part.image || part.clip) all.push_back({part.image, part.clip});
+  return all;
 }
 
 std::vector<std::shared_ptr<const Image>> Conversation::images() const {
@@ -34,8 +47,8 @@ Json Conversation::template_variables() const {
   for (const Message& message : messages) {
     Json content = Json::array();
     for (const Part& part : message.parts) {
-      if (part.image)
-        content.push_back({{"type", "image"}});
+      if (part.image || part.clip)
+        content.push_back({{"type", part.clip ? "video" : "image"}});
       else
         content.push_back({{"type", "text"}, {"text", part.text}});
     }

@@ -279,18 +279,19 @@ std::unique_ptr<Processor> Model::processor_with(const Json& options) const {
                                        ConfigReader(std::move(processor), "processor_config.json"), files_.tokenizer});
 }
 
-PreparedPrompt Model::place(std::vector<TextSpan> spans, std::vector<std::shared_ptr<const Image>> images,
-                            bool add_special_tokens) const {
+PreparedPrompt Model::place(std::vector<TextSpan> spans, std::vector<Medium> media, bool add_special_tokens) const {
   PreparedPrompt prepared;
   prepared.sent = joined(spans);
-  for (const auto& image : images) {
-    prepared.plans.push_back(processor_->plan(image->width, image->height));
-    if (const ImagePlan& plan = prepared.plans.back(); context_ > 0 && plan.tokens >= context_)
-      fail(ErrorCode::limit, "the picture of {}x{} becomes {} tokens, the model's context is {}", image->width,
-           image->height, plan.tokens, context_);
+  for (const Medium& medium : media) {
+    prepared.plans.push_back(medium.clip ? medium.clip->plan
+                                         : processor_->plan(medium.image->width, medium.image->height));
+    const ImagePlan& plan = prepared.plans.back();
+    if (context_ < 1 || plan.tokens < context_) continue;
+    fail(ErrorCode::limit, "the {} of {}x{} becomes {} tokens, the model's context is {}",
+         medium.clip ? "video" : "picture", plan.source.width, plan.source.height, plan.tokens, context_);
   }
   prepared.prompt = processor_->place(spans, prepared.plans, add_special_tokens);
-  prepared.images = std::move(images);
+  prepared.media = std::move(media);
   if (context_ > 0 && prepared.prompt.rows() >= context_)
     fail(ErrorCode::limit, "the prompt has {} tokens, the model's context is {}, one of them for the answer",
          prepared.prompt.rows(), context_);
@@ -306,7 +307,7 @@ PreparedPrompt Model::place(std::vector<TextSpan> spans, std::vector<std::shared
 
 PreparedPrompt Model::prepare(const Conversation& conversation) const {
   if (!has_chat_template() && processor_->takes_plain_text())
-    return place({{plain_text(conversation), false}}, conversation.images(), true);
+    return place({{plain_text(conversation), false}}, conversation.media(), true);
   Json variables = conversation.template_variables();
   for (const char* token : trusted_tokens) {  // the template trusts these variables: only the checkpoint may set them
     variables.erase(token);
@@ -315,7 +316,7 @@ PreparedPrompt Model::prepare(const Conversation& conversation) const {
   std::vector<TextSpan> spans = chat_template().render(variables).value();
   // As transformers' apply_chat_template: a template that writes the BOS itself turns the tokenizer's own off.
   const bool has_bos = begins_with_bos(spans);
-  return place(std::move(spans), conversation.images(), !has_bos);
+  return place(std::move(spans), conversation.media(), !has_bos);
 }
 
 bool Model::begins_with_bos(std::span<const TextSpan> spans) const {
@@ -325,7 +326,9 @@ bool Model::begins_with_bos(std::span<const TextSpan> spans) const {
 PreparedPrompt Model::prepare_trusted(std::string text, std::vector<std::shared_ptr<const Image>> images) const {
   std::vector<TextSpan> spans{{std::move(text), true}};
   const bool has_bos = begins_with_bos(spans);
-  return place(std::move(spans), std::move(images), !has_bos);
+  std::vector<Medium> media;
+  for (auto& image : images) media.push_back({std::move(image)});
+  return place(std::move(spans), std::move(media), !has_bos);
 }
 
 }  // namespace tap

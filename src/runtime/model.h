@@ -33,7 +33,7 @@ struct LoadOptions {
 // What the template, pictures and plans of one conversation come to.
 struct PreparedPrompt {
   Prompt prompt;
-  std::vector<std::shared_ptr<const Image>> images;
+  std::vector<Medium> media;  // one a plan
   std::vector<ImagePlan> plans;
   std::string sent;  // the rendered template before pictures are expanded: `prompt_sent`
 };
@@ -54,7 +54,7 @@ class Model {
   bool has_chat_template() const { return chat_template_.has_value(); }
   const SamplingOptions& sampling_defaults() const { return sampling_; }  // generation_config.json, else greedy
   const std::vector<TokenId>& end_tokens() const { return end_tokens_; }
-  std::optional<Grounding> grounding() const {     // nothing: this checkpoint cannot say where things are
+  std::optional<Grounding> grounding() const {  // nothing: this checkpoint cannot say where things are
     return family_->grounding ? family_->grounding(files_) : std::nullopt;
   }
   std::optional<SafetyHead> safety_head() const {  // nothing: this checkpoint is no classifier
@@ -78,8 +78,7 @@ class Model {
  private:
   friend std::unique_ptr<Model> load_model(const std::string& folder, const LoadOptions& options);
   explicit Model(ModelFiles files) : files_(std::move(files)) {}
-  PreparedPrompt place(std::vector<TextSpan> spans, std::vector<std::shared_ptr<const Image>> images,
-                       bool add_special_tokens) const;
+  PreparedPrompt place(std::vector<TextSpan> spans, std::vector<Medium> media, bool add_special_tokens) const;
   ModelFiles files_;
   std::string name_, fingerprint_, bos_token_;
   Json template_tokens_;  // of tokenizer_config.json, by the names that templates use

@@ -1,6 +1,10 @@
 #include "runtime/picture_encoder.h"
 
 #include <algorithm>
+#include <cmath>
+#include <map>
+#include <span>
+#include <string>
 
 #include "base/clock.h"
 
@@ -9,28 +13,106 @@ namespace tap {
 PictureEncoder::PictureEncoder(const Model& model, std::shared_ptr<FeatureCache> features)
     : model_(&model), features_(features ? std::move(features) : std::make_shared<FeatureCache>()) {}
 
-PictureKey PictureEncoder::key_of(const Image& image) const {
-  return picture_key(model_->fingerprint(), model_->processor().settings(), image);
+PictureKey PictureEncoder::key_of(const Medium& medium) const {
+  const std::string settings = model_->processor().settings();
+  if (medium.image) return picture_key(model_->fingerprint(), settings, *medium.image);
+  std::string all = fmt::format("{} video {}x{} {} {}", settings, medium.clip->plan.source.width,
+                                medium.clip->plan.source.height, medium.clip->change, medium.clip->plan.step_seconds);
+  for (const Image& frame : medium.clip->frames) {
+    const PictureKey key = picture_key({}, {}, frame);
+    all.append(reinterpret_cast<const char*>(key.data()), key.size());
+  }
+  return picture_key(model_->fingerprint(), all, Image(1, 1));
 }
 
-Tensor PictureEncoder::rows(const PictureKey& key, const Image& image, const ImagePlan& plan, Timings* timings) {
-  if (const Tensor* rows = features_->find(key)) return *rows;
+Tensor PictureEncoder::picture(const Image& image, const ImagePlan& plan, double& preprocess_ms, double& encode_ms) {
   Stopwatch watch;
   const Processor& processor = model_->processor();
   const Image prepared = processor.prepare(image, plan);
   const Dim at_once = std::max<Dim>(1, encode_pixel_elements / (3 * plan.tile.width * plan.tile.height));
-  double preprocess_ms = watch.lap_ms(), encode_ms = 0;
+  preprocess_ms += watch.lap_ms();
   std::vector<Tensor> parts;
-  Dim count = 0;
   for (Dim tile = 0; tile < plan.tiles(); tile += at_once) {
     const Tensor pixels = processor.tiles(prepared, plan, tile, std::min(tile + at_once, plan.tiles()));
     preprocess_ms += watch.lap_ms();
     parts.push_back(model_->network().see(pixels, plan));
-    count += parts.back().dim(0);
     encode_ms += watch.lap_ms();
   }
-  if (count != plan.tokens) fail(ErrorCode::internal, "a picture gave {} rows for {} slots", count, plan.tokens);
-  Tensor rows = parts.size() == 1 ? parts.front() : ops::concat_rows(parts);
+  return parts.size() == 1 ? parts.front() : ops::concat_rows(parts);
+}
+
+namespace {
+
+// Mean difference of all values of the frames of two steps, of 255; 256 where they are not alike in number or size.
+double difference(std::span<const Image> a, std::span<const Image> b) {
+  double sum = 0, count = 0;
+  if (a.size() != b.size()) return 256;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    if (a[i].pixels.size() != b[i].pixels.size()) return 256;
+    std::int64_t frame = 0;
+    for (std::size_t k = 0; k < a[i].pixels.size(); ++k) frame += std::abs(int{a[i].pixels[k]} - int{b[i].pixels[k]});
+    sum += static_cast<double>(frame);
+    count += static_cast<double>(a[i].pixels.size());
+  }
+  return count > 0 ? sum / count : 0;
+}
+
+}  // namespace
+
+Tensor PictureEncoder::video(const Clip& clip, const ImagePlan& plan, double& preprocess_ms, double& encode_ms) {
+  struct Step {
+    std::span<const Image> frames;
+    Tensor rows;
+  };
+  const Processor& processor = model_->processor();
+  const Dim steps = plan.tiles(), count = static_cast<Dim>(clip.frames.size());
+  const Dim each = (count + steps - 1) / steps;  // frames of a step
+  ImagePlan one = plan;                          // of a step alone, as the network sees it
+  if (one.grid.steps > 0) one.grid.steps = 1;
+  std::map<PictureKey, Tensor> known;
+  Step before;
+  std::vector<Tensor> parts;
+  Stopwatch watch;
+  for (Dim step = 0; step < steps; ++step) {
+    ExecContext::current().checkpoint();
+    const auto first = static_cast<std::size_t>(step * each),
+               last = static_cast<std::size_t>(std::min(count, (step + 1) * each));
+    const std::span frames = std::span(clip.frames).subspan(first, last - first);
+    ++steps_;
+    PictureKey key{};
+    std::string frame_keys;
+    for (const Image& frame : frames) {
+      const PictureKey own = picture_key({}, {}, frame);
+      frame_keys.append(reinterpret_cast<const char*>(own.data()), own.size());
+    }
+    key = picture_key({}, frame_keys, Image(1, 1));
+    const auto at = known.find(key);
+    const double changed = clip.change >= 0 && before.rows.defined() ? difference(before.frames, frames) : 256;
+    if (at != known.end() || changed <= clip.change) {
+      ++reused_;
+      if (at == known.end()) error_ = std::max(error_, changed);
+      parts.push_back(at != known.end() ? at->second : before.rows);
+      preprocess_ms += watch.lap_ms();
+      continue;
+    }
+    const Tensor pixels = processor.video_tiles(frames, plan, step, step + 1);
+    preprocess_ms += watch.lap_ms();
+    const Tensor rows = model_->network().see(pixels, one);
+    encode_ms += watch.lap_ms();
+    known[key] = rows;
+    before = {frames, rows};
+    parts.push_back(rows);
+  }
+  return parts.size() == 1 ? parts.front() : ops::concat_rows(parts);
+}
+
+Tensor PictureEncoder::rows(const PictureKey& key, const Medium& medium, const ImagePlan& plan, Timings* timings) {
+  if (const Tensor* rows = features_->find(key)) return *rows;
+  double preprocess_ms = 0, encode_ms = 0;
+  Tensor rows = medium.clip ? video(*medium.clip, plan, preprocess_ms, encode_ms)
+                            : picture(*medium.image, plan, preprocess_ms, encode_ms);
+  if (rows.dim(0) != plan.tokens)
+    fail(ErrorCode::internal, "a picture gave {} rows for {} slots", rows.dim(0), plan.tokens);
   ++encoded_;
   if (timings) {
     timings->preprocess.ms += preprocess_ms;

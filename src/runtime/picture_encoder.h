@@ -16,17 +16,26 @@ class PictureEncoder {
   // `features`: shared between encoders; null = its own.
   PictureEncoder(const Model& model, std::shared_ptr<FeatureCache> features);
 
-  PictureKey key_of(const Image& image) const;
+  PictureKey key_of(const Medium& medium) const;
   // [plan.tokens, d]: kept, or computed a few tiles at a time. The stages are added to `timings`, when given.
-  Tensor rows(const PictureKey& key, const Image& image, const ImagePlan& plan, Timings* timings = nullptr);
+  Tensor rows(const PictureKey& key, const Medium& medium, const ImagePlan& plan, Timings* timings = nullptr);
 
   Dim encoded() const { return encoded_; }  // pictures that were not in the cache
+  Dim steps() const { return steps_; }      // of videos: all that were wanted, and those that took the rows of another
+  Dim reused() const { return reused_; }
+  double error() const {
+    return error_;
+  }  // largest mean difference, of 255, between a step and the one it took rows of
   const std::shared_ptr<FeatureCache>& features() const { return features_; }
 
  private:
+  Tensor picture(const Image& image, const ImagePlan& plan, double& preprocess_ms, double& encode_ms);
+  // Step by step, so that a step's rows do not depend on its neighbours: one of equal pixels has them already.
+  Tensor video(const Clip& clip, const ImagePlan& plan, double& preprocess_ms, double& encode_ms);
   const Model* model_;
   std::shared_ptr<FeatureCache> features_;
-  Dim encoded_ = 0;
+  Dim encoded_ = 0, steps_ = 0, reused_ = 0;
+  double error_ = 0;
 };
 
 }  // namespace tap

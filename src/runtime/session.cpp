@@ -32,15 +32,16 @@ void Session::clear() {
 }
 
 Tensor Session::features_of(const Image& image, const ImagePlan& plan, Timings* timings) {
-  return encoder_.rows(encoder_.key_of(image), image, plan, timings);
+  const Medium medium{std::shared_ptr<const Image>(std::shared_ptr<void>(), &image)};  // for the length of this call
+  return encoder_.rows(encoder_.key_of(medium), medium, plan, timings);
 }
 
 std::vector<Session::RowKey> Session::keys_of(const PreparedPrompt& prepared, std::vector<PictureKey>& keys) {
   const Prompt& prompt = prepared.prompt;
   std::vector<RowKey> rows;
   for (const TokenId id : prompt.ids) rows.push_back({id, -1, 0});
-  for (std::size_t i = 0; i < prepared.images.size(); ++i) {
-    keys.push_back(encoder_.key_of(*prepared.images[i]));
+  for (std::size_t i = 0; i < prepared.media.size(); ++i) {
+    keys.push_back(encoder_.key_of(prepared.media[i]));
     const auto known = std::find(pictures_.begin(), pictures_.end(), keys.back());
     const auto index = static_cast<std::int32_t>(known - pictures_.begin());
     if (known == pictures_.end()) pictures_.push_back(keys.back());
@@ -70,11 +71,11 @@ Tensor Session::prefill(const PreparedPrompt& prepared, Dim more_rows, Timings& 
   cache_.reserve(std::min(context_, prompt.rows() + more_rows));
   timings.cached_tokens = reused;
 
-  std::vector<Tensor> features(prepared.images.size());  // of pictures with slots yet to fill
+  std::vector<Tensor> features(prepared.media.size());  // of pictures with slots yet to fill
   for (std::size_t i = 0; i < features.size(); ++i) {
     const PictureSlots& slots = prompt.pictures[i];
     if (slots.count > 0 && prompt.slots[static_cast<std::size_t>(slots.begin + slots.count - 1)] >= reused)
-      features[i] = encoder_.rows(keys[i], *prepared.images[i], prepared.plans[i], &timings);
+      features[i] = encoder_.rows(keys[i], prepared.media[i], prepared.plans[i], &timings);
   }
 
   const Stopwatch watch;

@@ -27,9 +27,9 @@ void require_fits(const PreparedPrompt& prepared, const GenerateOptions& options
   if (prompt.rows() >= context)
     fail(ErrorCode::limit, "the prompt has {} tokens, the context is {}, one of them for the answer", prompt.rows(),
          context);
-  if (prompt.pictures.size() != prepared.images.size() || prepared.plans.size() != prepared.images.size())
+  if (prompt.pictures.size() != prepared.media.size() || prepared.plans.size() != prepared.media.size())
     fail(ErrorCode::bad_input, "the prompt has slots for {} pictures, {} are given", prompt.pictures.size(),
-         prepared.images.size());
+         prepared.media.size());
 }
 
 TokenLoop::TokenLoop(const Model& model, const PreparedPrompt& prepared, GenerateOptions options, Dim context)

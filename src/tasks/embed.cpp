@@ -23,10 +23,10 @@ std::vector<float> embed_prompt(Session& session, const PreparedPrompt& prepared
     fail(ErrorCode::limit, "the text has {} tokens, the context is {}", prompt.rows(), session.context());
   const Network& network = session.model().network();
   Tensor x = network.embed(prompt.ids);  // [t, d]
-  for (std::size_t i = 0; i < prepared.images.size(); ++i) {
+  for (std::size_t i = 0; i < prepared.media.size(); ++i) {
     const PictureSlots& at = prompt.pictures[i];
     const std::vector<Dim> slots(prompt.slots.begin() + at.begin, prompt.slots.begin() + at.begin + at.count);
-    x = ops::put_rows(x, slots, session.features_of(*prepared.images[i], prepared.plans[i]));
+    x = ops::put_rows(x, slots, session.features_of(*prepared.media[i].image, prepared.plans[i]));
   }
   KvCache cache(network.kv_shape(), session.model().cache_type(), prompt.rows());  // the arithmetic of an answer
   const Tensor hidden = network.forward(std::move(x), prompt.batch(0, prompt.rows()), &cache);

@@ -178,6 +178,18 @@ Safety Guard::judge_picture(const std::shared_ptr<const Image>& image) {
   return safety;
 }
 
+Safety Guard::judge_frames(Dim frames, const std::function<std::shared_ptr<const Image>(Dim)>& frame,
+                           std::string_view what) {
+  require(SafetyHead::Judges::pictures, what);
+  Safety safety = blank("image");
+  safety.frames = frames;
+  std::set<PictureKey> seen;
+  for (Dim i = 0; i < frames; ++i)
+    if (const auto image = frame(i); seen.insert(picture_key({}, {}, *image)).second) judge_frame(image, i, safety);
+  warn_off_form(safety);
+  return safety;
+}
+
 Safety Guard::judge_picture(std::span<const std::byte> file, std::string_view what) {
   require(SafetyHead::Judges::pictures, what);
   const Dim frames = probe_image(file, what).value().frames;

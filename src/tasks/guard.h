@@ -2,6 +2,7 @@
 // out only after they were judged. What cannot be judged is not let through.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <span>
@@ -60,6 +61,8 @@ class Guard {
   // `what` names it in errors. Throws what decoding throws, Error(limit) beyond guard_most_frames.
   Safety judge_picture(std::span<const std::byte> file, std::string_view what);
   Safety judge_picture(const std::shared_ptr<const Image>& image);
+  // Of a video: the highest score of so many frames counts.
+  Safety judge_frames(Dim frames, const std::function<std::shared_ptr<const Image>(Dim)>& frame, std::string_view what);
   // What a user says; then what a model answered to it. Texts beyond the guard's context are judged in parts that
   // overlap.
   Safety judge_text(std::string_view text);

@@ -43,7 +43,8 @@ struct Case {
   bool has_prompt = false,
        has_extras = false;  // extras: keys that change the input in ways this engine has no stage for
   std::string extra_key;
-  double sampled_fps = 0;  // of `frames`
+  double sampled_fps = 0;                   // of `frames`, when they were taken out of a video already
+  double video_fps = 0, video_seconds = 0;  // of `frames`, when they are the whole video
   std::vector<std::string> images, policies;
   Json options, config_change;
   std::optional<Safetensors> tensors;
@@ -146,7 +147,10 @@ std::vector<Case> read_cases(const std::string& folder, const Json& manifest) {
     check_listed(entry, c);
     c.suffix = entry.value("suffix", "");
     if (c.has("audio0")) c.has_extras = true, c.extra_key = "audio";
-    c.sampled_fps = entry.value("video", Json::object()).value("sampled_fps", 0.0);
+    const Json video = entry.value("video", Json::object());
+    c.sampled_fps = video.value("sampled_fps", 0.0);
+    c.video_fps = video.contains("sampled_fps") ? 0 : video.value("fps", 0.0);
+    c.video_seconds = video.value("duration", 0.0);
     c.policies = entry.value("policies", std::vector<std::string>());
     if (entry.contains("images"))
       c.images = entry["images"].get<std::vector<std::string>>();
@@ -318,13 +322,26 @@ class CaseRun {
                    std::vector<ImagePlan>& plans) {
     const Tensor frames = golden_.read("frames");
     if (frames.rank() != 4) fail(ErrorCode::bad_file, "frames: must be uint8 [count, height, width, 3]");
-    FrameTimes times{{}, golden_.sampled_fps > 0 ? golden_.sampled_fps : 1};
-    for (Dim i = 0; i < frames.dim(0); ++i) {
-      images.push_back(
-          picture_of(frames.rows(i, i + 1).reshape({frames.dim(1), frames.dim(2), frames.dim(3)}), "frames"));
-      times.seconds.push_back(static_cast<double>(i) / times.sampled_fps);
-    }
+    const auto frame = [&](Dim i) {
+      return picture_of(frames.rows(i, i + 1).reshape({frames.dim(1), frames.dim(2), frames.dim(3)}), "frames");
+    };
     try {
+      FrameTimes times{{}, golden_.sampled_fps > 0 ? golden_.sampled_fps : 1, 0};
+      if (golden_.video_fps > 0) {  // a whole video, of which the processor takes its own frames
+        const double fps = golden_.video_fps;
+        times.duration = golden_.video_seconds;
+        const FrameChoice choice = processor.choose_frames({frames.dim(0), fps, times.duration}, {});
+        times.sampled_fps = choice.sampled_fps;
+        for (const Dim index : choice.indices) {
+          images.push_back(frame(index));
+          times.seconds.push_back(static_cast<double>(index) / fps);
+        }
+      } else {
+        for (Dim i = 0; i < frames.dim(0); ++i) {
+          images.push_back(frame(i));
+          times.seconds.push_back(static_cast<double>(i) / times.sampled_fps);
+        }
+      }
       plans.push_back(processor.plan_video(frames.dim(2), frames.dim(1), times));
       return true;
     } catch (const Error& error) {
@@ -383,7 +400,7 @@ class CaseRun {
     for (const auto& row : rows) golden_ids.insert(golden_ids.end(), row.begin(), row.end());
     for (PreparedPrompt& prepared : policy_prompts(model_, images, golden_.policies)) {
       own_ids.insert(own_ids.end(), prepared.prompt.ids.begin(), prepared.prompt.ids.end());
-      parts.push_back(model_.processor().pixels(*prepared.images[0], prepared.plans[0]));
+      parts.push_back(model_.processor().pixels(*prepared.media[0].image, prepared.plans[0]));
       own_prompts.push_back(std::move(prepared.prompt));
     }
     check_integers("ids", "end", differing(own_ids, golden_ids));

@@ -151,11 +151,17 @@ class Verify(Case):
             ran.append(level)
         self.assertGreaterEqual(len(ran), 2)
 
-    def test_video_passes_only_with_its_unchecked_stages_named(self):
-        done = self.run_program("verify", FAMILIES / "smolvlm2")
+    def test_a_stage_that_cannot_be_checked_passes_only_when_it_is_named(self):
+        self.good("verify", FAMILIES / "smolvlm2")
+        pictures_only = self.copied("smolvlm2")
+        settings = pictures_only / "checkpoint/preprocessor_config.json"
+        config = json.loads(settings.read_text())
+        del config["video_sampling"]
+        settings.write_text(json.dumps(config))
+        done = self.run_program("verify", pictures_only)
         self.assertEqual(done.returncode, 1)
         self.assertIn("video", done.stdout.decode())
-        self.good("verify", FAMILIES / "smolvlm2", "--allow-unchecked", "video:ids", "--allow-unchecked", "video:pixels")
+        self.good("verify", pictures_only, "--allow-unchecked", "video:ids", "--allow-unchecked", "video:pixels")
 
     def test_a_changed_golden_fails_and_is_named(self):
         copy = self.copied("smolvlm")

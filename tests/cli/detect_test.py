@@ -63,6 +63,24 @@ class Things(Case):
         self.assertIn("no masks", results[2]["error"]["message"])
 
 
+class Acting(Case):
+    def test_nano_clicks_and_others_say_that_they_cannot(self):
+        screen = SAMPLES / "screen.png"
+        result = self.good_json("act", "Click on Sale.", screen)
+        self.assertIn("click Sale<", result["prompt_sent"])
+        (action,) = result["actions"]
+        self.assertEqual(action["action"], "click")
+        self.assertEqual(len(action["start"]), 2)
+        self.assertRegex(self.good("act", "click Sale", screen), r"^click \d+,\d+\n$")
+        self.bad("act", "click Sale", screen, "-m", FAMILIES / "gemma3/checkpoint", says="cannot use a screen")
+        self.bad("act", " ", screen, code=2, says="say what to do")
+        self.bad("act", "click Sale", code=2, says="act takes an instruction and a screenshot")
+
+    def test_ui_tars_is_asked_as_it_was_trained(self):
+        line = self.bad("act", "Open the menu", SAMPLES / "screen.png", "-m", FAMILIES / "qwen2_5_vl/checkpoint", "--max-tokens", "4", "--temperature", "0")
+        self.assertIn("screen.png: ", line)  # a random checkpoint asks for nothing
+
+
 class Upright(Case):
     def test_B16_boxes_of_all_orientations_are_in_the_upright_picture(self):
         with Image.open(ROOF) as source:

@@ -19,8 +19,8 @@ TEST_CASE("golden ids and pixels are equal to the last bit") {
       CHECK(prepared.prompt.ids == one.ids("input_ids"));
       CHECK(prepared.sent == one.entry["prompt"].get<std::string>());
       std::vector<Tensor> parts;
-      for (std::size_t i = 0; i < prepared.images.size(); ++i)
-        parts.push_back(model->processor().pixels(*prepared.images[i], prepared.plans[i]));
+      for (std::size_t i = 0; i < prepared.media.size(); ++i)
+        parts.push_back(model->processor().pixels(*prepared.media[i].image, prepared.plans[i]));
       const Tensor pixels = ops::concat_rows(parts), wanted = golden::pixels(one);
       REQUIRE(pixels.shape() == wanted.shape());
       CHECK(std::memcmp(pixels.raw(), wanted.raw(), static_cast<std::size_t>(pixels.bytes())) == 0);

@@ -55,7 +55,7 @@ TEST_CASE("a picture's vector is the mean of its rows and comes from the cache t
 
 TEST_CASE("a bare text has no template around it and forges no token") {
   const PreparedPrompt prompt = bare_prompt(nano(), "a bird<|im_end|>");
-  CHECK(prompt.images.empty());
+  CHECK(prompt.media.empty());
   const auto trusted = nano().tokenizer().encode("<|im_start|>");
   CHECK(std::ranges::find(prompt.prompt.ids, trusted.front()) == prompt.prompt.ids.end());
   CHECK(std::ranges::find(prompt.prompt.ids, *nano().tokenizer().id_of("<|im_end|>")) == prompt.prompt.ids.end());

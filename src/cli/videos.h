@@ -1,0 +1,33 @@
+// Videos as the command line names them, to what a model is asked about.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "cli/guarding.h"
+#include "cli/options.h"
+#include "media/video_file.h"
+#include "runtime/model.h"
+
+namespace tap::cli {
+
+// Which frames the model's own sampling takes, as --frames, --fps, --start and --end say otherwise, and what they come
+// to: a clip without pixels. Throws Error naming the file: a model without videos, a span without frames.
+struct PlannedClip {
+  std::shared_ptr<Clip> clip;
+  std::vector<Dim> indices;  // of clip->plan.seconds
+};
+PlannedClip plan_clip(const VideoFile& video, const Model& model, const Options& options);
+
+// With the pixels of its frames, each prepared as it comes. Broken frames are skipped, and said. Throws Error naming
+// the file, and what guards refuse: they judge the sampled frames and one each second.
+std::shared_ptr<const Clip> load_clip(const std::string& path, const Options& options, const Model& model,
+                                      Guards& guards, std::vector<Safety>& verdicts);
+
+// --change: exact is -1, or a mean difference from 0 to 255. Throws Error(usage).
+double change_of(const Options& options);
+
+std::string clock_text(double seconds);  // "1:02:03" or "02:03"
+
+}  // namespace tap::cli

@@ -1,0 +1,56 @@
+// A video file, read by the media helper: a process of its own for each file (src/helper), because what decodes videos
+// is under another licence and has the worst record of all parsers. Frames come one at a time: a long file costs no
+// more memory than a short one, but 8 bytes a frame for its times.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "codec/image.h"
+#include "codec/media_protocol.h"
+
+namespace tap {
+
+// Whether a file begins as videos do (MP4, MOV, MKV, WebM, AVI, MPEG); false for what cannot be read.
+bool is_video_file(const std::string& path);
+
+class VideoFile {
+ public:
+  struct Frame {
+    Image image;  // upright
+    Dim index = 0;
+    double seconds = 0;
+  };
+
+  // Starts a helper. Throws Error naming the file: not_found, io, bad_file for what is no video, unsupported for a
+  // codec or where the helper is not installed, limit.
+  explicit VideoFile(const std::string& path);
+  ~VideoFile();
+  VideoFile(VideoFile&&) noexcept;
+
+  const std::string& name() const { return path_; }
+  Dim width() const { return width_; }  // upright
+  Dim height() const { return height_; }
+  Dim frames() const { return static_cast<Dim>(seconds_.size()); }
+  std::span<const double> seconds() const { return seconds_; }  // when each frame stands, from 0, ascending
+  double duration() const;  // of the frames, the last one lasting as long as the mean
+  double fps() const;       // mean; 1 for a single frame
+  const std::string& codec() const { return codec_; }
+  Dim broken() const { return broken_; }  // frames that could not be decoded so far
+
+  // The frame of that index, or where it is broken the next one that is not. Throws Error(bad_file) when there is none,
+  // Error(io) when the helper died or gave no answer in time, Error(cancelled).
+  Frame frame(Dim index);
+
+ private:
+  struct Helper;
+  media_protocol::Reply ask(const media_protocol::Request& request, int& memory);
+  std::string path_, codec_;
+  std::unique_ptr<Helper> helper_;
+  std::vector<double> seconds_;
+  Dim width_ = 0, height_ = 0, broken_ = 0;
+};
+
+}  // namespace tap
