@@ -79,10 +79,10 @@ class QwenProcessor final : public Processor {
     FrameChoice choice{{}, static_cast<double>(count) / static_cast<double>(video.frames) * video.fps};
     const auto last = static_cast<float>(video.frames - 1);
     const float step = count > 1 ? last / static_cast<float>(count - 1) : 0;
-    for (Dim i = 0; i < count; ++i)  // as torch: from whichever end is nearer
+    for (Dim i = 0; i < count; ++i)  // as torch: from whichever end is nearer, rounded once
       choice.indices.push_back(static_cast<Dim>(
           std::nearbyintf(count == 1 || i < count / 2 ? step * static_cast<float>(i)
-                                                      : last - step * static_cast<float>(count - 1 - i))));
+                                                      : std::fma(-step, static_cast<float>(count - 1 - i), last))));
     return choice;
   }
 
