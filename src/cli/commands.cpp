@@ -78,6 +78,12 @@ const std::vector<Command>& command_table() {
        "Asks UI-TARS-1.5 as it was trained, or nano for a click. Nothing is done: the actions are printed.",
        join(join(join(model, sampling), {"context", "guard", "policy", "mobile", "force"}), join(picture, common)),
        run_act},
+      {"compare", "MODEL MODEL… IMAGE \"question\"", "the same question to several models, side by side",
+       "One model is in memory at a time. --json says whether the answers are the same, and the times of each.",
+       join(join(join(Names{"dtype", "threads"}, sampling),
+                 {"stop", "system", "context", "guard", "policy", "force", "frames", "fps", "start", "end", "change"}),
+            join(picture, common)),
+       run_compare},
       {"tokenize", "MODEL [TEXT|-]", "text to token ids; --decode for ids to text",
        "Text is read as a trusted prompt: special tokens in it are recognised. Without TEXT, or with -, it comes from "
        "stdin.",

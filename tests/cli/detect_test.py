@@ -63,6 +63,20 @@ class Things(Case):
         self.assertIn("no masks", results[2]["error"]["message"])
 
 
+class Comparing(Case):
+    def test_models_side_by_side(self):
+        smol = FAMILIES / "smolvlm/checkpoint"
+        text = self.good("compare", "nano", smol, ROOF, "What is on the roof?", "--max-tokens", "6", "--temperature", "0", "-q")
+        self.assertIn("A white bird", text)
+        self.assertIn(" | ", text)
+        same = self.good_json("compare", "nano", "nano", ROOF, "What is on the roof?")
+        self.assertIs(same["same"], True)
+        self.assertEqual([answer["text"] for answer in same["answers"]], ["A white bird"] * 2)
+        self.bad("compare", "nano", ROOF, "What?", code=2, says="compare takes models")
+        self.bad("compare", "nano", "nowhere", ROOF, "What?", says="nowhere")
+        self.bad("compare", "nano", "nano", "nowhere.png", "What?", says="nowhere.png")
+
+
 class Acting(Case):
     def test_nano_clicks_and_others_say_that_they_cannot(self):
         screen = SAMPLES / "screen.png"
