@@ -29,7 +29,7 @@ const std::vector<Command>& command_table() {
            common);
   static const std::vector<Command> table = {
       {"", "IMAGE… \"question\"", "ask about pictures", "",
-       join(join(join(join(looking, video), many), common), {"version"}), run_look},
+       join(join(join(join(looking, video), many), common), {"explain", "version"}), run_look},
       {"describe", "IMAGE…", "say what is in each picture", "", join(join(join(looking, video), many), common),
        run_describe},
       {"chat", "[IMAGE…]", "talk about pictures",

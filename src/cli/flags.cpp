@@ -77,6 +77,7 @@ std::span<const Flag> flags() {
        "most T of 255 (lossy)",
        &Options::change},
       {"stream", 0, "", "watch at the source's own speed, leaving frames out to keep up", &Options::stream},
+      {"explain", 0, "FILE", "write the picture with where the model looked while it answered (PNG)", &Options::explain},
       {"mobile", 0, "", "the screen is a telephone's: its actions", &Options::mobile},
       {"annotations", 0, "PATH", "write annotations: a COCO file, or a folder of the files that --format names",
        &Options::annotations},

@@ -4,6 +4,10 @@
 #include "cli/asking.h"
 #include "cli/commands.h"
 #include "cli/dry_run.h"
+#include "cli/output.h"
+#include "codec/encode.h"
+#include "media/video_file.h"
+#include "tasks/explain.h"
 
 namespace tap::cli {
 
@@ -11,12 +15,48 @@ namespace {
 
 constexpr const char* describe_question = "Describe the image.";
 
+// --explain: the answer, and where the model looked.
+int explain_one(const PictureList& pictures, const std::string& question, const Options& options) {
+  if (pictures.many) fail(ErrorCode::usage, "--explain takes one picture, {} are given", pictures.sources.size());
+  const GrammarPtr grammar = grammar_of(options);
+  const Loaded loaded = load_model_for(options, pictures, 1);
+  const Model& model = *loaded.model;
+  Guards guards(options);
+  std::vector<Safety> verdicts;
+  const PictureSource& source = pictures.sources.front();
+  if (is_video_file(source.name))
+    throw Error(ErrorCode::unsupported, fmt::format("{}: --explain takes a picture, not a video", source.name),
+                source.name);
+  const auto image = load_picture(source, options, guards, verdicts);
+  Conversation asked;
+  if (!options.system.empty()) asked.system(options.system);
+  asked.user(question, {image});
+  (void)guards.judge_words(asked, shown_name(source));
+  Session session(model, {.context = options.context, .features = nullptr});
+  Explanation found = explain(session, asked, generate_options(options, model, grammar));
+  if (const auto filter = guards.filter(asked, shown_name(source)))
+    found.answer.text = filter->feed(found.answer.text) + filter->finish();
+  Image drawn = *image;
+  draw_heat(drawn, found.maps.front());
+  write_file_atomic(options.explain, std::span<const std::byte>(encode_png(drawn)));
+  if (!options.json) return write_out(found.answer.text + "\n"), 0;
+  const HeatMap& map = found.maps.front();
+  write_json({{"image", shown_name(source)},
+              {"width", image->width},
+              {"height", image->height},
+              {"model", model.name()},
+              {"text", found.answer.text},
+              {"attention", {{"rows", map.rows}, {"columns", map.columns}, {"heat", map.heat}}}});
+  return 0;
+}
+
 int ask_all(const PictureList& pictures, const std::string& question, const Options& options) {
   if (options.logprobs && !options.json && !options.jsonl)
     throw Error(ErrorCode::usage, "--logprobs is part of the JSON output; add --json or --jsonl", "logprobs");
   if (options.dry_run)
     return dry_run(
         pictures, [&](const Model&) { return question; }, options);
+  if (!options.explain.empty()) return explain_one(pictures, question, options);
   const bool scores = options.logprobs && !options.choices.empty();
   std::shared_ptr<Session> scorer;  // shares the pictures' features with the batch
   return ask_about(pictures, options, {}, [&](const Turn& turn, Item& item) {

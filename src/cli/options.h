@@ -31,6 +31,7 @@ struct Options {
   std::optional<double> fps, start, end;
   std::string change = "exact";
   bool stream = false, mobile = false;
+  std::string explain;
   std::string annotations, format = "coco", masks, mask_weights, loc_div;
   bool raw_prompt = false, points = false;
   std::int64_t frame = 0, batch = 0, context = 0;  // batch, context: 0 = not given

@@ -6,6 +6,7 @@
 #include "kernels/attention.h"
 #include "kernels/isa.h"
 #include "ops/attention_grad.h"
+#include "ops/attention_probe.h"
 #include "ops/ops.h"
 #include "ops/scratch.h"
 
@@ -226,6 +227,7 @@ Tensor attention(const Tensor& q, const KvView& kv, const Batch& batch, const At
     kernels::attention_combine(layout, sums + p.first * part_floats, p.count,
                                out + batch.sequences[p.sequence].begin * row);
 
+  if (const AttentionProbe* probe = AttentionProbe::current()) probe->look(q, kv, batch, options);
   if (plain && tape::wants({&q, &kv.keys, &kv.values}))
     tape::record(
         y, {&q, &kv.keys, &kv.values},

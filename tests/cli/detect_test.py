@@ -77,6 +77,20 @@ class Comparing(Case):
         self.bad("compare", "nano", "nano", "nowhere.png", "What?", says="nowhere.png")
 
 
+class Explaining(Case):
+    def test_a_picture_of_where_the_model_looked(self):
+        out = self.folder / "seen.png"
+        self.assertEqual(self.good(YARD, "What color is the car?", "--explain", out), "Green\n")
+        with Image.open(out) as seen, Image.open(YARD) as source:
+            self.assertEqual(seen.size, source.size)
+            light = numpy.asarray(seen.convert("L")).astype(int) - numpy.asarray(source.convert("L")) * 0.35
+            self.assertGreater(light[500:600, :200].mean(), light[100:200, 300:600].mean() + 20)
+        result = self.good_json(YARD, "What color is the car?", "--explain", out)
+        self.assertEqual((result["attention"]["rows"], len(result["attention"]["heat"])), (5, 25))
+        self.bad(YARD, ROOF, "What?", "--explain", out, code=2, says="takes one picture")
+        self.bad(YARD, "What?", "--explain", self.folder / "none/seen.png", says="seen.png")
+
+
 class Acting(Case):
     def test_nano_clicks_and_others_say_that_they_cannot(self):
         screen = SAMPLES / "screen.png"
