@@ -15,6 +15,12 @@ namespace {
 
 constexpr const char* describe_question = "Describe the image.";
 
+// The words that models without turns were trained to caption by (PaliGemma), where the question is only ours.
+std::string words_for(const Model& model, const std::string& question) {
+  const bool captions = !model.has_chat_template() && model.processor().takes_plain_text();
+  return question == describe_question && captions ? "caption en" : question;
+}
+
 // --explain: the answer, and where the model looked.
 int explain_one(const PictureList& pictures, const std::string& question, const Options& options) {
   if (pictures.many) fail(ErrorCode::usage, "--explain takes one picture, {} are given", pictures.sources.size());
@@ -30,7 +36,7 @@ int explain_one(const PictureList& pictures, const std::string& question, const 
   const auto image = load_picture(source, options, guards, verdicts);
   Conversation asked;
   if (!options.system.empty()) asked.system(options.system);
-  asked.user(question, {image});
+  asked.user(words_for(model, question), {image});
   (void)guards.judge_words(asked, shown_name(source));
   Session session(model, {.context = options.context, .features = nullptr});
   Explanation found = explain(session, asked, generate_options(options, model, grammar));
@@ -55,13 +61,13 @@ int ask_all(const PictureList& pictures, const std::string& question, const Opti
     throw Error(ErrorCode::usage, "--logprobs is part of the JSON output; add --json or --jsonl", "logprobs");
   if (options.dry_run)
     return dry_run(
-        pictures, [&](const Model&) { return question; }, options);
+        pictures, [&](const Model& model) { return words_for(model, question); }, options);
   if (!options.explain.empty()) return explain_one(pictures, question, options);
   const bool scores = options.logprobs && !options.choices.empty();
   std::shared_ptr<Session> scorer;  // shares the pictures' features with the batch
   return ask_about(pictures, options, {}, [&](const Turn& turn, Item& item) {
     if (!options.system.empty()) item.conversation.system(options.system);
-    item.conversation.user_about(turn.medium, question);
+    item.conversation.user_about(turn.medium, words_for(turn.model, question));
     item.streams = !options.json && !options.jsonl;
     if (turn.many) item.heading = turn.name + ": ";
     Json json = {{"image", turn.name}, {"width", turn.width}, {"height", turn.height}, {"model", turn.model.name()}};

@@ -204,6 +204,23 @@ class Refusing(Videos):
             self.assertIn(done.returncode, (0, 1), done.stderr)
 
 
+class Sound(Videos):
+    def test_B24_sound_is_refused_whatever_it_declares(self):
+        def wav(rate, channels, size):
+            return (b"RIFF" + size.to_bytes(4, "little") + b"WAVEfmt " + (16).to_bytes(4, "little") + (3).to_bytes(2, "little") + channels.to_bytes(2, "little")
+                    + rate.to_bytes(4, "little") + bytes(6) + b"data" + size.to_bytes(4, "little") + b"\xff\xff\xff\x7f" * 100)
+
+        for number, content in enumerate((wav(655350, 1, 400), wav(16000, 255, 400), wav(16000, 1, 0xFFFFFFFF), wav(0, 0, 0))):
+            path = self.folder / f"{number}.wav"
+            path.write_bytes(content)
+            self.bad(path, "What?", says=[path.name, "is sound, not a picture"])
+            self.bad("watch", path, says=path.name)
+        opus = self.folder / "long.opus"  # an hour and a half of silence in a few kilobytes
+        self.ffmpeg("-f", "lavfi", "-i", "anullsrc=r=8000:cl=mono", "-t", 5400, "-c:a", "libopus", "-b:a", "500", "-frame_duration", 60, opus)
+        self.bad("watch", opus, says=["long.opus", "has no video stream"])
+        self.bad(opus, "What?", says="long.opus")
+
+
 class Helper(Videos):
     def fails(self, how, says, **changes):
         fake = self.folder / f"helper.{how}"
