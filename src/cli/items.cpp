@@ -115,6 +115,14 @@ Json error_json(const Item& item, const Error& error) {
   return error_json(Error(error.code(), error.message(), error.item().empty() ? item.name : error.item()));
 }
 
+namespace {
+
+Error out_of_memory(const Item& item) {
+  return {ErrorCode::out_of_memory, fmt::format("{}: out of memory", item.name), item.name};
+}
+
+}  // namespace
+
 ItemCounts run_items(const Model& model, const ItemRun& run, ItemSource& source, ItemOutput& output,
                      Progress& progress) {
   BatchOptions how;
@@ -132,17 +140,20 @@ ItemCounts run_items(const Model& model, const ItemRun& run, ItemSource& source,
     progress.advance();
   };
   // Without the white space that the template leaves between "Assistant:" and the answer.
-  const auto say = [&](Running& one, std::string_view piece, bool last) {
+  const auto say = [&](Running& one, std::string_view text) {
     if (!one.item.streams) return;
-    std::string passed;
-    if (one.filter) passed = one.filter->feed(piece) + (last ? one.filter->finish() : "");
-    std::string_view text = one.filter ? std::string_view(passed) : piece;
     if (!one.begun && !one.item.generate.constraint)
       text.remove_prefix(std::min(text.size(), text.find_first_not_of(" \n")));
     if (text.empty()) return;
     one.begun = true;
     progress.hide();
     output.piece(one.item, text);
+  };
+  // What guards let through of a piece; they see the text of all items, shown as it comes or not.
+  const auto passed = [](Running& one, std::string_view piece, bool last) {
+    if (!one.filter) return std::string(piece);
+    std::string text = one.filter->feed(piece);
+    return last ? text + one.filter->finish() : text;
   };
   // Asks the item's question; its pixels are let go. What is thrown leaves `one` as it is.
   const auto begin = [&](Running& one) -> Running& {
@@ -169,17 +180,23 @@ ItemCounts run_items(const Model& model, const ItemRun& run, ItemSource& source,
       } catch (const Error& error) {
         failed(item, error);
       } catch (const std::bad_alloc&) {
-        failed(item, Error(ErrorCode::out_of_memory, fmt::format("{}: out of memory", item.name), item.name));
+        failed(item, out_of_memory(item));
       }
     }
     if (batch.idle()) continue;
     BatchGenerator::Step step = batch.step();
-    for (const auto& event : step.events) try {
-        say(running.at(event.id), event.token.text, false);
+    for (const auto& event : step.events) {
+      Running& one = running.at(event.id);
+      std::string text;
+      try {
+        text = one.item.streams ? passed(one, event.token.text, false) : "";
       } catch (const Error& error) {  // a guard refused it, or failed: nothing more of it comes out
         batch.cancel(event.id);
         failed(running.extract(event.id).mapped().item, error);
+        continue;
       }
+      say(one, text);
+    }
     for (auto& finished : step.finished) {
       auto node = running.extract(finished.id);
       if (node.empty()) continue;  // refused
@@ -188,13 +205,14 @@ ItemCounts run_items(const Model& model, const ItemRun& run, ItemSource& source,
         failed(one.item, *finished.error);
         continue;
       }
+      std::string rest;
       try {
-        say(one, finished.rest, true);
-        if (one.filter && !one.item.streams) (void)(one.filter->feed(finished.answer.text), one.filter->finish());
+        rest = passed(one, one.item.streams ? std::string_view(finished.rest) : finished.answer.text, true);
       } catch (const Error& error) {
         failed(one.item, error);
         continue;
       }
+      say(one, rest);
       finished.answer.timings.preprocess.ms += std::exchange(one.item.decode_ms, 0);
       log_timings(finished.answer.timings, run.total.ms());
       one.answers.push_back(std::move(finished.answer));
@@ -206,10 +224,19 @@ ItemCounts run_items(const Model& model, const ItemRun& run, ItemSource& source,
           begin(one);
         } catch (const Error& error) {
           failed(one.item, error);
+        } catch (const std::bad_alloc&) {
+          failed(one.item, out_of_memory(one.item));
         }
         continue;
       }
-      Outcome outcome = one.item.report(one.answers);
+      Outcome outcome;
+      try {
+        outcome = one.item.report(one.answers);
+      } catch (const Error& error) {
+        if (error.code() == ErrorCode::io) throw;  // a full disk is no item's fault
+        failed(one.item, error);
+        continue;
+      }
       if (!run.guards.empty())
         outcome.json["safety"] = {{"input", safety_json(one.item.verdicts)}, {"output", safety_json(one.judged)}};
       progress.hide();
