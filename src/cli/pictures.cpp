@@ -12,6 +12,7 @@
 #include "cli/clipboard.h"
 #include "codec/decode.h"
 #include "io/fetch.h"
+#include "media/helper_process.h"
 
 namespace tap::cli {
 
@@ -45,8 +46,9 @@ std::string bytes_of_url(const std::string& url, std::size_t max_bytes, const Op
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
 bool has_picture_ending(std::string_view name) {
-  constexpr std::array<std::string_view, 15> endings{".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".gif", ".webp", ".avif",
-                                                     ".bmp", ".ppm", ".pgm",  ".pbm", ".pnm",  ".tif", ".tiff"};
+  constexpr std::array<std::string_view, 17> endings{".heic", ".heif", ".png",  ".jpg",  ".jpeg", ".jpe",
+                                                     ".jfif", ".gif",  ".webp", ".avif", ".bmp",  ".ppm",
+                                                     ".pgm",  ".pbm",  ".pnm",  ".tif",  ".tiff"};
   const std::size_t dot = name.rfind('.');
   if (dot == std::string_view::npos) return false;
   std::string ending(name.substr(dot));
@@ -160,6 +162,18 @@ std::shared_ptr<const Image> load_picture(const PictureSource& source, const Opt
                                           std::vector<Safety>& verdicts) {
   const std::string bytes = picture_bytes(source, options);
   const auto file = std::as_bytes(std::span(bytes));
+  if (is_heif(file)) {
+    Dim count = 0;
+    auto image = std::make_shared<const Image>(heif_image(file, shown_name(source), options.frame, &count));
+    if (guards.judges_pictures()) {
+      const auto frame = [&](Dim i) {
+        return i == options.frame ? image : std::make_shared<const Image>(heif_image(file, shown_name(source), i));
+      };
+      const std::vector<Safety> judged = guards.judge_frames(count, frame, shown_name(source));
+      verdicts.insert(verdicts.end(), judged.begin(), judged.end());
+    }
+    return image;
+  }
   std::vector<Safety> judged = guards.judge_picture(file, shown_name(source));
   verdicts.insert(verdicts.end(), judged.begin(), judged.end());
   return std::make_shared<const Image>(decode_image(file, shown_name(source), decode_options(options)).value());

@@ -14,6 +14,7 @@ extern "C" {
 
 #include "codec/media_protocol.h"
 #include "helper/sandbox.h"
+#include "helper/still.h"
 #include "helper/video.h"
 
 namespace tap::helper {
@@ -99,6 +100,12 @@ class Worker {
           reply.index = index;
           return send_reply(reply, std::as_bytes(std::span(image.pixels)));
         }
+        case Ask::heif: {
+          const Image image = heif_picture(file_fd, request.index, reply.frames);
+          reply.width = image.width;
+          reply.height = image.height;
+          return send_reply(reply, std::as_bytes(std::span(image.pixels)));
+        }
       }
       throw Refusal{Status::failed, "no such request"};
     } catch (const Refusal& refusal) {
@@ -134,6 +141,7 @@ class Worker {
 int main() {
   using namespace tap::helper;
   av_log_set_level(AV_LOG_QUIET);
+  prepare_heif();
   if (!enter_sandbox()) return 4;  // rather no video than one without walls
   Worker worker;
   tap::media_protocol::Request request;

@@ -7,15 +7,9 @@
 #include <vector>
 
 #include "codec/image.h"
-#include "codec/media_protocol.h"
+#include "helper/refusal.h"
 
 namespace tap::helper {
-
-// Why something cannot be read; the program puts the file's name before it.
-struct Refusal {
-  media_protocol::Status status;
-  std::string why;
-};
 
 class Video {
  public:

@@ -1,15 +1,12 @@
-// A video file, read by the media helper: a process of its own for each file (src/helper), because what decodes videos
-// is under another licence and has the worst record of all parsers. Frames come one at a time: a long file costs no
-// more memory than a short one, but 8 bytes a frame for its times.
+// A video file, through the media helper. Frames come one at a time: a long file costs no more memory than a short one,
+// but 8 bytes a frame for its times.
 #pragma once
 
-#include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
-#include "codec/image.h"
-#include "codec/media_protocol.h"
+#include "media/helper_process.h"
 
 namespace tap {
 
@@ -27,8 +24,6 @@ class VideoFile {
   // Starts a helper. Throws Error naming the file: not_found, io, bad_file for what is no video, unsupported for a
   // codec or where the helper is not installed, limit.
   explicit VideoFile(const std::string& path);
-  ~VideoFile();
-  VideoFile(VideoFile&&) noexcept;
 
   const std::string& name() const { return path_; }
   Dim width() const { return width_; }  // upright
@@ -45,10 +40,8 @@ class VideoFile {
   Frame frame(Dim index);
 
  private:
-  struct Helper;
-  media_protocol::Reply ask(const media_protocol::Request& request, int& memory);
   std::string path_, codec_;
-  std::unique_ptr<Helper> helper_;
+  HelperProcess helper_;
   std::vector<double> seconds_;
   Dim width_ = 0, height_ = 0, broken_ = 0;
 };

@@ -34,7 +34,7 @@ class Formats(Case):
 
     def test_what_stays_refused_is_named(self):
         known = "PNG, JPEG, GIF, WebP, BMP, PPM, TIFF and AVIF are"
-        for kind, data in (("HEIC", b"\0\0\0\x1cftypheic"), ("JPEG XL", b"\xff\x0a\0\0"), ("JPEG 2000", b"\xff\x4f\xff\x51\0")):
+        for kind, data in (("ICO", b"\0\0\1\0\1\0"), ("JPEG XL", b"\xff\x0a\0\0"), ("JPEG 2000", b"\xff\x4f\xff\x51\0")):
             path = self.folder / "picture.jpg"
             path.write_bytes(data)
             self.bad("describe", path, says=f"picture.jpg: {kind} is not supported: {known}")

@@ -204,6 +204,54 @@ class Refusing(Videos):
             self.assertIn(done.returncode, (0, 1), done.stderr)
 
 
+@unittest.skipUnless(shutil.which("heif-enc"), "heif-enc is missing")
+class Heic(Videos):
+    def heic(self, source, name="a.heic", *more):
+        subprocess.run(["heif-enc", *map(str, more), "-q", "95", source, "-o", self.folder / name], check=True, capture_output=True)
+        return self.folder / name
+
+    def test_a_telephones_pictures(self):
+        path = self.heic(SAMPLES / "winter.png")
+        self.assertEqual(self.good(path, "What color is the house?"), self.good(SAMPLES / "winter.png", "What color is the house?"))
+        result = self.good_json("detect", "tree", path)
+        self.assertEqual((result["width"], result["height"]), (768, 768))
+        self.bad(path, "What?", "--frame", "1", says=["a.heic", "has no picture 1", "it holds 1"])
+        folder = self.folder / "folder"
+        folder.mkdir()
+        shutil.copy(path, folder)
+        self.assertIn("a.heic", self.good_json("describe", folder)[0]["image"])
+        with open(path, "rb") as file:
+            self.assertEqual(self.good("-", "What color is the house?", stdin=file.read()), self.good(path, "What color is the house?"))
+
+    def test_guards_see_heic(self):
+        danger = self.folder / "danger.png"
+        with Image.open(ROOT / "tests/data/guard/dangerous.png") as image:
+            image.convert("RGB").resize((256, 256)).save(danger)
+        done = self.run_program("describe", self.heic(danger), "--guard", "nano:0.2@in", "-q")
+        self.assertEqual(done.returncode, 3, done.stderr)
+
+    def test_B18_damaged_heic_is_named(self):
+        data = self.heic(SAMPLES / "roof.png").read_bytes()
+        bad = self.folder / "bad.heic"
+        for content in (data[:40], data[: len(data) // 2], data[:12] + bytes(100), data[:12] + os.urandom(3000)):
+            bad.write_bytes(content)
+            self.bad("describe", bad, says="bad.heic")
+
+    def test_B18_a_grid_of_a_hundred_thousand_tiles(self):
+        data = bytearray(self.heic(SAMPLES / "roof.png").read_bytes())
+        at = data.find(b"ispe")
+        while at >= 0:  # every size said to be 60 000 x 60 000
+            data[at + 8:at + 16] = (60_000).to_bytes(4, "big") * 2
+            at = data.find(b"ispe", at + 4)
+        bad = self.folder / "huge.heic"
+        bad.write_bytes(data)
+        self.bad("describe", bad, says="huge.heic")
+
+    def test_without_the_helper_it_says_what_is_missing(self):
+        path = self.heic(SAMPLES / "roof.png")
+        self.bad("describe", path, env=environment(TAPETUM_MEDIA=str(self.folder / "none")), says=["a.heic", "HEIC", "libheif1"])
+
+
 class Sound(Videos):
     def test_B24_sound_is_refused_whatever_it_declares(self):
         def wav(rate, channels, size):

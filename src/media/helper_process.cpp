@@ -1,0 +1,267 @@
+#include "media/helper_process.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <cstdlib>
+#include <cstring>
+#include <utility>
+
+#include <fcntl.h>
+#include <poll.h>
+#include <spawn.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/exec_context.h"
+#include "base/file.h"
+
+namespace tap {
+
+namespace {
+
+using namespace media_protocol;
+
+constexpr int lowest_fd = 64;  // above the numbers that the helper finds its own under
+constexpr int look_ms = 50;    // between questions whether to go on
+
+class Fd {
+ public:
+  explicit Fd(int fd = -1) : fd_(fd) {}
+  ~Fd() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  Fd(Fd&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  Fd& operator=(Fd&& other) noexcept {
+    std::swap(fd_, other.fd_);
+    return *this;
+  }
+  int get() const { return fd_; }
+
+ private:
+  int fd_;
+};
+
+double patience_s() {  // for one reply
+  const char* given = std::getenv("TAPETUM_MEDIA_SECONDS");
+  const double seconds = given ? std::atof(given) : 0;
+  return seconds > 0 ? seconds : 120;
+}
+
+// Beside the program, as in an installation.
+std::string helper_path() {
+  if (const char* given = std::getenv("TAPETUM_MEDIA"); given && *given) return given;
+  std::string self(4096, '\0');
+  const ssize_t length = ::readlink("/proc/self/exe", self.data(), self.size());
+  if (length <= 0) return {};
+  self.resize(static_cast<std::size_t>(length));
+  return self.substr(0, self.rfind('/')) + "/tapetum-media";
+}
+
+// What the helper said, cut to what may be printed.
+std::string said(const Reply& reply) {
+  std::string text(reply.message, ::strnlen(reply.message, sizeof reply.message));
+  for (char& c : text)
+    if (static_cast<unsigned char>(c) < 32 || static_cast<unsigned char>(c) > 126) c = '?';
+  return text;
+}
+
+ErrorCode code_of(Status status) {
+  switch (status) {
+    case Status::unsupported: return ErrorCode::unsupported;
+    case Status::limit: return ErrorCode::limit;
+    case Status::failed: return ErrorCode::internal;
+    default: return ErrorCode::bad_file;
+  }
+}
+
+void read_all(int fd, void* to, std::size_t bytes, const std::string& path) {
+  auto* at = static_cast<char*>(to);
+  for (std::size_t done = 0; done < bytes;) {
+    const ssize_t got = ::pread(fd, at + done, bytes - done, static_cast<off_t>(done));
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) throw Error(ErrorCode::io, fmt::format("{}: the media helper sent less than it said", path), path);
+    done += static_cast<std::size_t>(got);
+  }
+}
+
+// Takes the descriptors: none of the helper's stays open here, so that its end is seen.
+pid_t spawn_helper(const std::string& program, Fd socket, Fd file, const std::string& path) {
+  const Fd high_socket(::fcntl(socket.get(), F_DUPFD_CLOEXEC, lowest_fd));
+  const Fd high_file(::fcntl(file.get(), F_DUPFD_CLOEXEC, lowest_fd));
+  pid_t pid = -1;
+  posix_spawn_file_actions_t actions;
+  ::posix_spawn_file_actions_init(&actions);
+  ::posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+  ::posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0);
+  ::posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0);
+  ::posix_spawn_file_actions_adddup2(&actions, high_socket.get(), socket_fd);
+  ::posix_spawn_file_actions_adddup2(&actions, high_file.get(), file_fd);
+  posix_spawnattr_t attributes;  // Ctrl-C is ours to take, and signals begin as a program finds them
+  ::posix_spawnattr_init(&attributes);
+  ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+  ::posix_spawnattr_setpgroup(&attributes, 0);
+  sigset_t none, usual;
+  ::sigemptyset(&none);
+  ::sigfillset(&usual);
+  ::posix_spawnattr_setsigmask(&attributes, &none);
+  ::posix_spawnattr_setsigdefault(&attributes, &usual);
+  std::string name = "tapetum-media", language = "LC_ALL=C";
+  char* arguments[] = {name.data(), nullptr};
+  char* environment[] = {language.data(), nullptr};
+  const int failed = high_socket.get() < 0 || high_file.get() < 0
+                         ? errno
+                         : ::posix_spawn(&pid, program.c_str(), &actions, &attributes, arguments, environment);
+  ::posix_spawn_file_actions_destroy(&actions);
+  ::posix_spawnattr_destroy(&attributes);
+  if (failed != 0)
+    throw Error(ErrorCode::io, fmt::format("{}: cannot start the media helper: {}", path, std::strerror(failed)), path);
+  return pid;
+}
+
+}  // namespace
+
+struct HelperProcess::Process {
+  pid_t pid = -1;
+  Fd socket;
+
+  ~Process() {
+    if (pid <= 0) return;
+    ::kill(pid, SIGKILL);
+    while (::waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
+    }
+  }
+  // How it ended, once it has: it leaves no zombie behind.
+  std::string ending() {
+    int status = 0;
+    for (int i = 0; i < 100; ++i) {
+      const pid_t got = ::waitpid(pid, &status, WNOHANG);
+      if (got == pid) {
+        pid = -1;
+        if (WIFSIGNALED(status)) return fmt::format("was killed by signal {}", WTERMSIG(status));
+        return WEXITSTATUS(status) == 4 ? "could not enter its sandbox"
+                                        : fmt::format("ended with code {}", WEXITSTATUS(status));
+      }
+      if (got < 0 && errno != EINTR) break;
+      ::usleep(2000);
+    }
+    return "went away";
+  }
+};
+
+HelperProcess::HelperProcess(const std::string& path, int file_descriptor)
+    : path_(path), process_(std::make_unique<Process>()) {
+  Fd file(file_descriptor);
+  const std::string program = helper_path();
+  if (!file_exists(program))
+    throw Error(ErrorCode::unsupported,
+                fmt::format("{}: videos and HEIC pictures are read by tapetum-media, which is not installed beside "
+                            "tapetum (it needs libavformat59, libavcodec59, libswscale6, libheif1)",
+                            path),
+                path);
+  int pair[2];
+  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0)
+    throw Error(ErrorCode::io, fmt::format("{}: no socket for the media helper: {}", path, std::strerror(errno)), path);
+  process_->socket = Fd(pair[0]);
+  process_->pid = spawn_helper(program, Fd(pair[1]), std::move(file), path);
+}
+
+HelperProcess::~HelperProcess() = default;
+HelperProcess::HelperProcess(HelperProcess&&) noexcept = default;
+
+HelperProcess HelperProcess::of_file(const std::string& path) {
+  const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (file < 0)
+    throw Error(errno == ENOENT ? ErrorCode::not_found : ErrorCode::io,
+                fmt::format("{}: {}", path, std::strerror(errno)), path);
+  return {path, file};
+}
+
+HelperProcess HelperProcess::of_bytes(std::span<const std::byte> bytes, const std::string& name) {
+  const int file = ::memfd_create("bytes", MFD_CLOEXEC);
+  for (std::size_t at = 0; file >= 0 && at < bytes.size();) {
+    const ssize_t wrote = ::write(file, bytes.data() + at, bytes.size() - at);
+    if (wrote < 0 && errno == EINTR) continue;
+    if (wrote <= 0) {
+      ::close(file);
+      throw Error(ErrorCode::out_of_memory, fmt::format("{}: out of memory for the media helper", name), name);
+    }
+    at += static_cast<std::size_t>(wrote);
+  }
+  if (file < 0) throw Error(ErrorCode::io, fmt::format("{}: no memory to share: {}", name, std::strerror(errno)), name);
+  return {name, file};
+}
+
+HelperProcess::Got HelperProcess::ask(const Request& request, std::uint64_t most) {
+  int memory = -1;
+  const auto gone = [&] {
+    return Error(ErrorCode::io, fmt::format("{}: the media helper {}", path_, process_->ending()), path_);
+  };
+  if (process_->pid <= 0)
+    throw Error(ErrorCode::io, fmt::format("{}: the media helper went away before", path_), path_);
+  if (::send(process_->socket.get(), &request, sizeof request, MSG_NOSIGNAL) != static_cast<ssize_t>(sizeof request))
+    throw gone();
+  const Stopwatch watch;
+  const double patience = patience_s();
+  for (;;) {
+    pollfd ready{process_->socket.get(), POLLIN, 0};
+    const int events = ::poll(&ready, 1, look_ms);
+    if (events > 0) break;
+    ExecContext::current().checkpoint();
+    if (watch.ms() > patience * 1000) {
+      process_ = std::make_unique<Process>();
+      throw Error(ErrorCode::io, fmt::format("{}: the media helper gave no answer in {} seconds", path_, patience),
+                  path_);
+    }
+  }
+  Reply reply;
+  iovec part{&reply, sizeof reply};
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  message.msg_control = control;
+  message.msg_controllen = sizeof control;
+  const ssize_t bytes = ::recvmsg(process_->socket.get(), &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+  for (cmsghdr* head = CMSG_FIRSTHDR(&message); head; head = CMSG_NXTHDR(&message, head))
+    if (head->cmsg_level == SOL_SOCKET && head->cmsg_type == SCM_RIGHTS && head->cmsg_len == CMSG_LEN(sizeof(int)))
+      std::memcpy(&memory, CMSG_DATA(head), sizeof memory);
+  const Fd held(memory);
+  if (bytes <= 0) throw gone();
+  if (bytes != static_cast<ssize_t>(sizeof reply) || reply.version != version || reply.status > Status::failed)
+    throw Error(ErrorCode::io, fmt::format("{}: the media helper speaks no sense", path_), path_);
+  if (reply.status != Status::good)
+    throw Error(code_of(reply.status), fmt::format("{}: {}", path_, said(reply)), path_);
+  Got got{reply, {}};
+  if (reply.bytes > most || (reply.bytes > 0) != (memory >= 0))
+    throw Error(ErrorCode::io, fmt::format("{}: the media helper speaks no sense", path_), path_);
+  got.bytes.resize(reply.bytes);
+  read_all(memory, got.bytes.data(), got.bytes.size(), path_);
+  return got;
+}
+
+Image heif_image(std::span<const std::byte> bytes, const std::string& name, Dim index, Dim* count) {
+  HelperProcess helper = HelperProcess::of_bytes(bytes, name);
+  const auto [reply, pixels] =
+      helper.ask({.ask = Ask::heif, .index = index}, 3 * static_cast<std::uint64_t>(most_pixels));
+  if (reply.width < 1 || reply.height < 1 || reply.width > most_edge || reply.height > most_edge ||
+      pixels.size() != static_cast<std::size_t>(reply.width * reply.height * 3) || reply.frames < 1)
+    throw Error(ErrorCode::io, fmt::format("{}: the media helper speaks no sense", name), name);
+  if (count) *count = reply.frames;
+  Image image(reply.width, reply.height);
+  std::memcpy(image.pixels.data(), pixels.data(), pixels.size());
+  return image;
+}
+
+bool is_heif(std::span<const std::byte> bytes) {
+  const std::string_view text(reinterpret_cast<const char*>(bytes.data()), std::min<std::size_t>(bytes.size(), 12));
+  if (text.size() < 12 || text.substr(4, 4) != "ftyp") return false;
+  for (const std::string_view brand : {"heic", "heix", "hevc", "hevx", "heim", "heis", "mif1", "msf1"})
+    if (text.substr(8) == brand) return true;
+  return false;
+}
+
+}  // namespace tap

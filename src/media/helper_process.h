@@ -1,0 +1,44 @@
+// The media helper (src/helper): a process of its own that reads one file, because what decodes videos and HEIC is
+// under another licence and has the worst record of all parsers.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "codec/image.h"
+#include "codec/media_protocol.h"
+
+namespace tap {
+
+class HelperProcess {
+ public:
+  // Start it and hand it the file. Throw Error naming the file: not_found, io, unsupported where the helper is not
+  // installed.
+  static HelperProcess of_file(const std::string& path);
+  static HelperProcess of_bytes(std::span<const std::byte> bytes, const std::string& name);
+  ~HelperProcess();  // ends it
+  HelperProcess(HelperProcess&&) noexcept;
+
+  struct Got {
+    media_protocol::Reply reply;   // good
+    std::vector<std::byte> bytes;  // that came with it, as many as it says
+  };
+  // Throws Error naming the file: what the helper says of it; io when it died, gave no answer in time, or said what
+  // makes no sense, more than `most` bytes among it; cancelled.
+  Got ask(const media_protocol::Request& request, std::uint64_t most);
+
+ private:
+  HelperProcess(const std::string& path, int file_descriptor);
+  struct Process;
+  std::string path_;
+  std::unique_ptr<Process> process_;
+};
+
+bool is_heif(std::span<const std::byte> bytes);  // HEIC or HEIF, by its brand
+// A picture by its index among those of the file (0: the primary one), upright, laid on white. Throws as above.
+Image heif_image(std::span<const std::byte> bytes, const std::string& name, Dim index, Dim* count = nullptr);
+
+}  // namespace tap
