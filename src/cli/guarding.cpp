@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include <fmt/format.h>
-#include <openssl/sha.h>
 
 #include "base/file.h"
 #include "base/log.h"
@@ -28,12 +27,6 @@ double threshold_of(const std::string& text, std::string_view what) {
     throw Error(ErrorCode::usage, fmt::format("{} is \"{}\": must be from 0 to 1, or a file of thresholds", what, text),
                 text);
   return number;
-}
-
-PictureKey key_of(std::span<const std::byte> file) {
-  PictureKey key;
-  SHA256(reinterpret_cast<const unsigned char*>(file.data()), file.size(), key.data());
-  return key;
 }
 
 }  // namespace
@@ -137,7 +130,7 @@ std::vector<Safety> Guards::judge_picture(std::span<const std::byte> file, const
   std::vector<Safety> all;
   for (const auto& one : guards_) {
     if (!one->in || !one->guard.judges_pictures()) continue;
-    const PictureKey key = key_of(file);
+    const PictureKey key = bytes_key({reinterpret_cast<const char*>(file.data()), file.size()});
     auto at = std::ranges::find(one->pictures, key, &std::pair<PictureKey, Safety>::first);
     if (at == one->pictures.end()) {
       if (one->pictures.size() >= remembered_pictures) one->pictures.clear();

@@ -8,27 +8,46 @@
 
 namespace tap {
 
-PictureKey picture_key(std::string_view model, std::string_view processor_settings, const Image& image) {
-  const std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context(EVP_MD_CTX_new(), EVP_MD_CTX_free);
-  bool ok = context && EVP_DigestInit_ex(context.get(), EVP_sha256(), nullptr) == 1;
-  const auto add = [&](const void* data, std::size_t bytes) {
-    ok = ok && EVP_DigestUpdate(context.get(), data, bytes) == 1;
-  };
-  const auto add_field = [&](const void* data, std::size_t bytes) {
+namespace {
+
+class Sha256 {
+ public:
+  Sha256() { ok_ = context_ && EVP_DigestInit_ex(context_.get(), EVP_sha256(), nullptr) == 1; }
+  void add(const void* data, std::size_t bytes) { ok_ = ok_ && EVP_DigestUpdate(context_.get(), data, bytes) == 1; }
+  void add_field(const void* data, std::size_t bytes) {
     const std::uint64_t length = bytes;
     add(&length, sizeof length);
     add(data, bytes);
-  };
-  add_field(model.data(), model.size());
-  add_field(processor_settings.data(), processor_settings.size());
+  }
+  PictureKey key() {
+    PictureKey key{};
+    unsigned length = 0;
+    if (!ok_ || EVP_DigestFinal_ex(context_.get(), key.data(), &length) != 1 || length != key.size())
+      fail(ErrorCode::internal, "SHA-256 failed");
+    return key;
+  }
+
+ private:
+  std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context_{EVP_MD_CTX_new(), EVP_MD_CTX_free};
+  bool ok_ = false;
+};
+
+}  // namespace
+
+PictureKey picture_key(std::string_view model, std::string_view processor_settings, const Image& image) {
+  Sha256 sum;
+  sum.add_field(model.data(), model.size());
+  sum.add_field(processor_settings.data(), processor_settings.size());
   const std::int64_t size[2] = {image.width, image.height};
-  add(size, sizeof size);
-  add_field(image.pixels.data(), image.pixels.size());
-  PictureKey key{};
-  unsigned length = 0;
-  ok = ok && EVP_DigestFinal_ex(context.get(), key.data(), &length) == 1 && length == key.size();
-  if (!ok) fail(ErrorCode::internal, "SHA-256 failed");
-  return key;
+  sum.add(size, sizeof size);
+  sum.add_field(image.pixels.data(), image.pixels.size());
+  return sum.key();
+}
+
+PictureKey bytes_key(std::string_view bytes) {
+  Sha256 sum;
+  sum.add(bytes.data(), bytes.size());
+  return sum.key();
 }
 
 const Tensor* FeatureCache::find(const PictureKey& key) {

@@ -17,6 +17,8 @@ using PictureKey = std::array<std::uint8_t, 32>;
 // Every field is preceded by its length, so that no two inputs run together.
 PictureKey picture_key(std::string_view model, std::string_view processor_settings, const Image& image);
 
+PictureKey bytes_key(std::string_view bytes);  // SHA-256 of them
+
 constexpr Dim feature_cache_bytes = Dim{256} << 20;
 
 class FeatureCache {

@@ -13,16 +13,25 @@ namespace tap {
 PictureEncoder::PictureEncoder(const Model& model, std::shared_ptr<FeatureCache> features)
     : model_(&model), features_(features ? std::move(features) : std::make_shared<FeatureCache>()) {}
 
+namespace {
+
+PictureKey frames_key(std::span<const Image> frames, std::string text = {}) {
+  for (const Image& frame : frames) {
+    const PictureKey key = picture_key({}, {}, frame);
+    text.append(reinterpret_cast<const char*>(key.data()), key.size());
+  }
+  return bytes_key(text);
+}
+
+}  // namespace
+
 PictureKey PictureEncoder::key_of(const Medium& medium) const {
   const std::string settings = model_->processor().settings();
   if (medium.image) return picture_key(model_->fingerprint(), settings, *medium.image);
-  std::string all = fmt::format("{} video {}x{} {} {}", settings, medium.clip->plan.source.width,
-                                medium.clip->plan.source.height, medium.clip->change, medium.clip->plan.step_seconds);
-  for (const Image& frame : medium.clip->frames) {
-    const PictureKey key = picture_key({}, {}, frame);
-    all.append(reinterpret_cast<const char*>(key.data()), key.size());
-  }
-  return picture_key(model_->fingerprint(), all, Image(1, 1));
+  const Clip& clip = *medium.clip;
+  return frames_key(clip.frames,
+                    fmt::format("{} {} video {}x{} {} {} ", model_->fingerprint(), settings, clip.plan.source.width,
+                                clip.plan.source.height, clip.change, clip.plan.step_seconds));
 }
 
 Tensor PictureEncoder::picture(const Image& image, const ImagePlan& plan, double& preprocess_ms, double& encode_ms) {
@@ -79,13 +88,7 @@ Tensor PictureEncoder::video(const Clip& clip, const ImagePlan& plan, double& pr
                last = static_cast<std::size_t>(std::min(count, (step + 1) * each));
     const std::span frames = std::span(clip.frames).subspan(first, last - first);
     ++steps_;
-    PictureKey key{};
-    std::string frame_keys;
-    for (const Image& frame : frames) {
-      const PictureKey own = picture_key({}, {}, frame);
-      frame_keys.append(reinterpret_cast<const char*>(own.data()), own.size());
-    }
-    key = picture_key({}, frame_keys, Image(1, 1));
+    const PictureKey key = frames_key(frames);
     const auto at = known.find(key);
     const double changed = clip.change >= 0 && before.rows.defined() ? difference(before.frames, frames) : 256;
     if (at != known.end() || changed <= clip.change) {
