@@ -4,9 +4,11 @@ import json
 import re
 import resource
 import shutil
+import subprocess
+import sys
 import unittest
 
-from support import FAMILIES, NANO, SAMPLES, SANITIZED, Case, environment
+from support import FAMILIES, NANO, ROOT as ROOT_FOLDER, SAMPLES, SANITIZED, Case, environment
 
 ROOF = SAMPLES / "roof.png"
 GOLDEN = FAMILIES / "smolvlm/checkpoint"
@@ -15,6 +17,23 @@ QUESTION = "What is on the roof?"
 
 def limited(bytes_):
     return lambda: resource.setrlimit(resource.RLIMIT_AS, (bytes_, bytes_))
+
+
+class Large(Case):
+    def test_72_billion_parameters_are_planned_without_a_disk_that_holds_them(self):
+        folder = self.folder / "72b"
+        subprocess.run([sys.executable, ROOT_FOLDER / "tools/random_checkpoint", "qwen2.5-vl-72b", folder, "--shard-size", "4GB", "--empty"], check=True, capture_output=True)
+        shown = self.good_json("show", folder)
+        self.assertEqual((shown["family"], shown["context"]), ("qwen2_5_vl", 128000))
+        self.assertLess(abs(shown["parameters"] / 73.4e9 - 1), 0.01)
+        bits = {dtype: 8 * size / shown["parameters"] for dtype, size in shown["memory_bytes"].items()}
+        self.assertTrue(16 <= bits["bf16"] < 17 and 8 <= bits["q8"] < 9 and 5 <= bits["q4"] < 6, bits)  # as the allocator rounds its blocks
+        done = self.run_program("-m", folder, ROOF, QUESTION, "--dtype", "q4", "--dry-run", "--json")
+        plan = json.loads(done.stdout)
+        self.assertEqual(done.returncode, 1)  # 46 GB in q4
+        self.assertIn("this run needs", plan["refused"])
+        (one,) = plan["pictures"]
+        self.assertEqual((one["tile"], one["tokens"]["image"]), ([756, 756], 729))
 
 
 class DryRun(Case):
