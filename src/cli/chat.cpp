@@ -151,8 +151,7 @@ void Chat::ask(std::string question) {
   const Conversation conversation = transcript_.conversation();
   transcript_.turns.pop_back();
   try {
-    const std::vector<Safety> words = guards_.judge_words(conversation, "the question");
-    judged_.insert(judged_.end(), words.begin(), words.end());
+    words_judged_ = guards_.judge_words(conversation, "the question");
     if (!answer(conversation, turn)) pending_ = std::move(turn.pictures);
   } catch (const Error& error) {
     if (error.code() != ErrorCode::limit) {
@@ -166,7 +165,9 @@ void Chat::ask(std::string question) {
                                   : "/undo drops the last turn, /reset all of them"),
                 error.item());
   }
-  if (turn.finish != FinishReason::none) transcript_.turns.push_back(std::move(turn));
+  if (turn.finish == FinishReason::none) return;
+  transcript_.turns.push_back(std::move(turn));
+  judged_.clear();  // its pictures are no longer waiting
 }
 
 bool Chat::answer(const Conversation& conversation, ChatTurn& turn) {
@@ -247,7 +248,11 @@ void Chat::report(const ChatTurn& turn, const Generation& generation, const std:
                {"finish_reason", name(turn.finish)},
                {"tokens", std::move(tokens)},
                {"ms", ms_json(timings, total_ms)}};
-  if (!guards_.empty()) json["safety"] = {{"input", safety_json(judged_)}, {"output", safety_json(answer_judged_)}};
+  if (!guards_.empty()) {
+    std::vector<Safety> input = judged_;
+    input.insert(input.end(), words_judged_.begin(), words_judged_.end());
+    json["safety"] = {{"input", safety_json(input)}, {"output", safety_json(answer_judged_)}};
+  }
   write_json(json);
 }
 

@@ -48,8 +48,8 @@ class Chat {
   Transcript transcript_;
   std::vector<ChatPicture> pending_;
   Guards guards_;
-  std::vector<Safety> judged_, answer_judged_;  // what the guards said of the turn's input, and of its answer
-  std::string file_;                            // the conversation was saved to or loaded from it: /save may replace it
+  std::vector<Safety> judged_, words_judged_, answer_judged_;  // what guards said of the turn's pictures, words, answer
+  std::string file_;  // the conversation was saved to or loaded from it: /save may replace it
   bool quit_ = false, failed_ = false;
 };
 

@@ -171,6 +171,7 @@ struct ChatCommands {
   static void reset(Chat& chat, const std::string&) {
     chat.transcript_.turns.clear();
     chat.pending_.clear();
+    chat.judged_.clear();
     chat.file_.clear();
     chat.session_.clear();
     chat.note("a new conversation; system text and parameters stay");
@@ -210,6 +211,7 @@ struct ChatCommands {
       log::warn("{}: the picture has changed since the conversation was saved", source);
     chat.transcript_ = std::move(loaded.transcript);
     chat.pending_.clear();
+    chat.judged_.clear();
     chat.note(fmt::format("loaded {} from {}", turns_text(chat), path));
     chat.file_ = std::move(path);
   }

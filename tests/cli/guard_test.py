@@ -179,6 +179,7 @@ class Before(Case):
         self.assertEqual(first["safety"]["input"][0]["checked"], ["image"])
         self.assertEqual(second["error"]["code"], "refused")
         self.assertEqual(third["images"], [])
+        self.assertEqual(third["safety"]["input"], [])  # nothing new was judged
 
     def test_words_alone_need_a_guard_of_texts(self):
         done = self.run_program("chat", "--guard", NANO_IN, "--json", "-q", stdin="Hello there\n")
