@@ -4,14 +4,6 @@ namespace tap::api {
 
 namespace {
 
-constexpr std::string_view blanks = " \n\t\r";
-
-std::string_view trimmed(std::string_view text) {
-  const std::size_t begin = text.find_first_not_of(blanks);
-  return begin == std::string_view::npos ? std::string_view()
-                                         : text.substr(begin, text.find_last_not_of(blanks) - begin + 1);
-}
-
 // Different for different forms.
 std::string key_of(const v1::AskOptions& options) {
   if (!options.regex.empty()) return fmt::format("regex {}", options.regex);

@@ -58,21 +58,15 @@ void Image::save(const std::string& path) const {
 Image draw(const Image& image, std::span<const Detection> detections) {
   return api::guarded([&] {
     tap::Image drawn = *api::Access::picture(image);
-    std::vector<DrawnBox> boxes;
-    std::vector<MaskRuns> masks(detections.size());
-    for (std::size_t i = 0; i < detections.size(); ++i) {
-      const Detection& d = detections[i];
-      if (d.mask) masks[i] = runs_of(d.mask->pixels, d.mask->height, d.mask->width);
-      boxes.push_back({.label = d.label,
-                       .x1 = d.box.x1,
-                       .y1 = d.box.y1,
-                       .x2 = d.box.x2,
-                       .y2 = d.box.y2,
-                       .score = {},
-                       .point = d.point.has_value(),
-                       .mask = d.mask ? &masks[i] : nullptr});
+    std::vector<tap::Detection> all;
+    for (const Detection& d : detections) {
+      tap::Detection& one = all.emplace_back();
+      one.label = d.label;
+      one.box = {d.box.x1, d.box.y1, d.box.x2, d.box.y2};
+      if (d.point) one.point = {d.point->x, d.point->y};
+      if (d.mask) one.mask = runs_of(d.mask->pixels, d.mask->height, d.mask->width);
     }
-    draw_boxes(drawn, boxes);
+    draw_detections(drawn, all);
     return api::Access::image(std::move(drawn));
   });
 }

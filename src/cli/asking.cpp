@@ -117,14 +117,8 @@ int ask_about(const PictureList& pictures, const Options& options, const std::fu
   Guards guards(options);
   PictureItems items(pictures.sources, [&](const PictureSource& picture, Item& item) {
     const Stopwatch watch;
-    Medium medium;
-    if (!picture.clipboard && is_video_file(picture.name))
-      medium.clip = load_clip(picture.name, options, *model, guards, item.verdicts);
-    else
-      medium.image = load_picture(picture, options, guards, item.verdicts);
+    Medium medium = load_medium(picture, options, *model, guards, item.verdicts);
     const SizePx size = medium.clip ? medium.clip->plan.source : SizePx{medium.image->width, medium.image->height};
-    if (medium.image)  // what the model's processor refuses is this file's fault
-      with_frame(shown_name(picture), [&] { (void)model->processor().plan(size.width, size.height); });
     item.decode_ms = watch.ms();
     item.generate = generate;
     const std::string name = is_data_url(picture.name) ? shortened_url(picture.name) : picture.name;

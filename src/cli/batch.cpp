@@ -114,8 +114,10 @@ class RequestItems final : public ItemSource {
     if (request.task == Request::Task::find) {
       const auto image = pictures(request.image);
       item.generate.constraint = nullptr;  // places have a form of their own
-      const auto task =
-          std::make_shared<const DetectTask>(context_.model, request.thing, detect_options(options, request.usual));
+      DetectOptions how = detect_options(options, request.usual);
+      how.masks = masks_;
+      const auto task = std::make_shared<const DetectTask>(context_.model, request.thing, std::move(how));
+      masks_ = task->masks() ? task->masks() : masks_;
       ask_where(*task, image, system, item);
       item.report = [head, task, width = image->width, height = image->height](std::span<const Answer> answers) {
         Json json = head;
@@ -164,6 +166,7 @@ class RequestItems final : public ItemSource {
   const ResultsFile& results_;
   RequestForms forms_;
   std::shared_ptr<Session> scorer_;
+  std::shared_ptr<const MaskCodec> masks_;  // of requests for masks, read once
   std::size_t next_index_ = 0;
   std::string foreign_;
   std::unordered_map<std::size_t, Json> ids_;  // of the items on their way

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "base/file.h"
+#include "base/strings.h"
 #include "cli/asking.h"
 #include "cli/commands.h"
 #include "cli/output.h"
@@ -18,19 +19,15 @@ struct Said {
   double load_ms = 0, total_ms = 0;
 };
 
-Said ask(const std::string& name, const PictureSource& picture, const std::string& question, const Options& options) {
+Said ask(const std::string& name, const PictureSource& picture, const std::string& question, const Options& options,
+         Guards& guards) {
   Options own = options;
   own.model = name;
   const PictureList pictures{{picture}, false};
   const Loaded loaded = load_model_for(own, pictures, 1);
   const Model& model = *loaded.model;
-  Guards guards(options);
   std::vector<Safety> verdicts;
-  Medium medium;
-  if (!picture.clipboard && is_video_file(picture.name))
-    medium.clip = load_clip(picture.name, own, model, guards, verdicts);
-  else
-    medium.image = load_picture(picture, own, guards, verdicts);
+  Medium medium = load_medium(picture, own, model, guards, verdicts);
   Conversation asked;
   if (!options.system.empty()) asked.system(options.system);
   asked.user_about(std::move(medium), question);
@@ -40,8 +37,7 @@ Said ask(const std::string& name, const PictureSource& picture, const std::strin
   Said said{name, std::string(tap::name(model.weight_type())), answer(session, asked, generate_options(own, model)),
             model.load_ms(), 0};
   said.total_ms = watch.ms();
-  if (const auto filter = guards.filter(asked, name + "'s answer"))
-    said.answer.text = filter->feed(said.answer.text) + filter->finish();
+  if (const auto filter = guards.filter(asked, name + "'s answer")) said.answer.text = filter->whole(said.answer.text);
   log_timings(said.answer.timings, said.total_ms);
   return said;
 }
@@ -53,8 +49,7 @@ std::vector<std::string> wrapped(std::string_view text, std::size_t columns) {
   while (!text.empty()) {
     const std::size_t end = std::min(text.find_first_of(" \n"), text.size());
     const std::string_view word = text.substr(0, end);
-    const auto width = static_cast<std::size_t>(
-        std::ranges::count_if(word, [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
+    const std::size_t width = characters(word);
     if (used > 0 && used + 1 + width > columns) lines.emplace_back(), used = 0;
     if (used > 0) lines.back() += ' ', ++used;
     lines.back() += word;
@@ -83,8 +78,7 @@ std::string side_by_side(const std::vector<Said>& all, std::size_t columns) {
     std::string line;
     for (std::size_t i = 0; i < blocks.size(); ++i) {
       const std::string cell = row < blocks[i].size() ? printable(blocks[i][row]) : "";
-      const auto width = static_cast<std::size_t>(
-          std::ranges::count_if(cell, [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
+      const std::size_t width = characters(cell);
       line += (i > 0 ? " | " : "") + cell;
       if (i + 1 < blocks.size()) line += std::string(each > width ? each - width : 0, ' ');
     }
@@ -102,14 +96,15 @@ int run_compare(const Options& options) {
       "this?\"";
   if (options.words.size() < 4) fail(ErrorCode::usage, "{}", usage);
   const std::string question = options.words.back(), picture = options.words[options.words.size() - 2];
-  if (question.find_first_not_of(" \t\r\n") == std::string::npos) fail(ErrorCode::usage, "the question is empty");
+  if (trimmed(question).empty()) fail(ErrorCode::usage, "the question is empty");
   if (!names_pictures(picture))
     throw Error(ErrorCode::not_found, fmt::format("{}: no such picture ({})", picture, usage), picture);
   const PictureList pictures = list_pictures({picture}, options);
   if (pictures.many) fail(ErrorCode::usage, "{}: compare takes one picture", picture);
+  Guards guards(options);
   std::vector<Said> all;
   for (std::size_t i = 0; i + 2 < options.words.size(); ++i)  // one in memory at a time
-    all.push_back(ask(options.words[i], pictures.sources.front(), question, options));
+    all.push_back(ask(options.words[i], pictures.sources.front(), question, options, guards));
   if (!options.json) {
     constexpr std::size_t usual_columns = 100;
     write_out(side_by_side(all, usual_columns));

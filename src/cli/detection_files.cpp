@@ -7,7 +7,6 @@
 #include "base/file.h"
 #include "codec/encode.h"
 #include "io/url.h"
-#include "media/draw.h"
 
 namespace tap::cli {
 
@@ -170,17 +169,7 @@ void DetectionFiles::write(const std::string& picture, const Image& image, const
   }
   if (drawing_.empty()) return;
   Image drawn = image;
-  std::vector<DrawnBox> boxes;
-  for (const Detection& d : found.objects)
-    boxes.push_back({.label = d.label,
-                     .x1 = d.box.x1,
-                     .y1 = d.box.y1,
-                     .x2 = d.box.x2,
-                     .y2 = d.box.y2,
-                     .score = {},
-                     .point = d.point.has_value(),
-                     .mask = d.mask ? &*d.mask : nullptr});
-  draw_boxes(drawn, boxes);
+  draw_detections(drawn, found.objects);
   write_png(drawing_of(picture), encode_png(drawn));
 }
 

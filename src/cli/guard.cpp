@@ -4,6 +4,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "base/strings.h"
 #include "cli/asking.h"
 #include "cli/commands.h"
 #include "cli/guarding.h"
@@ -34,9 +35,7 @@ class Judges {
     for (const GuardSpec& spec : specs) {
       GuardOptions own = how;
       set_threshold(own, spec.threshold);
-      Options load = options;
-      load.model = spec.model;
-      guards_.push_back(std::make_unique<Guard>(load_model_for(load, {}, 1).model, std::move(own)));
+      guards_.push_back(std::make_unique<Guard>(load_guard(spec, options), std::move(own)));
     }
   }
   Guard& of_pictures() const { return first(&Guard::judges_pictures); }
@@ -57,7 +56,7 @@ std::string shortened(const std::string& text) {
   std::string line = log::one_line(text);
   if (line.size() <= most) return line;
   std::size_t end = most;
-  while (end > 0 && (static_cast<unsigned char>(line[end]) & 0xC0) == 0x80) --end;
+  while (end > 0 && !starts_character(line[end])) --end;
   return line.substr(0, end) + "…";
 }
 
@@ -112,7 +111,7 @@ int judge_all(const Options& options) {
   };
   for (const std::string& word : options.words) {
     if (!names_pictures(word)) {
-      if (word.find_first_not_of(" \t\r\n") == std::string::npos) fail(ErrorCode::usage, "the text to judge is empty");
+      if (trimmed(word).empty()) fail(ErrorCode::usage, "the text to judge is empty");
       judge(shortened(word), false, [&] { return judges.of_texts().judge_text(word); });
       continue;
     }

@@ -71,6 +71,13 @@ void set_threshold(GuardOptions& options, const std::string& text) {
   }
 }
 
+std::shared_ptr<const Model> load_guard(const GuardSpec& spec, const Options& options) {
+  Options own = options;
+  own.model = spec.model;
+  own.context = own.batch = 0;  // one conversation, as long as its model takes
+  return load_model_for(own, {}, 1).model;
+}
+
 Json safety_json(const Safety& safety) {
   Json results = Json::array(), categories = Json::object(), scores = Json::object();
   for (const PolicyScore& score : safety.scores) {
@@ -106,11 +113,7 @@ Guards::Guards(const Options& options) {
     GuardOptions how;
     how.policies = options.policies;
     set_threshold(how, spec.threshold);
-    Options load = options;  // the guard's own context, one conversation
-    load.model = spec.model;
-    load.context = load.batch = 0;
-    std::shared_ptr<const Model> model = load_model_for(load, {}, 1).model;
-    auto one = std::make_unique<One>(std::move(model), std::move(how), spec);
+    auto one = std::make_unique<One>(load_guard(spec, options), std::move(how), spec);
     if (spec.out) (void)AnswerFilter({&one->guard}, {}, {});  // refuses a guard of pictures
     guards_.push_back(std::move(one));
   }

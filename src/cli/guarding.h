@@ -25,6 +25,9 @@ GuardSpec parse_guard(std::string_view text);  // throws Error(usage)
 // Sets one threshold for all policies, or those of a file {"thresholds": {policy: number}}. Throws Error.
 void set_threshold(GuardOptions& options, const std::string& text);
 
+// The guard's model, with a context of its own. `options` say what load_model_for reads of them.
+std::shared_ptr<const Model> load_guard(const GuardSpec& spec, const Options& options);
+
 Json safety_json(const Safety& safety);
 Json safety_json(const std::vector<Safety>& all);  // an array
 

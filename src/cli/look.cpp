@@ -5,8 +5,8 @@
 #include "cli/commands.h"
 #include "cli/dry_run.h"
 #include "cli/output.h"
+#include "cli/videos.h"
 #include "codec/encode.h"
-#include "media/video_file.h"
 #include "tasks/explain.h"
 
 namespace tap::cli {
@@ -30,10 +30,10 @@ int explain_one(const PictureList& pictures, const std::string& question, const 
   Guards guards(options);
   std::vector<Safety> verdicts;
   const PictureSource& source = pictures.sources.front();
-  if (is_video_file(source.name))
+  const auto image = load_medium(source, options, model, guards, verdicts).image;
+  if (!image)
     throw Error(ErrorCode::unsupported, fmt::format("{}: --explain takes a picture, not a video", source.name),
                 source.name);
-  const auto image = load_picture(source, options, guards, verdicts);
   Conversation asked;
   if (!options.system.empty()) asked.system(options.system);
   asked.user(words_for(model, question), {image});
@@ -41,7 +41,7 @@ int explain_one(const PictureList& pictures, const std::string& question, const 
   Session session(model, {.context = options.context, .features = nullptr});
   Explanation found = explain(session, asked, generate_options(options, model, grammar));
   if (const auto filter = guards.filter(asked, shown_name(source)))
-    found.answer.text = filter->feed(found.answer.text) + filter->finish();
+    found.answer.text = filter->whole(found.answer.text);
   Image drawn = *image;
   draw_heat(drawn, found.maps.front());
   write_file_atomic(options.explain, std::span<const std::byte>(encode_png(drawn)));

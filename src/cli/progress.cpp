@@ -12,6 +12,7 @@
 #include <fmt/format.h>
 
 #include "base/log.h"
+#include "base/strings.h"
 #include "cli/output.h"
 
 namespace tap::cli {
@@ -68,10 +69,8 @@ std::string time_left(const ProgressState& s) {
   return fmt::format("{}:{:02} left", whole / 60, whole % 60);
 }
 
-bool begins_character(char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }
-
 int columns_of(std::string_view text) {
-  return static_cast<int>(std::count_if(text.begin(), text.end(), begins_character));
+  return static_cast<int>(std::count_if(text.begin(), text.end(), starts_character));
 }
 
 // The end is what tells files of one folder apart.
@@ -79,7 +78,7 @@ std::string shortened(std::string text, int columns) {
   if (columns_of(text) <= columns) return text;
   while (!text.empty() && columns_of(text) > columns - 1) {
     text.erase(0, 1);
-    while (!text.empty() && !begins_character(text.front())) text.erase(0, 1);
+    while (!text.empty() && !starts_character(text.front())) text.erase(0, 1);
   }
   return "…" + text;
 }
@@ -108,7 +107,7 @@ std::string progress_line(const ProgressState& s, int columns, bool colour) {
   if (bar == 0 && columns_of(line) > columns) {  // a very narrow terminal
     std::size_t end = 0;
     for (int seen = 0; end < line.size(); ++end)
-      if (begins_character(line[end]) && ++seen > columns) break;
+      if (starts_character(line[end]) && ++seen > columns) break;
     line.resize(end);
   }
   return line;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 
 #include "base/log.h"
 
@@ -63,6 +64,13 @@ std::shared_ptr<const Clip> load_clip(const std::string& path, const Options& op
   VideoFile video(path);
   const PlannedClip planned = plan_clip(video, model, options);
   Clip& clip = *planned.clip;
+  std::map<Dim, VideoFile::Frame> prepared;  // of the sampled indices
+  const auto decoded = [&](Dim index) {
+    VideoFile::Frame frame = video.frame(index);
+    if (std::ranges::binary_search(planned.indices, index) && !prepared.contains(index))
+      prepared[index] = {model.processor().prepare(frame.image, clip.plan), frame.index, frame.seconds};
+    return std::make_shared<const Image>(std::move(frame.image));
+  };
   if (guards.judges_pictures()) {
     std::vector<Dim> judged = planned.indices;
     for (double at = 0; at < video.duration(); at += 1)
@@ -71,24 +79,21 @@ std::shared_ptr<const Clip> load_clip(const std::string& path, const Options& op
     std::ranges::sort(judged);
     judged.erase(std::unique(judged.begin(), judged.end()), judged.end());
     const std::vector<Safety> said = guards.judge_frames(
-        static_cast<Dim>(judged.size()),
-        [&](Dim i) { return std::make_shared<const Image>(video.frame(judged[static_cast<std::size_t>(i)]).image); },
-        path);
+        static_cast<Dim>(judged.size()), [&](Dim i) { return decoded(judged[static_cast<std::size_t>(i)]); }, path);
     verdicts.insert(verdicts.end(), said.begin(), said.end());
   }
   Dim moved = 0;
   for (std::size_t i = 0; i < planned.indices.size(); ++i) {
     ExecContext::current().checkpoint();
-    if (i > 0 && planned.indices[i] == planned.indices[i - 1]) {
-      clip.frames.push_back(clip.frames.back());
-      continue;
-    }
-    const VideoFile::Frame frame = video.frame(planned.indices[i]);
-    if (frame.index != planned.indices[i]) {
+    const Dim index = planned.indices[i];
+    if (!prepared.contains(index)) (void)decoded(index);
+    VideoFile::Frame& frame = prepared.at(index);
+    if (frame.index != index) {
       ++moved;
       clip.plan.seconds[i] = frame.seconds;
     }
-    clip.frames.push_back(model.processor().prepare(frame.image, clip.plan));
+    const bool again = i + 1 < planned.indices.size() && planned.indices[i + 1] == index;
+    clip.frames.push_back(again ? frame.image : std::move(frame.image));
   }
   if (moved > 0 || video.broken() > 0)
     log::warn("{}: {} frames are broken; {} of the {} sampled stand for ones that could not be decoded", path,
@@ -96,6 +101,15 @@ std::shared_ptr<const Clip> load_clip(const std::string& path, const Options& op
   log::info("{}: {} of {} frames, {:.2f} s, {} {}x{}", path, clip.frames.size(), video.frames(), video.duration(),
             video.codec(), video.width(), video.height());
   return planned.clip;
+}
+
+Medium load_medium(const PictureSource& source, const Options& options, const Model& model, Guards& guards,
+                   std::vector<Safety>& verdicts) {
+  if (!source.clipboard && is_video_file(source.name))
+    return {nullptr, load_clip(source.name, options, model, guards, verdicts)};
+  auto image = load_picture(source, options, guards, verdicts);
+  with_frame(shown_name(source), [&] { (void)model.processor().plan(image->width, image->height); });
+  return {std::move(image), nullptr};
 }
 
 }  // namespace tap::cli

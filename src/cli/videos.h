@@ -7,6 +7,7 @@
 
 #include "cli/guarding.h"
 #include "cli/options.h"
+#include "cli/pictures.h"
 #include "media/video_file.h"
 #include "runtime/model.h"
 
@@ -24,6 +25,11 @@ PlannedClip plan_clip(const VideoFile& video, const Model& model, const Options&
 // the file, and what guards refuse: they judge the sampled frames and one each second.
 std::shared_ptr<const Clip> load_clip(const std::string& path, const Options& options, const Model& model,
                                       Guards& guards, std::vector<Safety>& verdicts);
+
+// What the source is, a picture or a video. Throws as load_picture and load_clip, and naming the file what the model's
+// processor refuses.
+Medium load_medium(const PictureSource& source, const Options& options, const Model& model, Guards& guards,
+                   std::vector<Safety>& verdicts);
 
 // --change: exact is -1, or a mean difference from 0 to 255. Throws Error(usage).
 double change_of(const Options& options);

@@ -12,6 +12,7 @@
 #include "cli/progress.h"
 #include "cli/videos.h"
 #include "media/camera.h"
+#include "media/pixels.h"
 
 namespace tap::cli {
 
@@ -71,14 +72,6 @@ class CameraSource final : public Source {
   Stopwatch since_;
 };
 
-// Mean difference of all values, of 255; 256 for pictures of two sizes.
-double difference(const Image& a, const Image& b) {
-  if (a.width != b.width || a.height != b.height) return 256;
-  std::int64_t sum = 0;
-  for (std::size_t i = 0; i < a.pixels.size(); ++i) sum += std::abs(int{a.pixels[i]} - int{b.pixels[i]});
-  return static_cast<double>(sum) / static_cast<double>(a.pixels.size());
-}
-
 void sleep_until(const Stopwatch& clock, double seconds) {
   while (clock.ms() < seconds * 1000) {
     ExecContext::current().checkpoint();
@@ -127,7 +120,7 @@ int run_watch(const Options& options) {
     if (!frame) break;
     at = std::max(at, frame->seconds);
     if (described) {
-      const double changed = difference(*described, frame->image);
+      const double changed = mean_difference(*described, frame->image);
       if (changed <= std::max(change, 0.0)) {
         ++alike;
         error = std::max(error, changed);
@@ -142,11 +135,11 @@ int run_watch(const Options& options) {
     Conversation asked;
     if (!options.system.empty()) asked.system(options.system);
     asked.user(question, {described});
-    (void)guards.judge_words(asked, "the question");
+    if (looked == 1) (void)guards.judge_words(asked, "the question");  // it stays the same
     const Stopwatch watch;
     Answer got = answer(session, asked, generate);
     if (const auto filter = guards.filter(asked, fmt::format("the answer at {}", clock_text(at))))
-      got.text = filter->feed(got.text) + filter->finish();
+      got.text = filter->whole(got.text);
     if (got.text == said) continue;  // what is seen has not changed
     said = got.text;
     if (options.json)

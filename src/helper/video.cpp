@@ -94,6 +94,7 @@ struct Video::Parts {
   std::unique_ptr<AVCodecContext, Freed<avcodec_free_context>> decoder;
   std::unique_ptr<AVPacket, Freed<av_packet_free>> packet{av_packet_alloc()};
   std::unique_ptr<AVFrame, Freed<av_frame_free>> frame{av_frame_alloc()};
+  std::unique_ptr<SwsContext, decltype(&sws_freeContext)> scaler{nullptr, sws_freeContext};
   AVStream* stream = nullptr;
   int orientation = 1, width = 0, height = 0;  // as coded
   bool draining = false;
@@ -238,17 +239,18 @@ bool Video::next() {
 Image Video::picture() const {
   const Parts& p = *parts_;
   const AVFrame& frame = *p.frame;
-  std::unique_ptr<SwsContext, decltype(&sws_freeContext)> scaler(
-      sws_getContext(frame.width, frame.height, static_cast<AVPixelFormat>(frame.format), p.width, p.height,
-                     AV_PIX_FMT_RGB24, SWS_BICUBIC | SWS_FULL_CHR_H_INT | SWS_ACCURATE_RND, nullptr, nullptr, nullptr),
-      sws_freeContext);
+  // Kept from frame to frame: it is made anew where the frames' size or format changes.
+  parts_->scaler.reset(sws_getCachedContext(
+      parts_->scaler.release(), frame.width, frame.height, static_cast<AVPixelFormat>(frame.format), p.width, p.height,
+      AV_PIX_FMT_RGB24, SWS_BICUBIC | SWS_FULL_CHR_H_INT | SWS_ACCURATE_RND, nullptr, nullptr, nullptr));
+  SwsContext* scaler = p.scaler.get();
   if (!scaler) refuse(Status::unsupported, "has frames of a pixel format that is not converted here");
   // What is not said is BT.601 for small pictures and BT.709 for large ones, as players take it.
   const int space = frame.colorspace == AVCOL_SPC_UNSPECIFIED  ? (p.height >= 720 ? SWS_CS_ITU709 : SWS_CS_ITU601)
                     : frame.colorspace == AVCOL_SPC_BT709      ? SWS_CS_ITU709
                     : frame.colorspace == AVCOL_SPC_BT2020_NCL ? SWS_CS_BT2020
                                                                : SWS_CS_ITU601;
-  sws_setColorspaceDetails(scaler.get(), sws_getCoefficients(space), frame.color_range == AVCOL_RANGE_JPEG,
+  sws_setColorspaceDetails(scaler, sws_getCoefficients(space), frame.color_range == AVCOL_RANGE_JPEG,
                            sws_getCoefficients(SWS_CS_DEFAULT), 1, 0, 1 << 16, 1 << 16);
   Image image(p.width, p.height);
   // The scaler writes whole vectors: rows of their own, wide enough.
@@ -256,10 +258,10 @@ Image Video::picture() const {
   std::vector<std::uint8_t> rows(static_cast<std::size_t>(stride) * static_cast<std::size_t>(p.height) + 64);
   std::uint8_t* planes[4] = {rows.data(), nullptr, nullptr, nullptr};
   const int strides[4] = {stride, 0, 0, 0};
-  if (sws_scale(scaler.get(), frame.data, frame.linesize, 0, frame.height, planes, strides) < 1)
+  if (sws_scale(scaler, frame.data, frame.linesize, 0, frame.height, planes, strides) < 1)
     refuse(Status::bad_file, "has a frame that cannot be converted");
   for (int y = 0; y < p.height; ++y)
-    std::copy_n(rows.data() + std::size_t{1} * static_cast<std::size_t>(stride) * static_cast<std::size_t>(y),
+    std::copy_n(rows.data() + static_cast<std::size_t>(stride) * static_cast<std::size_t>(y),
                 static_cast<std::size_t>(p.width) * 3, image.row(y));
   return p.orientation == 1 ? std::move(image) : apply_orientation(std::move(image), p.orientation);
 }

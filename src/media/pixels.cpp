@@ -1,5 +1,7 @@
 #include "media/pixels.h"
 
+#include <cstdlib>
+
 #include <algorithm>
 
 #include "base/error.h"
@@ -59,6 +61,13 @@ void fill_pixel_mask(Dim width, Dim height, Dim padded_width, Dim padded_height,
     std::fill(out, out + filled, 1);
     std::fill(out + filled, out + padded_width, 0);
   }
+}
+
+double mean_difference(const Image& a, const Image& b) {
+  if (a.width != b.width || a.height != b.height) return 256;
+  std::int64_t sum = 0;
+  for (std::size_t i = 0; i < a.pixels.size(); ++i) sum += std::abs(int{a.pixels[i]} - int{b.pixels[i]});
+  return a.pixels.empty() ? 0 : static_cast<double>(sum) / static_cast<double>(a.pixels.size());
 }
 
 }  // namespace tap

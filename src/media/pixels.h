@@ -24,4 +24,7 @@ void to_planar_padded(const Image& image, const PixelScaling& scaling, Dim padde
 // [padded_height, padded_width]: 1 in the top left width x height, 0 elsewhere.
 void fill_pixel_mask(Dim width, Dim height, Dim padded_width, Dim padded_height, std::int64_t* out);
 
+// Mean difference of all values, of 255; 256 for pictures of two sizes.
+double mean_difference(const Image& a, const Image& b);
+
 }  // namespace tap

@@ -20,7 +20,6 @@ struct Grounding {
   // The words to ask with, {} for the things. Empty: the family cannot.
   std::string detect = {}, segment = {}, point = {}, count = {};
   std::string separator = {};  // joins several things in one question; empty: one question each
-  std::string nothing = {};    // the answer when there is nothing; may be empty
   // How it is asked to use a screen, when it can: as UI-TARS, or by "click {}" with two tokens (y, x) for an answer.
   enum class Acting { no, ui_tars, click_tokens };
   Acting acting = Acting::no;
@@ -29,6 +28,6 @@ struct Grounding {
 
 // PaliGemma's tokens count bins of round(v * 1023) (big_vision, pp/proj/paligemma/segmentation.py and its evaluators);
 // the public demo, and what was copied from it, divides by 1024.
-constexpr double location_range = 1023, location_range_of_demo = 1024;
+constexpr double location_range = 1023;
 
 }  // namespace tap

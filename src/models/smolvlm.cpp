@@ -259,7 +259,6 @@ std::optional<Grounding> grounding(const ModelFiles& files) {
   Grounding g{.form = Grounding::Form::location_tokens, .range = 1024, .y_first = true};
   g.detect = "detect {}";
   g.count = "How many {} are there?";
-  g.nothing = "none";
   g.acting = Grounding::Acting::click_tokens;
   return g;
 }

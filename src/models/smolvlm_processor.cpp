@@ -11,6 +11,7 @@
 #include "media/tile.h"
 #include "models/blocks/fixed_size.h"
 #include "models/blocks/marks.h"
+#include "text/cardinal.h"
 
 namespace tap::smolvlm {
 
@@ -58,20 +59,6 @@ SizePx fit_tiles(SizePx size, Dim tile) {
 
 // Python's str(timedelta) has "1 day, " before the hours.
 std::string days(Dim count) { return count == 0 ? "" : fmt::format("{} day{}, ", count, count == 1 ? "" : "s"); }
-
-// English, as the package num2words has it: "twenty-one", "one hundred and five"; below a thousand.
-std::string cardinal(Dim n) {
-  static constexpr std::array<std::string_view, 20> small{
-      "zero", "one",    "two",    "three",    "four",     "five",    "six",     "seven",     "eight",    "nine",
-      "ten",  "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"};
-  static constexpr std::array<std::string_view, 10> tens{"",      "",      "twenty",  "thirty", "forty",
-                                                         "fifty", "sixty", "seventy", "eighty", "ninety"};
-  const auto word = [](const auto& words, Dim i) { return std::string(words[static_cast<std::size_t>(i)]); };
-  if (n < 20) return word(small, n);
-  if (n < 100) return word(tens, n / 10) + (n % 10 ? "-" + word(small, n % 10) : "");
-  if (n < 1000) return word(small, n / 100) + " hundred" + (n % 100 ? " and " + cardinal(n % 100) : "");
-  return std::to_string(n);
-}
 
 struct Settings {
   bool do_resize, do_split;

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "base/clock.h"
+#include "media/pixels.h"
 
 namespace tap {
 
@@ -52,18 +53,12 @@ Tensor PictureEncoder::picture(const Image& image, const ImagePlan& plan, double
 
 namespace {
 
-// Mean difference of all values of the frames of two steps, of 255; 256 where they are not alike in number or size.
+// Of two steps of a video: the mean over their frames, which are of one size; 256 where they are not as many.
 double difference(std::span<const Image> a, std::span<const Image> b) {
-  double sum = 0, count = 0;
   if (a.size() != b.size()) return 256;
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    if (a[i].pixels.size() != b[i].pixels.size()) return 256;
-    std::int64_t frame = 0;
-    for (std::size_t k = 0; k < a[i].pixels.size(); ++k) frame += std::abs(int{a[i].pixels[k]} - int{b[i].pixels[k]});
-    sum += static_cast<double>(frame);
-    count += static_cast<double>(a[i].pixels.size());
-  }
-  return count > 0 ? sum / count : 0;
+  double sum = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) sum += mean_difference(a[i], b[i]);
+  return a.empty() ? 0 : sum / static_cast<double>(a.size());
 }
 
 }  // namespace

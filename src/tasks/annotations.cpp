@@ -38,31 +38,28 @@ CocoDataset::CocoDataset(const Json& file, std::string_view what) {
   for (const char* key : {"images", "annotations", "categories"})
     if (!file.is_object() || !file.contains(key) || !file[key].is_array())
       bad(fmt::format("is no COCO data set: has no list \"{}\"", key));
-  const auto take = [&](const Json& list, const char* key, std::map<std::string, Dim>& ids) {
+  const auto take = [&](const Json& list, const char* key, std::map<std::string, Dim>& ids, Dim& next) {
     for (const Json& one : list) {
       if (!one.is_object() || !one.value("id", Json()).is_number_integer() || !one.value(key, Json()).is_string())
         bad(fmt::format("an entry without \"id\" and \"{}\"", key));
-      ids[one[key].get<std::string>()] = one["id"].get<Dim>();
+      const Dim id = ids[one[key].get<std::string>()] = one["id"].get<Dim>();
+      next = std::max(next, id + 1);
     }
   };
-  take(file["images"], "file_name", images_);
-  take(file["categories"], "name", categories_);
+  take(file["images"], "file_name", images_, next_image_);
+  take(file["categories"], "name", categories_, next_category_);
   image_list_ = file["images"];
   annotations_ = file["annotations"];
   category_list_ = file["categories"];
 }
 
 void CocoDataset::add(const std::string& file_name, const Detections& found) {
-  const auto next = [](const std::map<std::string, Dim>& ids) {
-    Dim most = 0;
-    for (const auto& [name, id] : ids) most = std::max(most, id);
-    return most + 1;
-  };
-  const Dim image = images_.emplace(file_name, next(images_)).first->second;
+  const Dim image = next_image_++;
+  images_[file_name] = image;
   image_list_.push_back({{"id", image}, {"file_name", file_name}, {"width", found.width}, {"height", found.height}});
   for (const Detection& d : found.objects) {
-    const auto [category, is_new] = categories_.emplace(d.label, next(categories_));
-    if (is_new) category_list_.push_back({{"id", category->second}, {"name", d.label}});
+    const auto [category, is_new] = categories_.emplace(d.label, next_category_);
+    if (is_new) category_list_.push_back({{"id", next_category_++}, {"name", d.label}});
     Json one = {
         {"id", annotations_.size() + 1},
         {"image_id", image},

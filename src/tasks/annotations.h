@@ -25,6 +25,7 @@ class CocoDataset {
 
  private:
   std::map<std::string, Dim> images_, categories_;  // to their ids
+  Dim next_image_ = 1, next_category_ = 1;
   Json image_list_ = Json::array(), annotations_ = Json::array(), category_list_ = Json::array();
 };
 

@@ -5,6 +5,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "base/strings.h"
 #include "tasks/grounded_answer.h"
 
 namespace tap {
@@ -38,15 +39,16 @@ void require_form(const Model& model, const std::string& form, std::string_view 
               model.name());
 }
 
-MaskCodec load_masks(const Model& model, const std::string& given) {
-  const std::string path = given.empty() ? mask_file_of(model) : given;
+std::shared_ptr<const MaskCodec> load_masks(const Model& model, const DetectOptions& options) {
+  if (options.masks) return options.masks;
+  const std::string path = options.mask_weights.empty() ? mask_file_of(model) : options.mask_weights;
   if (path.empty())
     throw Error(ErrorCode::not_found,
                 fmt::format("segment needs the mask decoder, a file of its own: --mask-weights FILE ({} of "
                             "big_vision), or that file in {}",
                             mask_file, model.folder()),
                 "mask-weights");
-  return MaskCodec::load(path);
+  return std::make_shared<const MaskCodec>(MaskCodec::load(path));
 }
 
 // Of boxes that cover each other the first stays.
@@ -59,12 +61,6 @@ Dim without_doubles(std::span<const Detection> objects) {
   return static_cast<Dim>(kept.size());
 }
 
-std::string_view trimmed(std::string_view text) {
-  constexpr std::string_view blanks = " \t\r\n";
-  const auto begin = text.find_first_not_of(blanks);
-  return begin == std::string_view::npos ? "" : text.substr(begin, text.find_last_not_of(blanks) - begin + 1);
-}
-
 }  // namespace
 
 DetectTask::DetectTask(const Model& model, std::string_view words, DetectOptions options)
@@ -75,7 +71,7 @@ DetectTask::DetectTask(const Model& model, std::string_view words, DetectOptions
     if (trimmed(words).empty()) fail(ErrorCode::usage, "detect: say what to look for");
     questions_.push_back({std::string(words), {}, false});
     if (!grounding_.segment.empty() && (!options_.mask_weights.empty() || !mask_file_of(model).empty()))
-      masks_.emplace(load_masks(model, options_.mask_weights));
+      masks_ = load_masks(model, options_);
     return;
   }
   const std::vector<Want> wants = wants_of(words, options_.usual);
@@ -95,7 +91,7 @@ DetectTask::DetectTask(const Model& model, std::string_view words, DetectOptions
     questions_.push_back({filled(grounding_.count, plural(want.thing)), {}, true});
   }
   if (std::ranges::any_of(wants, [](const Want& want) { return want.kind == Want::Kind::segment; }))
-    masks_.emplace(load_masks(model, options_.mask_weights));
+    masks_ = load_masks(model, options_);
 }
 
 void DetectTask::ask_places(const std::vector<Want>& wants, Want::Kind kind, const std::string& form) {
@@ -130,10 +126,9 @@ std::string DetectTask::text_of(const Answer& answer) const {
   return std::string(trimmed(model_->tokenizer().decode(tokens)));
 }
 
-void DetectTask::read_places(const Question& question, const Answer& answer, const ImagePlan& plan,
-                             Detections& result) const {
+void DetectTask::read_places(const Question& question, const Answer& answer, const std::string& text,
+                             const ImagePlan& plan, Detections& result) const {
   const bool alone = question.things.size() == 1;
-  const std::string text = text_of(answer);
   GroundedAnswer found =
       parse_grounded(grounding_, frame_of(grounding_, plan), text, alone ? question.things[0].thing : "");
   result.invalid += found.invalid;
@@ -174,14 +169,15 @@ Detections DetectTask::result(Dim width, Dim height, std::span<const Answer> ans
   for (std::size_t i = 0; i < questions_.size(); ++i) {
     const Question& question = questions_[i];
     const Answer& answer = answers[i];
+    const std::string text = text_of(answer);
     const std::size_t before = result.objects.size();
     if (question.number)
       numbers[i] = number_in(answer.text);
     else
-      read_places(question, answer, plan, result);
+      read_places(question, answer, text, plan, result);
     boxes[i] = without_doubles(std::span(result.objects).subspan(before));
     result.prompts_sent.push_back(answer.prompt_sent);
-    result.text += (i > 0 ? "\n" : "") + text_of(answer);
+    result.text += (i > 0 ? "\n" : "") + text;
     result.timings += answer.timings;
     if (answer.finish_reason != FinishReason::length) continue;
     result.cut = true;

@@ -19,7 +19,8 @@ struct DetectOptions {
   Want::Kind usual = Want::Kind::detect;  // of words without a verb
   bool raw_prompt = false;                // the words are the question, as they are
   double location_range = 0;              // of location tokens, instead of the family's: 1024 as in PaliGemma's demo
-  std::string mask_weights = {};          // the mask decoder's file; empty: vae-oid.npz in the model's folder
+  std::shared_ptr<const MaskCodec> masks = {};  // when it is loaded already
+  std::string mask_weights = {};                // the mask decoder's file; empty: vae-oid.npz in the model's folder
 };
 
 constexpr double same_object_overlap = 0.7;  // boxes of a counted thing with more in common are one object
@@ -35,6 +36,8 @@ class DetectTask {
   const std::string& prompt(std::size_t question) const { return questions_[question].prompt; }
   Conversation conversation(std::size_t question, std::shared_ptr<const Image> image,
                             std::string_view system = "") const;
+  // The mask decoder that this task uses, for the next one; null: none.
+  const std::shared_ptr<const MaskCodec>& masks() const { return masks_; }
   // Of a picture of that size, from the answers to all questions in order.
   Detections result(Dim width, Dim height, std::span<const Answer> answers) const;
 
@@ -50,7 +53,8 @@ class DetectTask {
   };
   void ask_places(const std::vector<Want>& wants, Want::Kind kind, const std::string& form);
   std::string text_of(const Answer& answer) const;
-  void read_places(const Question& question, const Answer& answer, const ImagePlan& plan, Detections& result) const;
+  void read_places(const Question& question, const Answer& answer, const std::string& text, const ImagePlan& plan,
+                   Detections& result) const;
   void add_masks(Detections& result) const;
 
   const Model* model_;
@@ -58,7 +62,7 @@ class DetectTask {
   DetectOptions options_;
   std::vector<Question> questions_;
   std::vector<Counted> counted_;
-  std::optional<MaskCodec> masks_;
+  std::shared_ptr<const MaskCodec> masks_;
 };
 
 // All questions about one picture, one after the other.

@@ -2,9 +2,11 @@
 #pragma once
 
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
+#include "codec/image.h"
 #include "media/rle.h"
 #include "runtime/timings.h"
 
@@ -49,6 +51,9 @@ struct Detections {
   bool cut = false;           // an answer reached its limit of tokens: there may be more
   Timings timings;            // of all questions
 };
+
+// On the picture, for people: boxes, points and masks with their labels.
+void draw_detections(Image& image, std::span<const Detection> objects);
 
 // Intersection over union in continuous coordinates.
 double overlap_of(const BoxPx& a, const BoxPx& b);

@@ -5,20 +5,15 @@
 #include <cctype>
 #include <cmath>
 
+#include "base/strings.h"
 #include "io/json.h"
+#include "text/cardinal.h"
 
 namespace tap {
 
 namespace {
 
-constexpr std::string_view blanks = " \t\r\n";
 constexpr std::size_t codes_per_mask = 16, most_object_bytes = 4096;
-
-std::string_view trimmed(std::string_view text, std::string_view what = blanks) {
-  const auto begin = text.find_first_not_of(what);
-  if (begin == std::string_view::npos) return {};
-  return text.substr(begin, text.find_last_not_of(what) - begin + 1);
-}
 
 float clamped(double value, double end) { return static_cast<float>(std::clamp(value, 0.0, end)); }
 
@@ -193,10 +188,7 @@ GroundedAnswer parse_grounded(const Grounding& grounding, const CoordinateFrame&
 }
 
 std::optional<Dim> number_in(std::string_view answer) {
-  static constexpr std::array<std::string_view, 21> words = {
-      "zero",     "one",     "two",     "three",     "four",     "five",     "six",
-      "seven",    "eight",   "nine",    "ten",       "eleven",   "twelve",   "thirteen",
-      "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty"};
+  constexpr Dim largest_word = 20;
   for (std::size_t i = 0; i < answer.size();) {
     const auto is = [&](std::size_t at, int (*kind)(int)) {
       return at < answer.size() && kind(static_cast<unsigned char>(answer[at]));
@@ -211,17 +203,11 @@ std::optional<Dim> number_in(std::string_view answer) {
     for (; is(end, std::isalpha); ++end)
       word += static_cast<char>(std::tolower(static_cast<unsigned char>(answer[end])));
     if (word == "none" || word == "no") return 0;
-    const auto at = std::ranges::find(words, word);
-    if (at != words.end()) return at - words.begin();
+    for (Dim n = 0; n <= largest_word; ++n)
+      if (word == cardinal(n)) return n;
     i = std::max(end, i + 1);
   }
   return std::nullopt;
-}
-
-double overlap_of(const BoxPx& a, const BoxPx& b) {
-  const double w = std::min(a.x2, b.x2) - std::max(a.x1, b.x1), h = std::min(a.y2, b.y2) - std::max(a.y1, b.y1);
-  if (w <= 0 || h <= 0) return 0;
-  return w * h / (double{a.area()} + double{b.area()} - w * h);
 }
 
 }  // namespace tap

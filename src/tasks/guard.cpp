@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "base/log.h"
+#include "base/strings.h"
 #include "codec/decode.h"
 
 namespace tap {
@@ -17,8 +18,6 @@ constexpr const char* text_guard = "google/shieldgemma-2b";
 constexpr const char* picture_guard = "google/shieldgemma-2-4b-it";
 constexpr double mostly_off_form = 0.5;
 constexpr std::size_t overlap_bytes = 300, question_bytes = 1200;  // of texts that are judged in parts
-
-bool starts_character(char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }
 
 // The first character's start at or after `at`.
 std::size_t character_from(std::string_view text, std::size_t at) {
@@ -33,8 +32,7 @@ std::vector<SafetyHead::Policy> chosen(const SafetyHead& head, const GuardOption
       throw Error(ErrorCode::unsupported,
                   fmt::format("{} was trained on policies of its own and takes no others (\"{}\")", guard, own.name),
                   own.name);
-    if (own.name.empty() || own.text.find_first_not_of(" \t\r\n") == std::string::npos)
-      fail(ErrorCode::usage, "a policy needs a name and a text");
+    if (own.name.empty() || trimmed(own.text).empty()) fail(ErrorCode::usage, "a policy needs a name and a text");
     std::erase_if(known, [&](const SafetyHead::Policy& p) { return p.name == own.name; });
     known.push_back(own);
   }
@@ -170,12 +168,8 @@ void Guard::warn_off_form(const Safety& safety) {
 }
 
 Safety Guard::judge_picture(const std::shared_ptr<const Image>& image) {
-  require(SafetyHead::Judges::pictures, "a picture");
-  Safety safety = blank("image");
-  safety.frames = 1;
-  judge_frame(image, 0, safety);
-  warn_off_form(safety);
-  return safety;
+  return judge_frames(
+      1, [&](Dim) { return image; }, "a picture");
 }
 
 Safety Guard::judge_frames(Dim frames, const std::function<std::shared_ptr<const Image>(Dim)>& frame,
@@ -213,51 +207,51 @@ Safety Guard::judge_picture(std::span<const std::byte> file, std::string_view wh
   return safety;
 }
 
-double Guard::score_text(const SafetyHead::Policy& policy, std::string_view question, std::string_view text,
-                         bool is_answer, PolicyScore& score) {
+PolicyScore Guard::score_text(const SafetyHead::Policy& policy, std::string_view question, std::string_view text,
+                              bool is_answer) {
   Conversation asked;
   asked.plain_content = true;
   asked.user(std::string(is_answer ? question : text));
   if (is_answer) asked.assistant(std::string(text));
   asked.variables = {{"guideline", is_answer && !policy.of_answers.empty() ? policy.of_answers : policy.text}};
   try {
-    const PolicyScore got = put(asked);
-    score.off_form = std::max(score.off_form, got.off_form);
-    return got.p_violates;
+    return put(asked);
   } catch (const Error& error) {
     if (error.code() != ErrorCode::limit) throw;
-    if (question.size() > question_bytes)
-      return score_text(policy, question.substr(character_from(question, question.size() - question_bytes)), text,
-                        is_answer, score);
-    if (text.size() < 4 * overlap_bytes) throw;
-    const std::size_t middle = text.size() / 2;
-    const auto first = text.substr(0, character_from(text, middle + overlap_bytes / 2));
-    const auto second = text.substr(character_from(text, middle - overlap_bytes / 2));
-    return std::max(score_text(policy, question, first, is_answer, score),
-                    score_text(policy, question, second, is_answer, score));
   }
+  if (question.size() > question_bytes)
+    return score_text(policy, question.substr(character_from(question, question.size() - question_bytes)), text,
+                      is_answer);
+  if (text.size() < 4 * overlap_bytes) return put(asked);  // throws again: it cannot be cut further
+  const std::size_t middle = text.size() / 2;
+  PolicyScore worst =
+      score_text(policy, question, text.substr(0, character_from(text, middle + overlap_bytes / 2)), is_answer);
+  const PolicyScore second =
+      score_text(policy, question, text.substr(character_from(text, middle - overlap_bytes / 2)), is_answer);
+  worst.p_violates = std::max(worst.p_violates, second.p_violates);
+  worst.off_form = std::max(worst.off_form, second.off_form);
+  return worst;
 }
 
-Safety Guard::judge_text(std::string_view text) {
-  require(SafetyHead::Judges::texts, "a text");
+Safety Guard::judge_words(std::string_view question, std::string_view text, bool is_answer) {
+  require(SafetyHead::Judges::texts, is_answer ? "an answer" : "a text");
   Safety safety = blank("text");
-  for (std::size_t i = 0; i < policies_.size(); ++i)
-    safety.scores[i].p_violates = score_text(policies_[i], {}, text, false, safety.scores[i]);
+  for (std::size_t i = 0; i < policies_.size(); ++i) {
+    const PolicyScore got = score_text(policies_[i], question, text, is_answer);
+    safety.scores[i].p_violates = got.p_violates;
+    safety.scores[i].off_form = got.off_form;
+  }
   warn_off_form(safety);
   return safety;
 }
+
+Safety Guard::judge_text(std::string_view text) { return judge_words({}, text, false); }
 
 Safety Guard::judge_answer(std::string_view question, std::string_view answer) {
-  require(SafetyHead::Judges::texts, "an answer");
-  Safety safety = blank("text");
-  for (std::size_t i = 0; i < policies_.size(); ++i)
-    safety.scores[i].p_violates = score_text(policies_[i], question, answer, true, safety.scores[i]);
-  warn_off_form(safety);
-  return safety;
+  return judge_words(question, answer, true);
 }
 
 std::size_t judged_part(std::string_view text, Dim characters) {
-  constexpr std::string_view blanks = " \t\r\n";
   std::size_t blank = 0;  // behind the last white space
   Dim count = 0;
   for (std::size_t i = 0; i < text.size(); i = character_from(text, i + 1)) {
@@ -284,7 +278,7 @@ AnswerFilter::AnswerFilter(std::vector<Guard*> guards, std::string question, std
 }
 
 void AnswerFilter::judge(std::string_view chunk) {
-  if (chunk.find_first_not_of(" \t\r\n") == std::string_view::npos) return;
+  if (trimmed(chunk).empty()) return;
   verdicts_.clear();
   const std::string all = passed_ + std::string(chunk);
   for (Guard* guard : guards_) {

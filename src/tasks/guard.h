@@ -74,8 +74,9 @@ class Guard {
   void require(SafetyHead::Judges wanted, std::string_view what) const;
   Safety blank(std::string_view checked) const;
   void judge_frame(const std::shared_ptr<const Image>& image, Dim frame, Safety& safety);
-  double score_text(const SafetyHead::Policy& policy, std::string_view question, std::string_view text, bool is_answer,
-                    PolicyScore& score);
+  PolicyScore score_text(const SafetyHead::Policy& policy, std::string_view question, std::string_view text,
+                         bool is_answer);
+  Safety judge_words(std::string_view question, std::string_view text, bool is_answer);
   PolicyScore put(const Conversation& question);
   void warn_off_form(const Safety& safety);  // once
 
@@ -102,7 +103,8 @@ class AnswerFilter {
   AnswerFilter(std::vector<Guard*> guards, std::string question, std::string what);
   // What may be shown now. Throws Error(refused): nothing of the sentence it is about has come out.
   std::string feed(std::string_view piece);
-  std::string finish();                                              // the rest
+  std::string finish();  // the rest
+  std::string whole(std::string_view answer) { return feed(answer) + finish(); }
   const std::vector<Safety>& verdicts() const { return verdicts_; }  // of the last judging, one a guard
 
  private:

@@ -7,11 +7,12 @@
 #include <cmath>
 #include <cstdio>
 
+#include "base/strings.h"
+
 namespace tap {
 
 namespace {
 
-constexpr std::string_view blanks = " \t\r\n";
 constexpr std::size_t most_actions = 64, most_bytes = 1 << 16;
 
 constexpr std::string_view head =
@@ -48,12 +49,6 @@ constexpr std::string_view tail =
     "- Write a small plan and finally summarize your next action (with its target element) in one sentence in "
     "`Thought` "
     "part.\n\n## User Instruction\n{}";
-
-std::string_view trimmed(std::string_view text) {
-  const auto begin = text.find_first_not_of(blanks);
-  if (begin == std::string_view::npos) return {};
-  return text.substr(begin, text.find_last_not_of(blanks) - begin + 1);
-}
 
 void replace_all(std::string& text, std::string_view from, std::string_view to) {
   for (std::size_t at = text.find(from); at != std::string::npos; at = text.find(from, at + to.size()))

@@ -6,18 +6,13 @@
 #include <span>
 
 #include "base/error.h"
+#include "base/strings.h"
 
 namespace tap {
 
 namespace {
 
-constexpr std::string_view blanks = " \t\r\n", ends = " \t\r\n.!?\"'";
-
-std::string_view trimmed(std::string_view text, std::string_view what = blanks) {
-  const auto begin = text.find_first_not_of(what);
-  if (begin == std::string_view::npos) return {};
-  return text.substr(begin, text.find_last_not_of(what) - begin + 1);
-}
+constexpr std::string_view ends = " \t\r\n.!?\"'";
 
 // Takes the words off the start of `text` when they stand there as words.
 bool take(std::string_view& text, std::string_view words) {

@@ -16,6 +16,8 @@ except ImportError as error:
     sys.exit(f"scenes: needs Pillow and numpy ({error}): python3 -m pip install pillow numpy")
 
 SCENE_PX = 256
+LABELS_SEED = 88_200_000  # seen neither in training nor in the exam
+LABELLED_KINDS = ("outdoor", "shapes")
 
 
 def command_line() -> argparse.ArgumentParser:
@@ -32,6 +34,11 @@ def command_line() -> argparse.ArgumentParser:
     samples = commands.add_parser("samples", help="draw the sample pictures again from their seeds")
     samples.add_argument("folder", type=Path, help="where truth.json is")
     samples.add_argument("--check", action="store_true", help="write nothing; leave with 1 when a picture differs")
+
+    labels = commands.add_parser("labels", help="draw scenes, and a labels.csv of those that are dangerous, for tapetum guard calibrate")
+    labels.add_argument("folder", type=Path, help="made if absent")
+    labels.add_argument("--from", dest="seed", type=int, default=LABELS_SEED, help="the first seed (default: %(default)s)")
+    labels.add_argument("--scenes", type=int, default=400, help="how many yards, and how many of shapes (default: %(default)s)")
 
     exam = commands.add_parser("exam", help="ask about scenes the model never saw and compare with the reference")
     exam.add_argument("--tapetum", default="build/release/bin/tapetum", help="the program (default: %(default)s)")
@@ -59,6 +66,21 @@ def draw_one(picture: Path, seed: int, kind: str, size: int | None) -> None:
     print(json.dumps([q._asdict() for q in questions], indent=1))
 
 
+def draw_labelled(folder: Path, seed: int, count: int) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = ["image,policy,violates"]
+    for kind in LABELLED_KINDS:
+        for at in range(seed, seed + count):
+            drawn = scene(at, kind)
+            answers = [a for q, a in (question[:2] for question in drawn.questions) if "dangerous" in q]
+            if answers:
+                name = f"{kind}{at}.png"
+                Image.fromarray(drawn.image).save(folder / name)
+                lines.append(f"{name},dangerous,{answers[0]}")
+    (folder / "labels.csv").write_text("\n".join(lines) + "\n")
+    print(f"{len(lines) - 1} scenes, {sum(line.endswith('Yes') for line in lines)} of them dangerous")
+
+
 def main() -> int:
     options = command_line().parse_args()
     if missing := missing_fonts():
@@ -74,6 +96,9 @@ def main() -> int:
             return 1 if options.check and differ else 0
         if options.scenes < 1:
             raise SystemExit(f"scenes: --scenes is {options.scenes}: must be at least 1")
+        if options.command == "labels":
+            draw_labelled(options.folder, options.seed, options.scenes)
+            return 0
         return run_exam(Engine(options.tapetum, options.dtype, options.model), options.scenes, options.jobs,
                         options.tolerance, options.report, options.against)
     except (ExamError, OSError) as error:
