@@ -10,6 +10,8 @@
 
 namespace tap {
 
+class Profile;
+
 class ExecContext {
  public:
   // threads: 0 = min(CPU affinity, cgroup quota). Only the engine's thread may use more than one (OpenMP gives every
@@ -25,6 +27,10 @@ class ExecContext {
   void cancel() { cancelled_.store(true, std::memory_order_relaxed); }  // async-signal-safe
   void clear_cancel() { cancelled_.store(false, std::memory_order_relaxed); }
   void set_hook(std::function<void()> hook) { hook_ = std::move(hook); }
+
+  // Of the operations that run in this context, from the engine's thread; null: none is kept.
+  Profile* profile() const { return profile_; }
+  void set_profile(Profile* profile) { profile_ = profile; }
 
   static ExecContext&
   current();  // the innermost Scope of this thread, else a process-wide default with one thread per core
@@ -45,6 +51,7 @@ class ExecContext {
   std::shared_ptr<Arena> arena_ = std::make_shared<Arena>();
   std::atomic<bool> cancelled_{false};
   std::function<void()> hook_;
+  Profile* profile_ = nullptr;
 };
 
 // min(affinity of this process, cgroup v2 or v1 CPU quota rounded up), at least 1. `cgroup_root` is a parameter for

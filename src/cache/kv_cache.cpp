@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "base/parallel.h"
+#include "base/profile.h"
 
 namespace tap {
 
@@ -116,6 +117,7 @@ void KvCache::make_room(Sequence& sequence, Dim layer, Dim past, Dim count) {
 }
 
 KvView KvLayer::append(const Tensor& k, const Tensor& v, const Batch& batch) {
+  const Profile::Scope profile([] { return "cache write"; });
   KvCache& cache = *cache_;
   const KvShape& shape = cache.shape_;
   require_shape("cache", "keys", k, {batch.rows(), shape.kv_heads, shape.head_dim});

@@ -104,8 +104,9 @@ const std::vector<Command>& command_table() {
       {"doctor", "", "what this machine offers, what is missing, and how to fix it",
        "Exit code 0 unless something is broken that stops every answer.", join({"threads"}, common), run_doctor},
       {"bench", "", "speed and memory of a model, as fractions of what this machine can do",
-       "Prints one JSON object; progress goes to stderr. Nothing else should run meanwhile.", join(model, common),
-       run_bench},
+       "Prints one JSON object; progress goes to stderr. Nothing else should run meanwhile. --profile prints a table of "
+       "operations instead\n(--json: as an array).",
+       join(join(model, {"profile"}), common), run_bench},
       {"verify", "FOLDER…", "check the engine against reference outputs (goldens)",
        "A golden folder holds manifest.json, its cases and a checkpoint. Exit code 0 only when every stage whose "
        "tensor is present was\n"

@@ -76,6 +76,8 @@ std::span<const Flag> flags() {
        "at "
        "most T of 255 (lossy)",
        &Options::change},
+      {"profile", 0, "", "where the time goes: a table of operations, each with the share of its limit that it reaches",
+       &Options::profile},
       {"stream", 0, "", "watch at the source's own speed, leaving frames out to keep up", &Options::stream},
       {"explain", 0, "FILE", "write the picture with where the model looked while it answered (PNG)",
        &Options::explain},

@@ -38,6 +38,7 @@ struct Options {
   std::string choices, regex, schema;
   bool clipboard = false, allow_private = false, dry_run = false, logprobs = false, jsonl = false, resume = false;
   bool yes = false, force = false;
+  bool profile = false;
   bool json = false, quiet = false, verbose = false, decode = false, help = false, version = false;
 };
 

@@ -3,6 +3,7 @@
 
 #include "autograd/tape.h"
 #include "base/parallel.h"
+#include "base/profile.h"
 #include "kernels/attention.h"
 #include "kernels/isa.h"
 #include "ops/attention_grad.h"
@@ -67,6 +68,13 @@ void check(const Tensor& q, const KvView& kv, const Batch& batch, const Attentio
     }
   }
   if (at != q.dim(0)) fail(ErrorCode::bad_input, "attention: the sequences end at row {} of {}", at, q.dim(0));
+}
+
+// Of the scores and the mix: a multiplication and an addition for each pair of a query head and a key that it sees.
+double operations_of(const Tensor& q, const Batch& batch) {
+  double seen = 0;
+  for (const Interval& interval : batch.intervals) seen += interval.end - interval.begin;
+  return 4.0 * seen * static_cast<double>(q.width() * q.dim(1));
 }
 
 // Where each sequence's keys lie. The plain form has one run a sequence; with bf16 products it is packed first.
@@ -154,6 +162,7 @@ struct RowParts {
 
 Tensor attention(const Tensor& q, const KvView& kv, const Batch& batch, const AttentionOptions& options) {
   check(q, kv, batch, options);
+  const Profile::Scope profile([] { return "attention"; }, operations_of(q, batch));
   const bool plain = kv.keys.defined();
   AttentionLayout layout;
   layout.heads = q.dim(1);

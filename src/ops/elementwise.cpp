@@ -1,6 +1,7 @@
 // Element by element: add, multiply, scale, activate, softcap, and the softmax of a row.
 #include "autograd/tape.h"
 #include "base/parallel.h"
+#include "base/profile.h"
 #include "kernels/activation.h"
 #include "kernels/elementwise.h"
 #include "kernels/norm.h"
@@ -21,6 +22,7 @@ void over(Dim elements, Fn&& fn) {  // fn(begin, count)
 }  // namespace
 
 Tensor add(const Tensor& a, const Tensor& b) {
+  const Profile::Scope profile([] { return "elementwise"; });
   require_shape("add", "b", b, a.shape());
   Tensor y = Tensor::empty(a.shape());
   const float *pa = a.data<float>(), *pb = b.data<float>();
@@ -31,6 +33,7 @@ Tensor add(const Tensor& a, const Tensor& b) {
 }
 
 Tensor multiply(const Tensor& a, const Tensor& b) {
+  const Profile::Scope profile([] { return "elementwise"; });
   require_shape("multiply", "b", b, a.shape());
   Tensor y = Tensor::empty(a.shape());
   const float *pa = a.data<float>(), *pb = b.data<float>();
@@ -44,6 +47,7 @@ Tensor multiply(const Tensor& a, const Tensor& b) {
 }
 
 Tensor scale(const Tensor& x, float factor) {
+  const Profile::Scope profile([] { return "elementwise"; });
   Tensor y = Tensor::empty(x.shape());
   const float* in = x.data<float>();
   float* out = y.write<float>();
@@ -70,6 +74,7 @@ Tensor activate(const Tensor& x, Activation activation) {
 }
 
 Tensor softcap(const Tensor& x, float cap) {
+  const Profile::Scope profile([] { return "elementwise"; });
   if (!(cap > 0)) fail(ErrorCode::bad_input, "softcap: cap is {}, must be above 0", cap);
   Tensor y = Tensor::empty(x.shape());
   const float* in = x.data<float>();

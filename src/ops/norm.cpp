@@ -1,6 +1,7 @@
 // RMS norm (Zhang & Sennrich 2019) and layer norm (Ba et al. 2016) over the last axis.
 #include "autograd/tape.h"
 #include "base/parallel.h"
+#include "base/profile.h"
 #include "kernels/elementwise.h"
 #include "kernels/norm.h"
 #include "ops/ops.h"
@@ -27,6 +28,7 @@ Tensor sum_chunks(const Tensor& chunks, const Shape& shape) {
 }  // namespace
 
 Tensor rms_norm(const Tensor& x, const Tensor& gain, float eps, bool one_plus) {
+  const Profile::Scope profile([] { return "norm"; });
   check("rms_norm", x, gain);
   Tensor y = Tensor::empty(x.shape());
   const Dim width = x.width(), rows = x.row_count();
@@ -51,6 +53,7 @@ Tensor rms_norm(const Tensor& x, const Tensor& gain, float eps, bool one_plus) {
 }
 
 Tensor layer_norm(const Tensor& x, const Tensor& gain, const Tensor& bias, float eps) {
+  const Profile::Scope profile([] { return "norm"; });
   check("layer_norm", x, gain);
   require_shape("layer_norm", "bias", bias, {x.width()});
   Tensor y = Tensor::empty(x.shape());

@@ -3,6 +3,7 @@
 
 #include "autograd/tape.h"
 #include "base/parallel.h"
+#include "base/profile.h"
 #include "kernels/rope.h"
 #include "ops/ops.h"
 
@@ -103,6 +104,7 @@ Tensor turn(const Tensor& x, const RopeTable& table, bool pairs, float direction
 }  // namespace
 
 Tensor rope(const Tensor& x, const RopeTable& table, RopeLayout layout) {
+  const Profile::Scope profile([] { return "rope"; });
   if (x.rank() != 3 || x.dim(2) % 2)
     fail(ErrorCode::bad_input, "rope: x is {}, must be [t, heads, even]", x.shape().to_string());
   require_shape("rope", "cos", table.cos, {x.dim(0), x.dim(2) / 2});

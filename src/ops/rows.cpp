@@ -3,6 +3,7 @@
 
 #include "autograd/tape.h"
 #include "base/parallel.h"
+#include "base/profile.h"
 #include "kernels/elementwise.h"
 #include "ops/ops.h"
 
@@ -57,6 +58,7 @@ Tensor rows(const Tensor& x, Dim begin, Dim end) {
 }
 
 Tensor embedding(const Tensor& table, std::span<const TokenId> ids) {
+  const Profile::Scope profile([] { return "rows moved"; });
   check_rows("embedding", "table", table);
   const Dim vocab = table.dim(0), width = table.dim(1);
   for (const TokenId id : ids)
@@ -77,6 +79,7 @@ Tensor embedding(const Tensor& table, std::span<const TokenId> ids) {
 }
 
 Tensor put_rows(const Tensor& x, std::span<const Dim> slots, const Tensor& rows) {
+  const Profile::Scope profile([] { return "rows moved"; });
   check_rows("put_rows", "x", x);
   require_shape("put_rows", "rows", rows, {static_cast<Dim>(slots.size()), x.dim(1)});
   check_slots("put_rows", slots, x.dim(0));
@@ -101,6 +104,7 @@ Tensor put_rows(const Tensor& x, std::span<const Dim> slots, const Tensor& rows)
 }
 
 Tensor take_rows(const Tensor& x, std::span<const Dim> slots) {
+  const Profile::Scope profile([] { return "rows moved"; });
   check_rows("take_rows", "x", x);
   check_slots("take_rows", slots, x.dim(0));
   Tensor y = Tensor::empty({static_cast<Dim>(slots.size()), x.dim(1)});
@@ -113,6 +117,7 @@ Tensor take_rows(const Tensor& x, std::span<const Dim> slots) {
 }
 
 Tensor concat_rows(std::span<const Tensor> parts) {
+  const Profile::Scope profile([] { return "rows moved"; });
   if (parts.empty() || parts[0].rank() < 1) fail(ErrorCode::bad_input, "concat_rows: no part, or one without axes");
   std::array<Dim, Shape::max_rank> dims{};
   const auto first = parts[0].shape().dims();
@@ -243,6 +248,7 @@ Tensor move_patches(const Tensor& from, const Shape& pixels, Dim patch, bool bac
 }  // namespace
 
 Tensor patchify(const Tensor& pixels, Dim patch) {
+  const Profile::Scope profile([] { return "rows moved"; });
   if (pixels.rank() != 4 || patch < 1 || pixels.dim(2) % patch || pixels.dim(3) % patch)
     fail(ErrorCode::bad_input, "patchify: {} does not divide into patches of {}", pixels.shape().to_string(), patch);
   Tensor y = move_patches(pixels, pixels.shape(), patch, false);

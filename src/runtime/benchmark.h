@@ -17,4 +17,9 @@ std::string cpu_name();  // "model name" of /proc/cpuinfo
 // cancelled.
 Json benchmark(const Model& model, const std::function<void(std::string_view)>& stage);
 
+// Where the time goes: [{stage, ms, other_ms, operations: [{operation, calls, ms, limit, fraction}]}], the slowest
+// operation first. `fraction`: of the limit that bounds it, the peak of products or the speed of reading; `other_ms`:
+// outside any operation. Not to be compared with `benchmark`: reading the clock takes time too.
+Json profile(const Model& model, const std::function<void(std::string_view)>& stage);
+
 }  // namespace tap
