@@ -129,7 +129,7 @@ MemoryLimits limits_here() {
 
 // What refusals offer instead.
 std::optional<NetworkPlan> plan_in_q4(const Model& model) {
-  if (model.weight_type() == WeightType::q4) return std::nullopt;
+  if (model.weight_type() == WeightType::q4 || model.stored_type()) return std::nullopt;
   return plan_network(model.family(), model.files(), WeightType::q4);
 }
 

@@ -9,18 +9,13 @@
 #include "cli/output.h"
 #include "io/embedded.h"
 #include "io/hub.h"
+#include "io/quantized_format.h"
 #include "runtime/memory_plan.h"
 #include "runtime/model.h"
 
 namespace tap::cli {
 
 namespace {
-
-Dim elements(const Weights::Entry& entry) {
-  Dim n = 1;
-  for (const Dim d : entry.shape) n *= d;
-  return n;
-}
 
 // The first two parts of a name without layer numbers: "model.text_model".
 std::string part_of(const std::string& name) {
@@ -66,11 +61,13 @@ int run_show(const Options& options) {
   std::map<std::string, Part> parts;
   Part all;
   std::vector<NetworkPlan> plans;
-  for (const WeightType type : plan_types) plans.push_back(plan_network(model->family(), model->files(), type));
+  const auto stored = model->stored_type();
+  for (const WeightType type : plan_types)
+    if (!stored || *stored == type) plans.push_back(plan_network(model->family(), model->files(), type));
   for (const auto& entry : entries) {
     for (Part* part : {&parts[part_of(entry.name)], &all}) {
       part->tensors += 1;
-      part->parameters += elements(entry);
+      part->parameters += parameters_of(entry.name, entry.shape, stored.has_value());
       part->bytes += entry.bytes;
     }
   }
@@ -87,7 +84,8 @@ int run_show(const Options& options) {
                  {"context", model->context()},
                  {"chat_template", has_template},
                  {"grounding", model->grounding().has_value()},
-                 {"weights_as", would_use}};
+                 {"weights_as", would_use},
+                 {"quantized", stored.has_value()}};
     for (const NetworkPlan& plan : plans) {
       json["memory_bytes"][std::string(name(plan.type))] = plan.block_bytes;
       json["memory_plan"][std::string(name(plan.type))] = plan_json(plan);
@@ -117,7 +115,8 @@ int run_show(const Options& options) {
                         would_use != name(plan.type) ? ""
                         : options.dtype == "auto"    ? " (what --dtype auto takes)"
                                                      : " (this one is used)");
-  if (would_use == "q8")
+  if (stored) text += fmt::format("    the folder holds its matrices in {} and in no other type\n", name(*stored));
+  if (would_use == "q8" && !stored)
     text += "    q8 keeps in bf16 what it would be off by too much; -v of a run names these layers\n";
   text += "\nparts\n";
   for (const auto& [label, part] : parts)

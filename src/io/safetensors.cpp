@@ -57,7 +57,7 @@ class HeaderReader {
         expect(':', "\":\"");
         if (name == "__metadata__") {
           if (std::exchange(metadata, true)) refuse(ErrorCode::bad_file, "__metadata__ stands twice");
-          skip_metadata();
+          read_metadata();
           continue;
         }
         if (entries.size() == max_safetensors_tensors)
@@ -69,6 +69,8 @@ class HeaderReader {
     if (at_ != text_.size()) unexpected("the end of the header");
     return entries;
   }
+
+  const SafetensorNotes& notes() const { return notes_; }
 
  private:
   [[noreturn]] void refuse(ErrorCode code, std::string_view problem) const {
@@ -234,18 +236,23 @@ class HeaderReader {
                          e.dtype, fmt::join(e.shape, ", "), wanted, e.begin, e.end));
   }
 
-  void skip_metadata() {
+  void read_metadata() {
     expect('{', "an object of strings");
     if (closes('}')) return;
     do {
-      string();
+      std::string key = string();
       expect(':', "\":\"");
-      string();
+      std::string value = string();
+      if (!key.starts_with("tapetum.")) continue;
+      if (notes_.size() == max_safetensors_notes)
+        refuse(ErrorCode::limit, fmt::format("more than {} notes of tapetum, the limit", max_safetensors_notes));
+      notes_.emplace_back(std::move(key), std::move(value));
     } while (another('}'));
   }
 
   std::string_view text_, what_;
   std::size_t at_ = 0;
+  SafetensorNotes notes_;
 };
 
 std::vector<std::uint32_t> order_by_name(const std::vector<SafetensorEntry>& entries) {
@@ -302,14 +309,16 @@ std::optional<DType> tensor_dtype(std::string_view dtype) {
 }
 
 Result<std::vector<SafetensorEntry>> parse_safetensors_header(std::string_view header, std::uint64_t data_bytes,
-                                                              std::string_view what) {
+                                                              std::string_view what, SafetensorNotes* notes) {
   if (header.size() > max_safetensors_header_bytes)
     return Error(
         ErrorCode::limit,
         fmt::format("{}: a header of {} bytes, the limit is {}", what, header.size(), max_safetensors_header_bytes),
         std::string(what));
   try {
-    auto entries = HeaderReader(header, what).read();
+    HeaderReader reader(header, what);
+    auto entries = reader.read();
+    if (notes) *notes = reader.notes();
     if (!simdjson::validate_utf8(header.data(), header.size()))
       return Error(ErrorCode::bad_file, fmt::format("{}: the header is not valid UTF-8", what), std::string(what));
     std::sort(entries.begin(), entries.end(), [](const SafetensorEntry& a, const SafetensorEntry& b) {
@@ -327,8 +336,11 @@ Result<std::vector<SafetensorEntry>> parse_safetensors_header(std::string_view h
   }
 }
 
-Safetensors::Safetensors(File file, std::vector<SafetensorEntry> entries)
-    : file_(std::move(file)), entries_(std::move(entries)), by_name_(order_by_name(entries_)) {}
+Safetensors::Safetensors(File file, std::vector<SafetensorEntry> entries, SafetensorNotes notes)
+    : file_(std::move(file)),
+      entries_(std::move(entries)),
+      notes_(std::move(notes)),
+      by_name_(order_by_name(entries_)) {}
 
 Result<Safetensors> Safetensors::open(const std::string& path) {
   auto file = File::open(path);
@@ -363,11 +375,12 @@ Result<Safetensors> Safetensors::open(const std::string& path) {
     }
     std::string header(static_cast<std::size_t>(header_bytes), '\0');
     file->read_at(8, std::as_writable_bytes(std::span(header)));
-    auto entries = parse_safetensors_header(header, file->size() - 8 - header_bytes, what);
+    SafetensorNotes notes;
+    auto entries = parse_safetensors_header(header, file->size() - 8 - header_bytes, what, &notes);
     if (!entries.ok()) return entries.error();
     for (SafetensorEntry& e : *entries)
       e.begin += 8 + header_bytes, e.end += 8 + header_bytes;  // inside the file: checked above
-    return Safetensors(std::move(*file), std::move(*entries));
+    return Safetensors(std::move(*file), std::move(*entries), std::move(notes));
   } catch (const Error& error) {
     return error;
   }
@@ -379,6 +392,11 @@ const SafetensorEntry* Safetensors::find(std::string_view name) const {
   const auto at = std::lower_bound(by_name_.begin(), by_name_.end(), name,
                                    [&](std::uint32_t i, std::string_view wanted) { return entries_[i].name < wanted; });
   return at != by_name_.end() && entries_[*at].name == name ? &entries_[*at] : nullptr;
+}
+
+std::string_view Safetensors::note(std::string_view key) const {
+  const auto at = std::ranges::find(notes_, key, [](const auto& note) -> std::string_view { return note.first; });
+  return at == notes_.end() ? std::string_view() : at->second;
 }
 
 void Safetensors::read_bytes(const SafetensorEntry& entry, std::uint64_t offset, std::span<std::byte> out) const {

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "io/hub.h"
 #include "io/json.h"
+#include "io/quantized_format.h"
 #include "io/safetensors.h"
 #include "io/widen.h"
 
@@ -167,10 +168,11 @@ std::vector<Safetensors> open_shards(const std::string& folder) {
 struct Weights::Shared {
   WeightOptions options;
   std::vector<Safetensors> files;
+  std::optional<WeightType> stored;  // of quantized files
   struct Place {
     const Safetensors* file;
     const SafetensorEntry* entry;
-    bool used = false;
+    bool used = false, as_tensor = false;
   };
   std::map<std::string_view, Place> places;  // views into the files' entries
   std::vector<std::string> problems;         // missing and misshapen, in the order asked for
@@ -180,6 +182,7 @@ struct Weights::Shared {
   // counts.
   std::vector<std::pair<std::weak_ptr<const void>, Dim>> packed;
   PlannedBytes planned;
+  std::vector<AskedMatrix> asked;  // of a plan
 
   // A tensor that has a shape and no numbers.
   Tensor plan_tensor(const Shape& shape, DType type) {
@@ -227,7 +230,7 @@ struct Weights::Shared {
 
   // The place of `name` when it is there with the wanted shape and a type we compute with; else the problem is
   // remembered.
-  const Place* claim(const std::string& name, const Shape& shape, bool flat_tail, bool floats, bool optional) {
+  Place* claim(const std::string& name, const Shape& shape, bool flat_tail, bool floats, bool optional) {
     Place* const place = find(name);
     if (!place) {
       if (!optional) remember(fmt::format("{}: {}: missing, config wants {}", where(), name, shape.to_string()), name);
@@ -237,7 +240,7 @@ struct Weights::Shared {
     const SafetensorEntry& entry = *place->entry;
     const auto trouble = [&](const std::string& problem) {
       remember(fmt::format("{}: {}: {}", place->file->file_name(), entry.name, problem), entry.name);
-      return nullptr;
+      return static_cast<Place*>(nullptr);
     };
     bool same = std::equal(entry.shape.begin(), entry.shape.end(), shape.dims().begin(), shape.dims().end());
     if (!same && flat_tail && entry.shape.size() >= 2 && shape.rank() == 2 && entry.shape[0] == shape.dim(0)) {
@@ -251,6 +254,49 @@ struct Weights::Shared {
     if (floats && *type != DType::f32 && *type != DType::bf16 && *type != DType::f16)
       return trouble(fmt::format("dtype {}, want F32, BF16 or F16", entry.dtype));
     return place;
+  }
+
+  // Whether a matrix asked for in `type` is read from quantized parts. One that is nowhere is too: they are missed.
+  bool keeps_quantized(const std::string& name, WeightType type) {
+    if (stored != type) return false;
+    const auto parts = quantized_parts(name, type, 1, 1);
+    return !find(name) || std::ranges::any_of(parts, [&](const StoredTensor& part) { return find(part.name); });
+  }
+
+  PackedMatrix quantized_matrix(const std::string& name, Dim in, const RowRange& range, WeightType type) {
+    std::vector<StoredPlace> parts;
+    bool whole = true;
+    for (const StoredTensor& part : quantized_parts(name, type, in, range.rows)) {
+      Place* const place = find(part.name);
+      const std::string wanted = fmt::format("{} {}", part.dtype, shape_text(part.shape));
+      if (!place) {
+        remember(fmt::format("{}: {}: missing, want {}", where(), part.name, wanted), part.name);
+      } else {
+        place->used = true;
+        const SafetensorEntry& entry = *place->entry;
+        if (entry.dtype != part.dtype || entry.shape != part.shape)
+          remember(fmt::format("{}: {}: {} {}, want {}", place->file->file_name(), entry.name, entry.dtype,
+                               shape_text(entry.shape), wanted),
+                   entry.name);
+        else
+          parts.push_back({place->file, place->entry});
+      }
+      whole = whole && !parts.empty() && place && parts.back().entry == place->entry;
+    }
+    const Dim out = range.end - range.begin;
+    if (!whole) return PackedMatrix::pack(placeholder({out, in}), type);
+    if (options.plan_only) return plan_matrix(type, in, out);
+    return kept(read_quantized(parts, type, in, range.begin, range.end));
+  }
+
+  PackedMatrix plan_matrix(WeightType type, Dim in, Dim out) {
+    count(planned.matrices, PackedMatrix::bytes_for(type, in, out));
+    return PackedMatrix::planned(type, in, out);
+  }
+
+  PackedMatrix kept(PackedMatrix matrix) {
+    packed.emplace_back(matrix.shared(), matrix.bytes());
+    return matrix;
   }
 };
 
@@ -291,6 +337,11 @@ Weights Weights::open(const std::string& folder, const WeightOptions& options) {
   else
     throw no_safetensors(folder);
   for (const Safetensors& file : s.files) {
+    const auto stored = quantized_type(file);
+    if (&file == s.files.data()) s.stored = stored;
+    if (stored != s.stored)
+      throw file_error(std::string(file.file_name()),
+                       fmt::format("is quantized otherwise than {}", s.files[0].file_name()));
     for (const SafetensorEntry& entry : file.entries())
       if (!s.places.emplace(entry.name, Shared::Place{&file, &entry}).second)
         throw file_error(std::string(file.file_name()),
@@ -320,8 +371,9 @@ bool Weights::has(std::string_view name) const { return shared_->find(full_name(
 Tensor Weights::tensor_as(std::string_view name, const Shape& shape, bool optional) const {
   Shared& s = *shared_;
   const std::size_t problems = s.problems.size();
-  const auto* const place = s.claim(full_name(name), shape, false, true, optional);
+  auto* const place = s.claim(full_name(name), shape, false, true, optional);
   if (!place) return optional && s.problems.size() == problems ? Tensor() : s.placeholder(shape);
+  place->as_tensor = true;
   if (s.options.plan_only) return s.plan_tensor(shape, DType::f32);
   const DType type = *tensor_dtype(place->entry->dtype);
   if (type == DType::f32) return place->file->read(place->entry->name);
@@ -336,8 +388,9 @@ Tensor Weights::tensor_or_undefined(std::string_view name, const Shape& shape) c
 }
 
 Tensor Weights::raw(std::string_view name, const Shape& shape) const {
-  const auto* const place = shared_->claim(full_name(name), shape, false, false, false);
+  auto* const place = shared_->claim(full_name(name), shape, false, false, false);
   if (!place) return shared_->placeholder(shape);
+  place->as_tensor = true;
   if (shared_->options.plan_only) return shared_->plan_tensor(shape, *tensor_dtype(place->entry->dtype));
   return place->file->read(place->entry->name);
 }
@@ -353,11 +406,12 @@ PackedMatrix Weights::matrix(std::string_view name, Dim in, Dim out, WeightType 
 PackedMatrix Weights::matrix(std::string_view name, Dim in, const RowRange& range, WeightType type) const {
   Shared& s = *shared_;
   const Dim out = range.end - range.begin;
+  if (s.keeps_quantized(full_name(name), type)) return s.quantized_matrix(full_name(name), in, range, type);
   const auto* const place = s.claim(full_name(name), {range.rows, in}, true, true, false);
   if (!place) return PackedMatrix::pack(s.placeholder({out, in}), type);
   if (s.options.plan_only) {
-    s.count(s.planned.matrices, PackedMatrix::bytes_for(type, in, out));
-    return PackedMatrix::planned(type, in, out);
+    s.asked.push_back({place->entry->name, in, range, type});
+    return s.plan_matrix(type, in, out);
   }
   const DType stored = *tensor_dtype(place->entry->dtype);
   const Dim row_bytes = std::max<Dim>(1, in * bytes_of(stored));
@@ -376,31 +430,25 @@ PackedMatrix Weights::matrix(std::string_view name, Dim in, const RowRange& rang
                               {slice.raw_write(), static_cast<std::size_t>(rows * in * bytes_of(stored))});
     builder.add_rows(slice.rows(0, rows));
   }
-  PackedMatrix packed = builder.finish();
-  s.packed.emplace_back(packed.shared(), packed.bytes());
-  return packed;
+  return s.kept(builder.finish());
 }
 
 PackedMatrix Weights::matrix_transposed(std::string_view name, Dim in, Dim out, WeightType type) const {
   Shared& s = *shared_;
+  if (s.keeps_quantized(full_name(name), type)) return s.quantized_matrix(full_name(name), in, {0, out, out}, type);
   const auto* const place = s.claim(full_name(name), {in, out}, false, true, false);
   if (!place) return PackedMatrix::pack(s.placeholder({out, in}), type);
   if (s.options.plan_only) {
-    s.count(s.planned.matrices, PackedMatrix::bytes_for(type, in, out));
-    return PackedMatrix::planned(type, in, out);
+    s.asked.push_back({place->entry->name, in, {0, out, out}, type, true});
+    return s.plan_matrix(type, in, out);
   }
-  PackedMatrix packed;
-  {
-    const Tensor stored = tensor_as(name, {in, out}, false);
-    Tensor turned = Tensor::empty({out, in});
-    const float* from = stored.data<float>();
-    float* to = turned.write<float>();
-    for (Dim row = 0; row < out; ++row)
-      for (Dim column = 0; column < in; ++column) to[row * in + column] = from[column * out + row];
-    packed = PackedMatrix::pack(turned, type);
-  }
-  s.packed.emplace_back(packed.shared(), packed.bytes());
-  return packed;
+  const Tensor stored = tensor_as(name, {in, out}, false);
+  Tensor turned = Tensor::empty({out, in});
+  const float* from = stored.data<float>();
+  float* to = turned.write<float>();
+  for (Dim row = 0; row < out; ++row)
+    for (Dim column = 0; column < in; ++column) to[row * in + column] = from[column * out + row];
+  return s.kept(PackedMatrix::pack(turned, type));
 }
 
 std::vector<std::string> Weights::finish() const {
@@ -430,6 +478,19 @@ Dim Weights::packed_bytes() const {
     if (!matrix.expired()) sum += bytes;
   return sum;
 }
+const std::vector<Weights::AskedMatrix>& Weights::asked_matrices() const { return shared_->asked; }
+bool Weights::asked_as_tensor(std::string_view name) const {
+  const auto at = shared_->places.find(name);
+  return at != shared_->places.end() && at->second.as_tensor;
+}
+void Weights::mark_measured() const {
+  if (!shared_->asked.empty()) shared_->asked.back().measured = true;
+}
+void Weights::read_bytes(const Entry& entry, std::uint64_t offset, std::span<std::byte> out) const {
+  const Shared::Place& place = shared_->places.at(entry.name);
+  place.file->read_bytes(*place.entry, offset, out);
+}
+std::optional<WeightType> Weights::stored_type() const { return shared_->stored; }
 bool Weights::plan_only() const { return shared_->options.plan_only; }
 Weights::PlannedBytes Weights::planned_bytes() const { return shared_->planned; }
 WeightType Weights::type() const { return shared_->options.type; }

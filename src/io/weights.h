@@ -4,6 +4,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -69,6 +70,22 @@ class Weights {
     Dim blocks = 0;                 // both, as the arena's blocks round them up
   };
   PlannedBytes planned_bytes() const;  // of a plan: what has been asked for so far
+  // What a plan's network asked of the files' tensors, by their names there: for a writer that keeps the same otherwise.
+  struct AskedMatrix {
+    std::string name;
+    Dim in = 0;
+    RowRange range{};
+    WeightType type = WeightType::bf16;
+    bool transposed = false;  // stored as [in, out]
+    bool measured = false;    // stays in bf16 where q8 would harm it
+  };
+  const std::vector<AskedMatrix>& asked_matrices() const;
+  bool asked_as_tensor(std::string_view name) const;  // in its own numbers
+  void mark_measured() const;                         // of the matrix asked for last
+  // Bytes of a tensor of the files, by its name there, from `offset` on.
+  void read_bytes(const Entry& entry, std::uint64_t offset, std::span<std::byte> out) const;
+  // The type that the files keep their matrices in already (io/quantized_format.h): no other can be asked for.
+  std::optional<WeightType> stored_type() const;
   WeightType type() const;
   void set_type(WeightType type);  // of matrices from now on: for a choice that depends on what the files hold
   std::string full_name(std::string_view name) const;  // `name` behind the scopes, as the model asks for it

@@ -97,6 +97,51 @@ void pack_panel(Pack type, const RowsView& rows, Dim count, Dim in, std::byte* p
   transpose(staged, words, reinterpret_cast<std::uint32_t*>(panel));
 }
 
+void pack_quantized_panel(Pack type, const QuantizedRowsView& rows, Dim count, Dim in, std::byte* panel, float* scale,
+                          std::int32_t* column_sum) {
+  std::memset(panel, 0, static_cast<std::size_t>(panel_bytes(type, in)));
+  const Dim row_bytes = quantized_row_bytes(type, in), groups = ceil_div(in, q4_group);
+  for (Dim n = 0; n < count; ++n) {
+    const std::byte* from = rows.values + n * row_bytes;
+    if (type == Pack::q8) {
+      std::int32_t sum = 0;
+      for (Dim i = 0; i < in; ++i) {
+        panel[(i / 4 * 64 + n) * 4 + i % 4] = from[i];
+        sum += static_cast<std::int8_t>(from[i]);
+      }
+      scale[n] = rows.scale[n];
+      column_sum[n] = sum;
+      continue;
+    }
+    for (Dim g = 0; g < groups; ++g) {
+      std::byte* group = panel + g * q4_group_bytes + n * 4;
+      for (Dim i = 0; i < 4; ++i) std::memcpy(group + i * 256, from + g * 16 + i * 4, 4);
+      std::memcpy(group + q4_nibble_bytes, rows.step + n * groups + g, 2);
+      std::memcpy(group + q4_nibble_bytes + 2, rows.least + n * groups + g, 2);
+    }
+  }
+  if (type != Pack::q8) return;
+  std::fill(scale + count, scale + panel_outputs, 0.0f);
+  std::fill(column_sum + count, column_sum + panel_outputs, 0);
+}
+
+void unpack_quantized_row(const PackView& w, Dim row, std::byte* values, float* scale, std::uint16_t* step,
+                          std::uint16_t* least) {
+  const Dim n = row % panel_outputs;
+  const std::byte* panel = w.panel(row / panel_outputs);
+  if (w.type == Pack::q8) {
+    for (Dim i = 0; i < w.in; ++i) values[i] = panel[(i / 4 * 64 + n) * 4 + i % 4];
+    *scale = w.scale[row];
+    return;
+  }
+  for (Dim g = 0; g * q4_group < w.in; ++g) {
+    const std::byte* group = panel + g * q4_group_bytes + n * 4;
+    for (Dim i = 0; i < 4; ++i) std::memcpy(values + g * 16 + i * 4, group + i * 256, 4);
+    std::memcpy(step + g, group + q4_nibble_bytes, 2);
+    std::memcpy(least + g, group + q4_nibble_bytes + 2, 2);
+  }
+}
+
 void unpack_row(const PackView& w, Dim row, float* out) {
   const Dim n = row % panel_outputs;
   const std::byte* panel = w.panel(row / panel_outputs);

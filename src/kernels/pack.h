@@ -68,6 +68,24 @@ struct RowsView {
 void pack_panel(Pack type, const RowsView& rows, Dim count, Dim in, std::byte* panel, float* scale,
                 std::int32_t* column_sum);
 
+// Rows of a q8 or q4 matrix that are quantized already, one after the other.
+struct QuantizedRowsView {
+  const std::byte* values = nullptr;     // q8: [rows][in] int8; q4: [rows][groups][16], byte j of a group holds inputs
+                                         // j (low nibble) and 16 + j (high), padding is zero
+  const float* scale = nullptr;          // q8: [rows]
+  const std::uint16_t* step = nullptr;   // q4: [rows][groups] bf16
+  const std::uint16_t* least = nullptr;  // likewise
+};
+
+inline Dim quantized_row_bytes(Pack type, Dim in) { return type == Pack::q8 ? in : ceil_div(in, q4_group) * 16; }
+
+// As pack_panel, and nothing is rounded.
+void pack_quantized_panel(Pack type, const QuantizedRowsView& rows, Dim count, Dim in, std::byte* panel, float* scale,
+                          std::int32_t* column_sum);
+// The inverse for one row of a q8 or q4 matrix. values: [quantized_row_bytes]; scale of q8; step, least: [groups] of q4.
+void unpack_quantized_row(const PackView& w, Dim row, std::byte* values, float* scale, std::uint16_t* step,
+                          std::uint16_t* least);
+
 // One output row of a panel as f32: the numbers that products compute with.
 void unpack_row(const PackView& w, Dim row, float* out);
 // The whole panel `index` as f32 rows: out[64, in], rows past `w.out` are zeros.

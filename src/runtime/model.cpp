@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "io/hub.h"
+#include "io/quantized_format.h"
 
 namespace tap {
 
@@ -140,8 +141,25 @@ bool has_weights(const std::string& folder) {
   return file_exists(folder + "/model.safetensors") || file_exists(folder + "/model.safetensors.index.json");
 }
 
-// `weights`: null when the model is opened without them and the folder has none.
-WeightType type_of(Dtype dtype, const Weights* weights) {
+// `weights`: null when the model is opened without them and the folder has none. `stored`: what config.json says that
+// they are quantized to.
+WeightType type_of(Dtype dtype, const Weights* weights, std::optional<WeightType> stored) {
+  if (weights && weights->stored_type() != stored) {
+    const auto said = [](std::optional<WeightType> type) { return type ? name(*type) : "no"; };
+    throw Error(ErrorCode::bad_file,
+                fmt::format("config.json: {} says {} quantized weights, the safetensors hold {}; the files do not belong "
+                            "together",
+                            quantized_config_key, said(stored), said(weights->stored_type())),
+                "config.json");
+  }
+  if (stored) {
+    if (dtype == Dtype::automatic || name(dtype) == name(*stored)) return *stored;
+    throw Error(ErrorCode::unsupported,
+                fmt::format("this model's weights are stored in {0}: --dtype {1} is not in them; use auto or {0}, or "
+                            "load the model that they were made from",
+                            name(*stored), name(dtype)),
+                "dtype");
+  }
   switch (dtype) {
     case Dtype::f32: return WeightType::f32;
     case Dtype::bf16: return WeightType::bf16;
@@ -225,7 +243,8 @@ std::unique_ptr<Model> load_model(const std::string& folder, const LoadOptions& 
   std::optional<Weights> weights;
   if (options.weights || (options.dtype == Dtype::automatic && has_weights(folder)))
     weights = Weights::open(folder, {.prefix_map = family.weight_names});
-  model->weight_type_ = type_of(options.dtype, weights ? &*weights : nullptr);
+  model->stored_type_ = quantized_type(model->files_.config);
+  model->weight_type_ = type_of(options.dtype, weights ? &*weights : nullptr, model->stored_type_);
   if (options.weights) {
     ExecContext::current().checkpoint();
     if (options.admit) options.admit(*model);

@@ -60,6 +60,8 @@ class Model {
   std::optional<SafetyHead> safety_head() const {  // nothing: this checkpoint is no classifier
     return family_->safety ? family_->safety(files_) : std::nullopt;
   }
+  // What a quantized folder (docs/quantize.md) keeps its matrices in: it can be loaded in no other type.
+  std::optional<WeightType> stored_type() const { return stored_type_; }
   WeightType weight_type() const { return weight_type_; }  // what `auto` came to, also without weights
   DType cache_type() const { return weight_type_ == WeightType::f32 ? DType::f32 : DType::bf16; }
   Dim context() const { return context_; }
@@ -90,6 +92,7 @@ class Model {
   SamplingOptions sampling_;
   std::vector<TokenId> end_tokens_;
   WeightType weight_type_ = WeightType::bf16;
+  std::optional<WeightType> stored_type_;
   Dim context_ = 0;
   double load_ms_ = 0;
 };

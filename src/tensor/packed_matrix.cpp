@@ -35,17 +35,24 @@ std::shared_ptr<Storage> panels_for(kernels::Pack pack, Dim in, Dim out) {
   return Storage::allocate(static_cast<std::size_t>(panels_bytes(pack, in, out)));
 }
 
-void pack_into(PackedMatrix::Data& data, Dim panel, const kernels::RowsView& rows, Dim count) {
+// Where a panel and its scales go.
+struct PanelPlace {
+  std::byte* panel;
   float* scale = nullptr;
   std::int32_t* sums = nullptr;
-  if (data.scales) {
+  PanelPlace(PackedMatrix::Data& data, Dim index)
+      : panel(data.panels->data() + index * kernels::panel_bytes(data.pack, data.in)) {
+    if (!data.scales) return;
     scale = reinterpret_cast<float*>(data.scales->data());
     sums = reinterpret_cast<std::int32_t*>(scale + round_up(data.out, kernels::panel_outputs)) +
-           panel * kernels::panel_outputs;
-    scale += panel * kernels::panel_outputs;
+           index * kernels::panel_outputs;
+    scale += index * kernels::panel_outputs;
   }
-  kernels::pack_panel(data.pack, rows, count, data.in,
-                      data.panels->data() + panel * kernels::panel_bytes(data.pack, data.in), scale, sums);
+};
+
+void pack_into(PackedMatrix::Data& data, Dim panel, const kernels::RowsView& rows, Dim count) {
+  const PanelPlace to(data, panel);
+  kernels::pack_panel(data.pack, rows, count, data.in, to.panel, to.scale, to.sums);
 }
 
 }  // namespace
@@ -136,6 +143,42 @@ void PackedMatrix::Builder::add_rows(const Tensor& rows) {
   }
 }
 
+void PackedMatrix::Builder::add_rows(const QuantizedRows& rows) {
+  State& s = *state_;
+  Data& data = *s.data;
+  constexpr Dim panel = kernels::panel_outputs;
+  if (data.type != WeightType::q8 && data.type != WeightType::q4)
+    fail(ErrorCode::bad_input, "pack: quantized rows for a matrix in {}", name(data.type));
+  const Dim count = rows.values.defined() ? rows.values.dim(0) : 0, groups = ceil_div(data.in, kernels::q4_group);
+  const Dim row_bytes = kernels::quantized_row_bytes(data.pack, data.in);
+  require_shape("pack", "values", rows.values, {count, row_bytes});
+  kernels::QuantizedRowsView view{reinterpret_cast<const std::byte*>(rows.values.data<std::uint8_t>())};
+  if (data.type == WeightType::q8) {
+    require_shape("pack", "scale", rows.scale, {count});
+    view.scale = rows.scale.data<float>();
+  } else {
+    require_shape("pack", "step", rows.step, {count, groups});
+    require_shape("pack", "least", rows.least, {count, groups});
+    view.step = reinterpret_cast<const std::uint16_t*>(rows.step.data<bf16>());
+    view.least = reinterpret_cast<const std::uint16_t*>(rows.least.data<bf16>());
+  }
+  if (s.added % panel != 0 || count > data.out - s.added)
+    fail(ErrorCode::bad_input, "pack: {} quantized rows behind {} of {}: whole panels of {} but for the last", count,
+         s.added, data.out, panel);
+  const Dim first = s.added / panel;
+  parallel_rows(ceil_div(count, panel), 1, [&](Rows r) {
+    for (Dim p = r.begin; p < r.end; ++p) {
+      const PanelPlace to(data, first + p);
+      const Dim at = p * panel;
+      kernels::QuantizedRowsView part{view.values + at * row_bytes};
+      if (view.scale) part.scale = view.scale + at;
+      if (view.step) part.step = view.step + at * groups, part.least = view.least + at * groups;
+      kernels::pack_quantized_panel(data.pack, part, std::min(panel, count - at), data.in, to.panel, to.scale, to.sums);
+    }
+  });
+  s.added += count;
+}
+
 PackedMatrix PackedMatrix::Builder::finish() {
   State& s = *state_;
   if (s.added != s.data->out)
@@ -220,6 +263,36 @@ Tensor PackedMatrix::unpack() const {
     for (Dim row = r.begin; row < r.end; ++row) kernels::unpack_row(view, row, out.row_write(row));
   });
   return out;
+}
+
+QuantizedRows PackedMatrix::quantized_rows(Dim begin, Dim end) const {
+  const Data& data = *data_;
+  if ((data.type != WeightType::q8 && data.type != WeightType::q4) || begin < 0 || end < begin || end > data.out)
+    fail(ErrorCode::bad_input, "quantized rows {} to {} of a matrix of {} rows in {}", begin, end, data.out,
+         name(data.type));
+  const Dim count = end - begin, groups = ceil_div(data.in, kernels::q4_group);
+  const Dim row_bytes = kernels::quantized_row_bytes(data.pack, data.in);
+  QuantizedRows rows;
+  rows.values = Tensor::empty({count, row_bytes}, DType::u8);
+  std::byte* const values = rows.values.raw_write();
+  float* scale = nullptr;
+  std::uint16_t *step = nullptr, *least = nullptr;
+  if (data.type == WeightType::q8) {
+    rows.scale = Tensor::empty({count});
+    scale = rows.scale.write<float>();
+  } else {
+    rows.step = Tensor::empty({count, groups}, DType::bf16);
+    rows.least = Tensor::empty({count, groups}, DType::bf16);
+    step = reinterpret_cast<std::uint16_t*>(rows.step.write<bf16>());
+    least = reinterpret_cast<std::uint16_t*>(rows.least.write<bf16>());
+  }
+  const kernels::PackView view = data.view();
+  parallel_rows(count, 16, [&](Rows r) {
+    for (Dim i = r.begin; i < r.end; ++i)
+      kernels::unpack_quantized_row(view, begin + i, values + i * row_bytes, scale ? scale + i : nullptr,
+                                    step ? step + i * groups : nullptr, least ? least + i * groups : nullptr);
+  });
+  return rows;
 }
 
 void PackedMatrix::unpack_row(Dim row, float* out) const {

@@ -14,6 +14,14 @@ namespace tap {
 enum class WeightType : std::uint8_t { f32, bf16, q8, q4, dense };
 std::string_view name(WeightType type);
 
+// Rows of a q8 or q4 matrix in row-major order, as a quantized checkpoint stores them.
+struct QuantizedRows {
+  Tensor values;       // u8. q8: [n, in], the bits of int8; q4: [n, groups * 16], in groups of 32 inputs: byte j holds
+                       // inputs j (low nibble) and 16 + j (high)
+  Tensor scale;        // q8: [n] f32, w = scale * q
+  Tensor step, least;  // q4: [n, groups] bf16, w = least + step * q
+};
+
 // W of a product y = x · Wᵀ: `out` rows of `in` numbers, as checkpoints store it.
 // Layouts (design §3): f32 BA16a64b, bf16 BA16a64b2a, q8 BA16a64b4a in oneDNN's names, a = in (K), b = out (N); rows
 // and columns are padded with zeros to whole blocks. q4: blocks of 64 outputs x 32 inputs with their scales and minima
@@ -28,6 +36,9 @@ class PackedMatrix {
     ~Builder();
     // rows: [n, in] f32 or bf16, the next n output rows in order.
     void add_rows(const Tensor& rows);
+    // Of a q8 or q4 matrix: rows that are rounded already, taken as they are. All calls but the last give a multiple of
+    // 64 rows.
+    void add_rows(const QuantizedRows& rows);
     PackedMatrix finish();  // throws unless exactly `out` rows were added
 
    private:
@@ -46,6 +57,8 @@ class PackedMatrix {
   Dim bytes() const;                           // as held in memory, padding and scales included
   Tensor unpack() const;                       // [out, in] f32: what the products compute with
   void unpack_row(Dim row, float* out) const;  // one row of W: an embedding look-up in a tied head
+
+  QuantizedRows quantized_rows(Dim begin, Dim end) const;  // of q8 and q4 only; packed again they give the same bytes
 
   struct Data;  // tensor/packed_data.h: for kernels and ops only
   const Data& data() const { return *data_; }
