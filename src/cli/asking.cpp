@@ -45,6 +45,11 @@ GenerateOptions generate_options(const Options& options, const Model& model, con
   return generate;
 }
 
+std::string words_for(const Model& model, const std::string& question) {
+  const bool captions = !model.has_chat_template() && model.processor().takes_plain_text();
+  return question == describe_question && captions ? "caption en" : question;
+}
+
 void log_timings(const Timings& t, double total_ms) {
   if (log::level() < log::Level::verbose) return;
   const auto stage = [](std::string_view label, const Stage& s) {

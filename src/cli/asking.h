@@ -25,6 +25,9 @@ Loaded load_model_for(const Options& options, const PictureList& pictures, Dim i
 // The model's sampling defaults with what the options say over them; a seed drawn anew when one is needed and none is
 // given. Throws Error(usage).
 GenerateOptions generate_options(const Options& options, const Model& model, const GrammarPtr& grammar = nullptr);
+constexpr const char* describe_question = "Describe the image.";
+// The words that models without turns were trained to caption by (PaliGemma), where the question is only ours.
+std::string words_for(const Model& model, const std::string& question);
 void log_timings(const Timings& timings, double total_ms);  // at -v: one line a stage with tokens and rate
 
 Json tokens_json(const Timings& timings);

@@ -19,6 +19,7 @@ int run_compare(const Options& options);
 int run_verify(const Options& options);
 int run_tokenize(const Options& options);
 int run_render(const Options& options);
+int run_quantize(const Options& options);
 int run_bench(const Options& options);
 int run_doctor(const Options& options);
 int run_show(const Options& options);

@@ -13,14 +13,6 @@ namespace tap::cli {
 
 namespace {
 
-constexpr const char* describe_question = "Describe the image.";
-
-// The words that models without turns were trained to caption by (PaliGemma), where the question is only ours.
-std::string words_for(const Model& model, const std::string& question) {
-  const bool captions = !model.has_chat_template() && model.processor().takes_plain_text();
-  return question == describe_question && captions ? "caption en" : question;
-}
-
 // --explain: the answer, and where the model looked.
 int explain_one(const PictureList& pictures, const std::string& question, const Options& options) {
   if (pictures.many) fail(ErrorCode::usage, "--explain takes one picture, {} are given", pictures.sources.size());

@@ -27,6 +27,8 @@ struct Options {
   std::vector<std::string> allow_unchecked;
   std::vector<std::string> guards, policies, policy_texts;
   std::string threshold, labels;
+  std::vector<std::string> texts;
+  std::string question;
   std::optional<std::int64_t> frames;
   std::optional<double> fps, start, end;
   std::string change = "exact";
