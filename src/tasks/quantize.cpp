@@ -24,7 +24,7 @@ namespace {
 
 constexpr Dim piece_bytes = Dim{16} << 20;  // of a matrix as f32
 constexpr std::size_t copy_bytes = std::size_t{8} << 20;
-constexpr std::size_t most_files = 10'000, largest_file_bytes = std::size_t{1} << 30;
+constexpr std::size_t most_files = 10'000, largest_file_bytes = std::size_t{256} << 20;
 
 // What becomes of one tensor of the source.
 struct TensorPlan {
@@ -215,12 +215,13 @@ QuantizedMatrix quantize_tensor(const Weights& source, const Weights::AskedMatri
   return {asked.name, out, asked.in, sums.relative()};
 }
 
-// Weights in any format, and what belongs to them: not copied beside the new ones.
+// Weights in any format, of which the new folder has its own.
 bool holds_weights(const std::string& file) {
   const std::string ending = std::filesystem::path(file).extension().string();
-  static const std::set<std::string_view> endings{".safetensors", ".bin",  ".pt", ".pth", ".ckpt", ".gguf",
-                                                  ".onnx",        ".msgpack", ".h5", ".incomplete"};
-  return endings.contains(ending) || file.ends_with(".index.json");
+  static const std::set<std::string_view> endings{".bin",  ".pt",      ".pth", ".ckpt", ".gguf",
+                                                  ".onnx", ".msgpack", ".h5",  ".incomplete"};
+  return endings.contains(ending) || file.ends_with(".index.json") ||
+         (ending == ".safetensors" && file.starts_with("model"));
 }
 
 void copy_other_files(const Model& source, const WeightFiles& files) {
@@ -228,7 +229,14 @@ void copy_other_files(const Model& source, const WeightFiles& files) {
   std::ranges::sort(names);
   for (const std::string& file : names) {
     const std::string path = source.folder() + "/" + file;
-    if (file.starts_with(".") || file == "config.json" || is_directory(path) || holds_weights(file)) continue;
+    if (file.starts_with(".") || file == "config.json" || holds_weights(file)) continue;
+    std::error_code ignored;
+    if (!std::filesystem::is_regular_file(path, ignored)) continue;
+    if (std::filesystem::file_size(path, ignored) > largest_file_bytes) {
+      log::warn("{}: is not copied: no model needs a file of more than {} bytes beside its weights", file,
+                largest_file_bytes);
+      continue;
+    }
     if (auto error = refuse_foreign_link(path)) throw *std::move(error);
     files.write_small(file, read_file(path, largest_file_bytes).value());
   }

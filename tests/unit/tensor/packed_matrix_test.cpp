@@ -112,3 +112,38 @@ TEST_CASE("a dense matrix packs its transpose and packs anew after a change") {
   check_transpose();
   CHECK(packed.unpack().row(69)[129] == 5.0f);
 }
+
+TEST_CASE("rows that are quantized already pack to the bytes that they came from") {
+  for (const WeightType type : {WeightType::q8, WeightType::q4})
+    for (const Dim in : {1, 31, 32, 33, 70, 128})
+      for (const Dim out : {1, 64, 65, 200}) {
+        CAPTURE(in);
+        CAPTURE(out);
+        const PackedMatrix packed = PackedMatrix::pack(random_tensor(out, in), type);
+        PackedMatrix::Builder builder(type, in, out);
+        for (Dim at = 0; at < out; at += 128) builder.add_rows(packed.quantized_rows(at, std::min<Dim>(out, at + 128)));
+        const PackedMatrix again = builder.finish();
+        const auto same = [](const std::shared_ptr<Storage>& a, const std::shared_ptr<Storage>& b, Dim bytes) {
+          return std::memcmp(a->data(), b->data(), static_cast<std::size_t>(bytes)) == 0;
+        };
+        const Dim panels = ceil_div(out, kernels::panel_outputs);
+        REQUIRE(same(packed.data().panels, again.data().panels,
+                     panels * kernels::panel_bytes(packed.data().pack, in)));
+        if (type == WeightType::q8)  // scales, then column sums
+          REQUIRE(same(packed.data().scales, again.data().scales, panels * kernels::panel_outputs * 8));
+      }
+}
+
+TEST_CASE("quantized rows of another form, or in broken panels, are refused") {
+  const PackedMatrix q8 = PackedMatrix::pack(random_tensor(70, 40), WeightType::q8);
+  const PackedMatrix q4 = PackedMatrix::pack(random_tensor(70, 40), WeightType::q4);
+  PackedMatrix::Builder builder(WeightType::q8, 40, 70);
+  CHECK_THROWS_WITH_AS(builder.add_rows(q4.quantized_rows(0, 64)), "pack: scale is [], must be [64]", Error);
+  builder.add_rows(q8.quantized_rows(0, 10));
+  CHECK_THROWS_WITH_AS(builder.add_rows(q8.quantized_rows(10, 70)),
+                       "pack: 60 quantized rows behind 10 of 70: whole panels of 64 but for the last", Error);
+  PackedMatrix::Builder exact(WeightType::bf16, 40, 70);
+  CHECK_THROWS_WITH_AS(exact.add_rows(q8.quantized_rows(0, 64)), "pack: quantized rows for a matrix in bf16", Error);
+  CHECK_THROWS_AS(q8.quantized_rows(0, 71), Error);
+  CHECK_THROWS_AS(PackedMatrix::pack(random_tensor(2, 40), WeightType::bf16).quantized_rows(0, 1), Error);
+}
