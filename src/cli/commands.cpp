@@ -103,7 +103,8 @@ const std::vector<Command>& command_table() {
       {"rm", "ORG/NAME", "remove a model from the local hub cache", "", join({"yes"}, common), run_rm},
       {"doctor", "", "what this machine offers, what is missing, and how to fix it",
        "Exit code 0 unless something is broken that stops every answer.", join({"threads"}, common), run_doctor},
-      {"quantize", "FOLDER [IMAGE…]", "write a model's folder anew with its matrices in q8 or q4, and say what it costs",
+      {"quantize", "FOLDER [IMAGE…]",
+       "write a model's folder anew with its matrices in q8 or q4, and say what it costs",
        "`tapetum -m FOLDER` then loads it as any other, with the same numbers as --dtype q8 or q4 of the source gives. "
        "The report: the error of\nevery matrix, and perplexity and next-token choices in f32 and in the new weights, "
        "over the texts of --text (else a short built-in one)\nand over what f32 answers about the pictures.",

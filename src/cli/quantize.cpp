@@ -25,11 +25,13 @@ constexpr std::size_t text_limit_bytes = std::size_t{64} << 20, worst_shown = 10
 
 constexpr const char* built_in_name = "built-in text";
 constexpr std::string_view built_in_text =
-    "On a hill above the village stands a white house with a red roof. A blue bird sits on the chimney and looks at the "
+    "On a hill above the village stands a white house with a red roof. A blue bird sits on the chimney and looks at "
+    "the "
     "garden, where an old tree gives its shade to a table and three chairs. A woman brings a basket of apples; two "
     "children run after a yellow ball, and a black cat sleeps on the warm stones beside the door. In the afternoon the "
     "sky turns gray. The woman counts: one table, three chairs, seven apples. She carries everything inside before it "
-    "begins to rain. From the window they see the first drops fall on the path, and far away, behind the river, a green "
+    "begins to rain. From the window they see the first drops fall on the path, and far away, behind the river, a "
+    "green "
     "car that comes slowly up the road. \"Who can that be?\" asks the younger child. Nobody answers. The cat opens one "
     "eye, and the bird has gone. When the rain ends, the light comes back, the leaves shine, and a small flower that "
     "nobody had planted stands open between the stones.";
@@ -88,9 +90,7 @@ struct Outcome {
 
 // Of the given texts [begin, end), together.
 Outcome outcome(const Comparison& comparison, std::string name, std::size_t begin, std::size_t end) {
-  const auto part = [&](const std::vector<TokenScores>& all) {
-    return std::span(all).subspan(begin, end - begin);
-  };
+  const auto part = [&](const std::vector<TokenScores>& all) { return std::span(all).subspan(begin, end - begin); };
   const auto exact = part(comparison.exact), rounded = part(comparison.rounded);
   Outcome found{std::move(name), 0, perplexity(exact), perplexity(rounded), top1_agreement(exact, rounded)};
   for (const TokenScores& scores : exact) found.tokens += scores.logprob.size();
@@ -126,11 +126,9 @@ std::vector<QuantizedMatrix> worst_first(std::vector<QuantizedMatrix> matrices) 
 
 Json report_json(const Model& source, const QuantizedFolder& made, std::string_view dtype,
                  const std::optional<Comparison>& comparison) {
-  Json json = {{"model", source.name()},      {"folder", made.folder},
-               {"dtype", dtype},              {"files", made.files},
-               {"bytes", made.bytes},         {"source_bytes", made.source_bytes},
-               {"matrices", Json::array()},   {"exact", made.exact},
-               {"answer", Json(nullptr)}};
+  Json json = {{"model", source.name()},    {"folder", made.folder}, {"dtype", dtype},
+               {"files", made.files},       {"bytes", made.bytes},   {"source_bytes", made.source_bytes},
+               {"matrices", Json::array()}, {"exact", made.exact},   {"answer", Json(nullptr)}};
   for (const QuantizedMatrix& m : made.matrices)
     json["matrices"].push_back({{"name", m.name}, {"shape", {m.out, m.in}}, {"relative_rms", m.relative_rms}});
   if (!comparison) return json;
@@ -145,17 +143,16 @@ Json report_json(const Model& source, const QuantizedFolder& made, std::string_v
 
 std::string report_text(const Model& source, const QuantizedFolder& made, std::string_view dtype,
                         const std::optional<Comparison>& comparison) {
-  std::string text = fmt::format("{}: {} in {}, {} of weights ({} in the source)\n", made.folder, source.name(), dtype,
-                                 human_bytes(static_cast<double>(made.bytes)),
-                                 human_bytes(static_cast<double>(made.source_bytes)));
+  std::string text =
+      fmt::format("{}: {} in {}, {} of weights ({} in the source)\n", made.folder, source.name(), dtype,
+                  human_bytes(static_cast<double>(made.bytes)), human_bytes(static_cast<double>(made.source_bytes)));
   const auto worst = worst_first(made.matrices);
   text += fmt::format("\nerror of the weights, root mean square: {} matrices{}\n", worst.size(),
                       worst.size() > worst_shown ? fmt::format(", the {} worst", worst_shown) : "");
   for (std::size_t i = 0; i < std::min(worst.size(), worst_shown); ++i)
-    text += fmt::format("  {:<64} {:>14} {:>7.2f} %\n", worst[i].name, fmt::format("[{}, {}]", worst[i].out, worst[i].in),
-                        100 * worst[i].relative_rms);
-  if (!made.exact.empty())
-    text += fmt::format("not quantized, as in the source: {}\n", fmt::join(made.exact, ", "));
+    text += fmt::format("  {:<64} {:>14} {:>7.2f} %\n", worst[i].name,
+                        fmt::format("[{}, {}]", worst[i].out, worst[i].in), 100 * worst[i].relative_rms);
+  if (!made.exact.empty()) text += fmt::format("not quantized, as in the source: {}\n", fmt::join(made.exact, ", "));
   if (!comparison) return text;
   text += "\nthe answer, token by token as given\n";
   const auto rows = outcomes(*comparison);
@@ -168,8 +165,9 @@ WeightType wanted_type(const Options& options) {
   if (options.dtype == "q8") return WeightType::q8;
   if (options.dtype == "q4") return WeightType::q4;
   throw Error(ErrorCode::usage,
-              options.dtype == "auto" ? std::string("quantize needs --dtype q8 or --dtype q4")
-                                      : fmt::format("--dtype {} quantizes nothing: quantize takes q8 or q4", options.dtype),
+              options.dtype == "auto"
+                  ? std::string("quantize needs --dtype q8 or --dtype q4")
+                  : fmt::format("--dtype {} quantizes nothing: quantize takes q8 or q4", options.dtype),
               "dtype");
 }
 
@@ -186,8 +184,7 @@ bool fits(const NetworkPlan& plan) {
 }  // namespace
 
 int run_quantize(const Options& options) {
-  if (options.words.empty())
-    fail(ErrorCode::usage, "quantize takes the folder to write; see tapetum quantize --help");
+  if (options.words.empty()) fail(ErrorCode::usage, "quantize takes the folder to write; see tapetum quantize --help");
   const WeightType type = wanted_type(options);
   const std::string& folder = options.words[0];
   const PictureList pictures = list_pictures({options.words.begin() + 1, options.words.end()}, options);

@@ -28,8 +28,8 @@ NewFolder::NewFolder(const std::string& path, bool replace) : path_(path), repla
   if (file_exists(path_) && !is_directory(path_))
     throw Error(ErrorCode::bad_input, fmt::format("{}: is a file, a folder is to be written there", path), path);
   if (!replace && !folder_entries(path_, 1).empty())
-    throw Error(ErrorCode::bad_input,
-                fmt::format("{}: is there already and not empty; --force replaces it", path), path);
+    throw Error(ErrorCode::bad_input, fmt::format("{}: is there already and not empty; --force replaces it", path),
+                path);
   temporary_ = fmt::format("{}.tmp-{}", path_, ::getpid());
   std::error_code ignored;
   std::filesystem::remove_all(temporary_, ignored);  // of a process that was killed and had our number

@@ -84,8 +84,7 @@ PackedMatrix read_quantized(std::span<const StoredPlace> parts, WeightType type,
     const auto read = [&](std::size_t index, DType dtype) {
       const SafetensorEntry& entry = *parts[index].entry;
       const Dim width = entry.shape.size() > 1 ? entry.shape[1] : 1;
-      Tensor rows =
-          Tensor::empty(entry.shape.size() > 1 ? Shape{count, width} : Shape{count}, dtype);
+      Tensor rows = Tensor::empty(entry.shape.size() > 1 ? Shape{count, width} : Shape{count}, dtype);
       parts[index].file->read_bytes(entry, static_cast<std::uint64_t>((begin + row) * width * bytes_of(dtype)),
                                     {rows.raw_write(), static_cast<std::size_t>(rows.bytes())});
       return rows;

@@ -34,8 +34,7 @@ using SafetensorNotes = std::vector<std::pair<std::string, std::string>>;
 // The header alone: `header` is the JSON, `data_bytes` what follows it in the file. The entries come in offset order,
 // their offsets still counted from the end of the header. Memory is bounded by the header's size: no tree is built.
 Result<std::vector<SafetensorEntry>> parse_safetensors_header(std::string_view header, std::uint64_t data_bytes,
-                                                              std::string_view what,
-                                                              SafetensorNotes* notes = nullptr);
+                                                              std::string_view what, SafetensorNotes* notes = nullptr);
 
 // The Tensor type of a dtype's name ("BF16"); BOOL is u8, none for those without one (F8_E4M3, F64, …).
 std::optional<DType> tensor_dtype(std::string_view dtype);

@@ -37,8 +37,7 @@ SafetensorsWriter::SafetensorsWriter(const std::string& path, std::string shown,
   std::string text = to_json_line(header);
   text.resize((text.size() + 7) / 8 * 8, ' ');
   std::string start;
-  for (int i = 0; i < 8; ++i)
-    start += static_cast<char>((static_cast<std::uint64_t>(text.size()) >> (8 * i)) & 0xff);
+  for (int i = 0; i < 8; ++i) start += static_cast<char>((static_cast<std::uint64_t>(text.size()) >> (8 * i)) & 0xff);
   start += text;
   for (std::uint64_t& begin : begins_) begin += start.size();
 

@@ -70,7 +70,8 @@ class Weights {
     Dim blocks = 0;                 // both, as the arena's blocks round them up
   };
   PlannedBytes planned_bytes() const;  // of a plan: what has been asked for so far
-  // What a plan's network asked of the files' tensors, by their names there: for a writer that keeps the same otherwise.
+  // What a plan's network asked of the files' tensors, by their names there: for a writer that keeps the same
+  // otherwise.
   struct AskedMatrix {
     std::string name;
     Dim in = 0;

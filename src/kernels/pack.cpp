@@ -179,8 +179,10 @@ void unpack_row(const PackView& w, Dim row, float* out) {
 void unpack_panel(const PackView& w, Dim index, float* out) {
   for (Dim n = 0; n < panel_outputs; ++n) {
     const Dim row = index * panel_outputs + n;
-    if (row < w.out) unpack_row(w, row, out + n * w.in);
-    else std::fill_n(out + n * w.in, w.in, 0.0f);
+    if (row < w.out)
+      unpack_row(w, row, out + n * w.in);
+    else
+      std::fill_n(out + n * w.in, w.in, 0.0f);
   }
 }
 

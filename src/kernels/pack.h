@@ -82,7 +82,8 @@ inline Dim quantized_row_bytes(Pack type, Dim in) { return type == Pack::q8 ? in
 // As pack_panel, and nothing is rounded.
 void pack_quantized_panel(Pack type, const QuantizedRowsView& rows, Dim count, Dim in, std::byte* panel, float* scale,
                           std::int32_t* column_sum);
-// The inverse for one row of a q8 or q4 matrix. values: [quantized_row_bytes]; scale of q8; step, least: [groups] of q4.
+// The inverse for one row of a q8 or q4 matrix. values: [quantized_row_bytes]; scale of q8; step, least: [groups] of
+// q4.
 void unpack_quantized_row(const PackView& w, Dim row, std::byte* values, float* scale, std::uint16_t* step,
                           std::uint16_t* least);
 

@@ -146,11 +146,12 @@ bool has_weights(const std::string& folder) {
 WeightType type_of(Dtype dtype, const Weights* weights, std::optional<WeightType> stored) {
   if (weights && weights->stored_type() != stored) {
     const auto said = [](std::optional<WeightType> type) { return type ? name(*type) : "no"; };
-    throw Error(ErrorCode::bad_file,
-                fmt::format("config.json: {} says {} quantized weights, the safetensors hold {}; the files do not belong "
-                            "together",
-                            quantized_config_key, said(stored), said(weights->stored_type())),
-                "config.json");
+    throw Error(
+        ErrorCode::bad_file,
+        fmt::format("config.json: {} says {} quantized weights, the safetensors hold {}; the files do not belong "
+                    "together",
+                    quantized_config_key, said(stored), said(weights->stored_type())),
+        "config.json");
   }
   if (stored) {
     if (dtype == Dtype::automatic || name(dtype) == name(*stored)) return *stored;

@@ -94,8 +94,7 @@ double perplexity(std::span<const TokenScores> scores) {
 double top1_agreement(std::span<const TokenScores> a, std::span<const TokenScores> b) {
   std::size_t same = 0, count = 0;
   for (std::size_t i = 0; i < a.size(); ++i)
-    for (std::size_t t = 0; t < a[i].likeliest.size(); ++t, ++count)
-      same += a[i].likeliest[t] == b[i].likeliest.at(t);
+    for (std::size_t t = 0; t < a[i].likeliest.size(); ++t, ++count) same += a[i].likeliest[t] == b[i].likeliest.at(t);
   return count ? static_cast<double>(same) / static_cast<double>(count) : std::numeric_limits<double>::quiet_NaN();
 }
 

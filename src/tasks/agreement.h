@@ -29,8 +29,8 @@ GivenText answered(const Model& model, const std::string& name, const Conversati
 
 // One number for each judged token, in order.
 struct TokenScores {
-  std::vector<double> logprob;        // that the model gives the token
-  std::vector<TokenId> likeliest;     // the model's own choice
+  std::vector<double> logprob;     // that the model gives the token
+  std::vector<TokenId> likeliest;  // the model's own choice
   double log_sum() const;
 };
 TokenScores score(const Model& model, const GivenText& text);

@@ -144,7 +144,8 @@ class WeightFiles {
     } catch (const Error& error) {
       const std::string& said = error.message();
       const auto reason = said.rfind(": ");
-      throw Error(error.code(), fmt::format("{}/{}: cannot write{}", shown_, file, said.substr(std::min(reason, said.size()))),
+      throw Error(error.code(),
+                  fmt::format("{}/{}: cannot write{}", shown_, file, said.substr(std::min(reason, said.size()))),
                   error.item());
     }
   }
@@ -218,7 +219,7 @@ QuantizedMatrix quantize_tensor(const Weights& source, const Weights::AskedMatri
 // Weights in any format, of which the new folder has its own.
 bool holds_weights(const std::string& file) {
   const std::string ending = std::filesystem::path(file).extension().string();
-  static const std::set<std::string_view> endings{".bin",  ".pt",      ".pth", ".ckpt", ".gguf",
+  static const std::set<std::string_view> endings{".bin",  ".pt",      ".pth", ".ckpt",      ".gguf",
                                                   ".onnx", ".msgpack", ".h5",  ".incomplete"};
   return endings.contains(ending) || file.ends_with(".index.json") ||
          (ending == ".safetensors" && file.starts_with("model"));
@@ -279,8 +280,7 @@ QuantizedFolder quantize(const Model& model, const std::string& folder, const Qu
   WeightFiles files(plans, target.place(), folder, options);
   std::uint64_t done = 0;
   for (const TensorPlan& plan : plans) {
-    if (plan.quantized)
-      result.matrices.push_back(quantize_tensor(source, plan.asked.front(), options.type, files));
+    if (plan.quantized) result.matrices.push_back(quantize_tensor(source, plan.asked.front(), options.type, files));
     if (plan.copied) copy_tensor(source, plan.entry, files);
     if (!plan.quantized && !plan.asked.empty()) result.exact.push_back(plan.entry.name);
     done += plan.entry.bytes;

@@ -12,8 +12,8 @@
 namespace tap {
 
 struct QuantizeOptions {
-  WeightType type = WeightType::q8;  // or q4
-  bool replace = false;              // a folder that was written so before may be there already
+  WeightType type = WeightType::q8;           // or q4
+  bool replace = false;                       // a folder that was written so before may be there already
   std::uint64_t shard_bytes = 4'000'000'000;  // of tensors in one file; one tensor is never cut
   std::function<void(std::uint64_t done, std::uint64_t total)> progress = {};  // bytes of the source read
 };
@@ -26,9 +26,9 @@ struct QuantizedMatrix {
 
 struct QuantizedFolder {
   std::string folder;
-  std::vector<QuantizedMatrix> matrices;  // in the order of the source's files
-  std::vector<std::string> exact;         // matrices that the engine never quantizes, or that q8 would harm
-  std::vector<std::string> files;         // of weights
+  std::vector<QuantizedMatrix> matrices;      // in the order of the source's files
+  std::vector<std::string> exact;             // matrices that the engine never quantizes, or that q8 would harm
+  std::vector<std::string> files;             // of weights
   std::uint64_t source_bytes = 0, bytes = 0;  // of weights
 };
 

@@ -66,8 +66,7 @@ TEST_CASE("a quantized folder of any family gives the source's numbers in that t
       const TempFolder parent;
       // Many files in one of the types.
       const std::uint64_t shard = type == WeightType::q8 ? 4'000'000'000 : 30'000;
-      const QuantizedFolder made =
-          quantized(golden.checkpoint, parent / "new", {.type = type, .shard_bytes = shard});
+      const QuantizedFolder made = quantized(golden.checkpoint, parent / "new", {.type = type, .shard_bytes = shard});
       CHECK((made.files.size() > 1) == (type == WeightType::q4));
       CHECK(made.bytes < made.source_bytes);
       CHECK(!made.matrices.empty());
@@ -154,8 +153,7 @@ TEST_CASE("a model agrees with itself at every token") {
   CHECK(perplexity(scores) > 1);
   CHECK(std::isnan(perplexity({})));
   // What it answers is what it finds likeliest.
-  const GivenText given =
-      answered(*model, "picture", Conversation().user("What is it?", {golden::picture(60, 40)}), 5);
+  const GivenText given = answered(*model, "picture", Conversation().user("What is it?", {golden::picture(60, 40)}), 5);
   const TokenScores own = score(*model, given);
   REQUIRE(own.likeliest.size() == static_cast<std::size_t>(given.answer));
   for (std::size_t i = 0; i < own.likeliest.size(); ++i)

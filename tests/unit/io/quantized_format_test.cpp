@@ -147,19 +147,15 @@ TEST_CASE("a version or type of the format that is not known is refused by file"
 }
 
 TEST_CASE("config.json names the method; those of others are not ours") {
-  const auto type_of = [](const char* text) {
-    return quantized_type(ConfigReader(Json::parse(text), "config.json"));
-  };
+  const auto type_of = [](const char* text) { return quantized_type(ConfigReader(Json::parse(text), "config.json")); };
   CHECK(type_of(R"({"quantization_config":{"quant_method":"tapetum","dtype":"q4","version":1}})") == WeightType::q4);
   CHECK(!type_of("{}"));
   CHECK(!type_of(R"({"quantization_config":{"quant_method":"gptq","bits":4}})"));
   CHECK(!type_of(R"({"quantization_config":null})"));
-  CHECK_THROWS_WITH_AS(
-      type_of(R"({"quantization_config":{"quant_method":"tapetum","dtype":"q3","version":1}})"),
-      doctest::Contains("config.json: quantization_config.dtype is \"q3\""), Error);
-  CHECK_THROWS_WITH_AS(
-      type_of(R"({"quantization_config":{"quant_method":"tapetum","dtype":"q4","version":7}})"),
-      "config.json: quantization_config.version is 7: this tapetum reads version 1", Error);
+  CHECK_THROWS_WITH_AS(type_of(R"({"quantization_config":{"quant_method":"tapetum","dtype":"q3","version":1}})"),
+                       doctest::Contains("config.json: quantization_config.dtype is \"q3\""), Error);
+  CHECK_THROWS_WITH_AS(type_of(R"({"quantization_config":{"quant_method":"tapetum","dtype":"q4","version":7}})"),
+                       "config.json: quantization_config.version is 7: this tapetum reads version 1", Error);
 }
 
 TEST_CASE("[B02] notes of tapetum in a header are limited in number") {
@@ -186,7 +182,8 @@ TEST_CASE("a new folder appears whole or not at all") {
   };
   std::filesystem::create_directory(parent / "a");
   publish(parent / "a/", false, "first");  // an empty folder is taken
-  CHECK_THROWS_WITH_AS(publish(parent / "a", false, "second"), doctest::Contains("is there already and not empty"), Error);
+  CHECK_THROWS_WITH_AS(publish(parent / "a", false, "second"), doctest::Contains("is there already and not empty"),
+                       Error);
   publish(parent / "a", true, "second");
   CHECK(folder_entries(parent / "a", 10) == std::vector<std::string>{"second"});
   CHECK(names() == std::vector<std::string>{"a"});

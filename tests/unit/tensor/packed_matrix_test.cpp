@@ -127,8 +127,7 @@ TEST_CASE("rows that are quantized already pack to the bytes that they came from
           return std::memcmp(a->data(), b->data(), static_cast<std::size_t>(bytes)) == 0;
         };
         const Dim panels = ceil_div(out, kernels::panel_outputs);
-        REQUIRE(same(packed.data().panels, again.data().panels,
-                     panels * kernels::panel_bytes(packed.data().pack, in)));
+        REQUIRE(same(packed.data().panels, again.data().panels, panels * kernels::panel_bytes(packed.data().pack, in)));
         if (type == WeightType::q8)  // scales, then column sums
           REQUIRE(same(packed.data().scales, again.data().scales, panels * kernels::panel_outputs * 8));
       }
@@ -138,7 +137,7 @@ TEST_CASE("quantized rows of another form, or in broken panels, are refused") {
   const PackedMatrix q8 = PackedMatrix::pack(random_tensor(70, 40), WeightType::q8);
   const PackedMatrix q4 = PackedMatrix::pack(random_tensor(70, 40), WeightType::q4);
   PackedMatrix::Builder builder(WeightType::q8, 40, 70);
-  CHECK_THROWS_WITH_AS(builder.add_rows(q4.quantized_rows(0, 64)), "pack: scale is [], must be [64]", Error);
+  CHECK_THROWS_WITH_AS(builder.add_rows(q4.quantized_rows(0, 64)), "pack: values is [64, 32], must be [64, 40]", Error);
   builder.add_rows(q8.quantized_rows(0, 10));
   CHECK_THROWS_WITH_AS(builder.add_rows(q8.quantized_rows(10, 70)),
                        "pack: 60 quantized rows behind 10 of 70: whole panels of 64 but for the last", Error);
