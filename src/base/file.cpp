@@ -114,16 +114,21 @@ Result<File> File::open(const std::string& path) {
   struct stat info;
   if (::fstat(fd.get(), &info) != 0) return open_error(path, errno);
   if (!S_ISREG(info.st_mode)) return Error(ErrorCode::bad_input, fmt::format("{}: is not a regular file", path), path);
-  return File(fd.release(), static_cast<std::uint64_t>(info.st_size), path);
+  return File(fd.release(), static_cast<std::uint64_t>(info.st_size), path,
+              fmt::format("{} {} {}.{:09}", info.st_size, info.st_ino, info.st_mtim.tv_sec, info.st_mtim.tv_nsec));
 }
 
 File::File(File&& other) noexcept
-    : fd_(std::exchange(other.fd_, -1)), size_(other.size_), path_(std::move(other.path_)) {}
+    : fd_(std::exchange(other.fd_, -1)),
+      size_(other.size_),
+      path_(std::move(other.path_)),
+      identity_(std::move(other.identity_)) {}
 
 File& File::operator=(File&& other) noexcept {
   std::swap(fd_, other.fd_);
   std::swap(size_, other.size_);
   std::swap(path_, other.path_);
+  std::swap(identity_, other.identity_);
   return *this;
 }
 

@@ -25,14 +25,17 @@ class File {
   ~File();
   std::uint64_t size() const { return size_; }
   const std::string& path() const { return path_; }
+  // Size, inode and time of the last change: another one means other content, as far as the system can say.
+  const std::string& identity() const { return identity_; }
   // Fills `out` from `offset`; throws Error(io | bad_file) naming the file when the bytes are not there.
   void read_at(std::uint64_t offset, std::span<std::byte> out) const;
 
  private:
-  File(int fd, std::uint64_t size, std::string path) : fd_(fd), size_(size), path_(std::move(path)) {}
+  File(int fd, std::uint64_t size, std::string path, std::string identity)
+      : fd_(fd), size_(size), path_(std::move(path)), identity_(std::move(identity)) {}
   int fd_ = -1;
   std::uint64_t size_ = 0;
-  std::string path_;
+  std::string path_, identity_;
 };
 
 // Writes through a temporary file in the same folder, fsync, rename. On failure the old file is untouched, no temporary

@@ -52,6 +52,7 @@ class Safetensors {
   // `out` is filled from byte `offset` of the tensor's data; both must lie inside it.
   void read_bytes(const SafetensorEntry& entry, std::uint64_t offset, std::span<std::byte> out) const;
   const std::string& path() const { return file_.path(); }
+  const std::string& identity() const { return file_.identity(); }  // File::identity
   std::string_view file_name() const;  // the last part of the path, as errors name it
 
  private:

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "io/hub.h"
 #include "io/json.h"
+#include "io/packed_cache.h"
 #include "io/quantized_format.h"
 #include "io/safetensors.h"
 #include "io/widen.h"
@@ -167,6 +168,7 @@ std::vector<Safetensors> open_shards(const std::string& folder) {
 
 struct Weights::Shared {
   WeightOptions options;
+  std::string folder;
   std::vector<Safetensors> files;
   std::optional<WeightType> stored;  // of quantized files
   struct Place {
@@ -183,6 +185,10 @@ struct Weights::Shared {
   std::vector<std::pair<std::weak_ptr<const void>, Dim>> packed;
   PlannedBytes planned;
   std::vector<AskedMatrix> asked;  // of a plan
+  PackedSlabs slabs;
+  std::optional<PackedCache> cache;
+  std::vector<std::pair<std::string, PackedMatrix>> to_cache;  // while it is to be written
+  bool packing = false, complete = false;  // complete: everything asked for so far was in the cache
 
   // A tensor that has a shape and no numbers.
   Tensor plan_tensor(const Shape& shape, DType type) {
@@ -294,9 +300,48 @@ struct Weights::Shared {
     return PackedMatrix::planned(type, in, out);
   }
 
-  PackedMatrix kept(PackedMatrix matrix) {
+  PackedMatrix kept(PackedMatrix matrix, const std::string& key = {}) {
     packed.emplace_back(matrix.shared(), matrix.bytes());
+    if (packing && !key.empty()) to_cache.emplace_back(key, matrix);
     return matrix;
+  }
+
+  // What the packed matrices are made of: the files as the system knows them, and where each tensor lies in them.
+  std::string source() const {
+    std::string text{name(options.type)};
+    for (const Safetensors& file : files) {
+      text += fmt::format(" | {} {}", file.file_name(), file.identity());
+      for (const SafetensorEntry& entry : file.entries())
+        text += fmt::format(" {} {} {}", entry.name, entry.dtype, entry.begin);
+    }
+    return text;
+  }
+
+  void open_cache() {
+    cache.emplace(fmt::format("{} {}", name(options.type), folder), source());
+    complete = cache->read();
+    packing = !complete && cache->enabled();
+  }
+
+  // What the cache holds under `key`, if it is such a matrix. One that q8 harms was kept in bf16.
+  std::optional<PackedMatrix> cached(const std::string& key, WeightType type, Dim in, Dim out) {
+    if (!cache) return std::nullopt;
+    auto found = cache->find(key);
+    const bool fits = found && found->in() == in && found->out() == out &&
+                      (found->type() == type || (found->type() == WeightType::bf16 && type == WeightType::q8));
+    complete = complete && fits;
+    if (!fits) return std::nullopt;
+    packed.emplace_back(found->shared(), found->bytes());
+    return found;
+  }
+
+  // Once the model is built: what it holds is written, what it gave up is not.
+  void write_cache() {
+    if (!packing) return;
+    std::erase_if(to_cache, [](const auto& entry) { return entry.second.shared().use_count() <= 2; });
+    cache->write(to_cache);
+    to_cache.clear();
+    packing = false;
   }
 };
 
@@ -330,6 +375,7 @@ Weights Weights::open(const std::string& folder, const WeightOptions& options) {
   weights.shared_ = std::make_shared<Shared>();
   Shared& s = *weights.shared_;
   s.options = options;
+  s.folder = folder;
   if (file_exists(folder + "/" + single_name))
     s.files.push_back(open_one(folder, single_name));
   else if (file_exists(folder + "/" + index_name))
@@ -395,9 +441,7 @@ Tensor Weights::raw(std::string_view name, const Shape& shape) const {
   return place->file->read(place->entry->name);
 }
 
-PackedMatrix Weights::matrix(std::string_view name, Dim in, Dim out) const {
-  return matrix(name, in, out, shared_->options.type);
-}
+PackedMatrix Weights::matrix(std::string_view name, Dim in, Dim out) const { return matrix(name, in, out, type()); }
 
 PackedMatrix Weights::matrix(std::string_view name, Dim in, Dim out, WeightType type) const {
   return matrix(name, in, {0, out, out}, type);
@@ -413,12 +457,16 @@ PackedMatrix Weights::matrix(std::string_view name, Dim in, const RowRange& rang
     s.asked.push_back({place->entry->name, in, range, type});
     return s.plan_matrix(type, in, out);
   }
+  const std::string key = range.end - range.begin == range.rows
+                              ? full_name(name)
+                              : fmt::format("{} {} {}", full_name(name), range.begin, range.end);
+  if (auto matrix = s.cached(key, type, in, out)) return *std::move(matrix);
   const DType stored = *tensor_dtype(place->entry->dtype);
   const Dim row_bytes = std::max<Dim>(1, in * bytes_of(stored));
   // Whole panels of 64 rows, so that the builder packs them straight from the slice.
   const Dim fitting = slice_bytes / row_bytes, whole = fitting >= 64 ? fitting / 64 * 64 : std::max<Dim>(1, fitting);
   const Dim step = std::clamp<Dim>(whole, 1, std::max<Dim>(1, out));
-  PackedMatrix::Builder builder(type, in, out);
+  PackedMatrix::Builder builder(type, in, out, &s.slabs);
   // bf16 and f32 rows go in as they are; f16 is widened.
   Tensor slice = Tensor::empty({step, in}, stored == DType::f16 ? DType::f32 : stored);
   for (Dim row = 0; row < out; row += step) {
@@ -430,7 +478,7 @@ PackedMatrix Weights::matrix(std::string_view name, Dim in, const RowRange& rang
                               {slice.raw_write(), static_cast<std::size_t>(rows * in * bytes_of(stored))});
     builder.add_rows(slice.rows(0, rows));
   }
-  return s.kept(builder.finish());
+  return s.kept(builder.finish(), key);
 }
 
 PackedMatrix Weights::matrix_transposed(std::string_view name, Dim in, Dim out, WeightType type) const {
@@ -442,18 +490,21 @@ PackedMatrix Weights::matrix_transposed(std::string_view name, Dim in, Dim out, 
     s.asked.push_back({place->entry->name, in, {0, out, out}, type, true});
     return s.plan_matrix(type, in, out);
   }
+  const std::string key = full_name(name);
+  if (auto matrix = s.cached(key, type, in, out)) return *std::move(matrix);
   const Tensor stored = tensor_as(name, {in, out}, false);
   Tensor turned = Tensor::empty({out, in});
   const float* from = stored.data<float>();
   float* to = turned.write<float>();
   for (Dim row = 0; row < out; ++row)
     for (Dim column = 0; column < in; ++column) to[row * in + column] = from[column * out + row];
-  return s.kept(PackedMatrix::pack(turned, type));
+  return s.kept(PackedMatrix::pack(turned, type, &s.slabs), key);
 }
 
 std::vector<std::string> Weights::finish() const {
-  const Shared& s = *shared_;
+  Shared& s = *shared_;
   if (!s.problems.empty()) s.throw_problems();
+  s.write_cache();
   std::vector<std::string> unused;
   for (const Safetensors& file : s.files)
     for (const SafetensorEntry& entry : file.entries())
@@ -493,7 +544,21 @@ void Weights::read_bytes(const Entry& entry, std::uint64_t offset, std::span<std
 std::optional<WeightType> Weights::stored_type() const { return shared_->stored; }
 bool Weights::plan_only() const { return shared_->options.plan_only; }
 Weights::PlannedBytes Weights::planned_bytes() const { return shared_->planned; }
-WeightType Weights::type() const { return shared_->options.type; }
-void Weights::set_type(WeightType type) { shared_->options.type = type; }
+WeightType Weights::type() const {
+  const WeightType type = shared_->options.type;
+  return seeing_ && type == WeightType::q4 ? WeightType::q8 : type;
+}
+void Weights::set_type(WeightType type) {
+  shared_->options.type = type;
+  if (shared_->options.packed_cache && !shared_->options.plan_only) shared_->open_cache();
+}
+
+Weights Weights::seeing() const {
+  Weights tower = *this;
+  tower.seeing_ = true;
+  return tower;
+}
+
+bool Weights::from_cache() const { return shared_->complete; }
 
 }  // namespace tap

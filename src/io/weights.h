@@ -19,6 +19,7 @@ struct WeightOptions {
   WeightType type = WeightType::bf16;  // of matrices that ask for packing
   // On-disk alternatives: a name is looked up as given, then with each `from` prefix replaced by `to`.
   std::vector<std::pair<std::string, std::string>> prefix_map{};
+  bool packed_cache = false;  // io/packed_cache.h: read packed matrices from there, and keep them there
   // Nothing but the headers is read: tensors and matrices have shapes and no numbers, and `planned_bytes` counts what
   // they would hold. A network made of them says what it is and must not compute.
   bool plan_only = false;
@@ -88,6 +89,12 @@ class Weights {
   // The type that the files keep their matrices in already (io/quantized_format.h): no other can be asked for.
   std::optional<WeightType> stored_type() const;
   WeightType type() const;
+  // The same tensors for a vision tower: where matrices are q4, its own are q8. Its rows are many, so that 4 bits would
+  // save a little memory and cost time and accuracy.
+  Weights seeing() const;
+  // Whether every matrix so far came from the packed cache. What q8 harms was found out when it was written, so that a
+  // matrix asked for in q8 may come in bf16.
+  bool from_cache() const;
   void set_type(WeightType type);  // of matrices from now on: for a choice that depends on what the files hold
   std::string full_name(std::string_view name) const;  // `name` behind the scopes, as the model asks for it
 
@@ -96,6 +103,7 @@ class Weights {
   struct Shared;
   std::shared_ptr<Shared> shared_;
   std::string prefix_;
+  bool seeing_ = false;
 };
 
 }  // namespace tap

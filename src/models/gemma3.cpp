@@ -75,11 +75,11 @@ struct Vision {
 
   Vision(const VisionConfig& c, Dim width, const ConfigReader& in, const Weights& w)
       : config(c),
-        tower(c.tower, in.child_or_empty("vision_config"), w / "vision_tower.vision_model"),
+        tower(c.tower, in.child_or_empty("vision_config"), w.seeing() / "vision_tower.vision_model"),
         norm(w / "multi_modal_projector.mm_soft_emb_norm", c.tower.width, c.tower.norm_eps,
              nn::RmsNorm::Gain::one_plus),
         projection(
-            nn::Linear::transposed(w / "multi_modal_projector", "mm_input_projection_weight", c.tower.width, width)) {}
+            nn::Linear::transposed(w.seeing() / "multi_modal_projector", "mm_input_projection_weight", c.tower.width, width)) {}
 
   Tensor project(const Tensor& hidden) const {  // [n, p, v] to [n * rows, d]
     const Dim patches = config.tower.side;

@@ -128,8 +128,8 @@ struct PaliGemma final : Network {
   PaliGemma(const Config& c, const ConfigReader& in, const Weights& w)
       : config(c),
         text(c.text, in.child("text_config"), w / "language_model.model", gemma::WindowCut::suffix_only),
-        vision(c.vision, in.child("vision_config"), w / "vision_tower.vision_model"),
-        projector(w / "multi_modal_projector.linear", c.vision.width, c.text.width, nn::Linear::Bias::yes) {}
+        vision(c.vision, in.child("vision_config"), w.seeing() / "vision_tower.vision_model"),
+        projector(w.seeing() / "multi_modal_projector.linear", c.vision.width, c.text.width, nn::Linear::Bias::yes) {}
 
   NetworkShape shape() const override {
     NetworkShape shape{.text = config.text.shape(), .vision = config.vision.shape()};

@@ -251,8 +251,8 @@ struct Qwen final : Network {
   Qwen(const Config& c, const ConfigReader& in, const Weights& w, bool tied)
       : config(c),
         text(c.text, in.has("text_config") ? in.child("text_config") : in, w / "model", w, tied),
-        vision(c.vision, in.child_or_empty("vision_config"), w / "visual"),
-        merger(c.vision, w / "visual" / "merger") {}
+        vision(c.vision, in.child_or_empty("vision_config"), w.seeing() / "visual"),
+        merger(c.vision, w.seeing() / "visual" / "merger") {}
 
   NetworkShape shape() const override {
     const VisionConfig& v = config.vision;

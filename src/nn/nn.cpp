@@ -34,7 +34,7 @@ template <class Read>
 PackedMatrix matrix_of(const Weights& w, std::string_view name, const Read& read) {
   PackedMatrix matrix = read(w.type());
   if (w.plan_only()) w.mark_measured();  // a plan has no numbers to measure
-  if (matrix.type() != WeightType::q8 || w.plan_only()) return matrix;
+  if (matrix.type() != WeightType::q8 || w.plan_only() || w.from_cache()) return matrix;
   const double error = q8_error(matrix);
   if (error <= q8_error_limit) return matrix;
   log::info("{} stays in bf16: q8 would be off by {:.1f} %, the limit is {:.1f} %", w.full_name(name), error * 100,

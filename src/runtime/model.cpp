@@ -243,7 +243,7 @@ std::unique_ptr<Model> load_model(const std::string& folder, const LoadOptions& 
   model->context_ = family.context(model->files_.config);
   std::optional<Weights> weights;
   if (options.weights || (options.dtype == Dtype::automatic && has_weights(folder)))
-    weights = Weights::open(folder, {.prefix_map = family.weight_names});
+    weights = Weights::open(folder, {.prefix_map = family.weight_names, .packed_cache = true});
   model->stored_type_ = quantized_type(model->files_.config);
   model->weight_type_ = type_of(options.dtype, weights ? &*weights : nullptr, model->stored_type_);
   if (options.weights) {

@@ -83,7 +83,21 @@ struct PackedMatrix::Builder::State {
   }
 };
 
-PackedMatrix::Builder::Builder(WeightType type, Dim in, Dim out) : state_(std::make_unique<State>()) {
+std::shared_ptr<Storage> PackedSlabs::take(std::size_t bytes) {
+  constexpr std::size_t least = std::size_t{2} << 20, most = std::size_t{64} << 20;
+  bytes = static_cast<std::size_t>(round_up(static_cast<Dim>(bytes), 64));
+  if (!slab_ || bytes > slab_->bytes() - used_) {
+    if (bytes >= most / 4) return Storage::allocate(bytes);  // huge pages of its own
+    slab_ = Storage::allocate(std::clamp(taken_, std::max(least, bytes), most));  // a small model takes small ones
+    used_ = 0;
+  }
+  auto part = Storage::part(slab_, used_, bytes);
+  used_ += bytes;
+  taken_ += bytes;
+  return part;
+}
+
+PackedMatrix::Builder::Builder(WeightType type, Dim in, Dim out, PackedSlabs* slabs) : state_(std::make_unique<State>()) {
   if (in < 1 || out < 1)
     fail(ErrorCode::bad_input, "a packed matrix of {} x {}: both sizes must be at least 1", out, in);
   auto data = std::make_shared<Data>();
@@ -91,8 +105,12 @@ PackedMatrix::Builder::Builder(WeightType type, Dim in, Dim out) : state_(std::m
   data->in = in;
   data->out = out;
   data->pack = layout_of(type);
-  data->panels = panels_for(data->pack, in, out);
-  if (const Dim scales = scales_bytes(type, out)) data->scales = Storage::allocate(static_cast<std::size_t>(scales));
+  const auto memory = [&](Dim bytes) {
+    const auto count = static_cast<std::size_t>(bytes);
+    return slabs ? slabs->take(count) : Storage::allocate(count);
+  };
+  data->panels = memory(panels_bytes(data->pack, in, out));
+  if (const Dim scales = scales_bytes(type, out)) data->scales = memory(scales);
   if (type == WeightType::dense) data->master = Tensor::empty({out, in});
   state_->data = std::move(data);
 }
@@ -192,12 +210,24 @@ PackedMatrix PackedMatrix::Builder::finish() {
   return matrix;
 }
 
-PackedMatrix PackedMatrix::pack(const Tensor& weight, WeightType type) {
+PackedMatrix PackedMatrix::pack(const Tensor& weight, WeightType type, PackedSlabs* slabs) {
   if (weight.rank() != 2)
     fail(ErrorCode::bad_input, "pack: weight is {}, must be [out, in]", weight.shape().to_string());
-  Builder builder(type, weight.dim(1), weight.dim(0));
+  Builder builder(type, weight.dim(1), weight.dim(0), slabs);
   builder.add_rows(weight);
   return builder.finish();
+}
+
+PackedMatrix PackedMatrix::of_parts(WeightType type, Dim in, Dim out, std::shared_ptr<Storage> panels,
+                                    std::shared_ptr<Storage> scales) {
+  const auto bytes = [](const std::shared_ptr<Storage>& s) { return s ? static_cast<Dim>(s->bytes()) : 0; };
+  if (type > WeightType::q4 || in < 1 || out < 1 || bytes(panels) != panels_bytes(layout_of(type), in, out) ||
+      bytes(scales) != scales_bytes(type, out))
+    fail(ErrorCode::bad_file, "{} and {} bytes are no packed matrix of {} x {}", bytes(panels), bytes(scales), out, in);
+  PackedMatrix matrix = planned(type, in, out);
+  matrix.data_->panels = std::move(panels);
+  matrix.data_->scales = std::move(scales);
+  return matrix;
 }
 
 Dim PackedMatrix::bytes_for(WeightType type, Dim in, Dim out) {

@@ -105,6 +105,12 @@ std::shared_ptr<Storage> Storage::borrow(const void* data, std::size_t bytes, st
   return storage;
 }
 
+std::shared_ptr<Storage> Storage::part(std::shared_ptr<Storage> whole, std::size_t offset, std::size_t bytes) {
+  TAP_ASSERT(offset <= whole->bytes() && bytes <= whole->bytes() - offset);
+  const std::byte* const data = whole->data() + offset;
+  return borrow(data, bytes, std::move(whole));
+}
+
 Storage::~Storage() {
   if (arena_ && data_) arena_->release(data_, bytes_);
 }

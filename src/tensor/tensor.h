@@ -54,6 +54,8 @@ class Storage {
   static std::shared_ptr<Storage> allocate(std::size_t bytes);  // current ExecContext's arena, contents undefined
   static std::shared_ptr<Storage> borrow(const void* data, std::size_t bytes,
                                          std::shared_ptr<const void> owner);  // read only
+  // Bytes [offset, offset + bytes) of `whole`, which stays as long as any part does.
+  static std::shared_ptr<Storage> part(std::shared_ptr<Storage> whole, std::size_t offset, std::size_t bytes);
   ~Storage();
   Storage(const Storage&) = delete;
   Storage& operator=(const Storage&) = delete;
