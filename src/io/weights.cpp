@@ -264,9 +264,10 @@ struct Weights::Shared {
 
   // Whether a matrix asked for in `type` is read from quantized parts. One that is nowhere is too: they are missed.
   bool keeps_quantized(const std::string& name, WeightType type) {
-    if (stored != type) return false;
-    const auto parts = quantized_parts(name, type, 1, 1);
-    return !find(name) || std::ranges::any_of(parts, [&](const StoredTensor& part) { return find(part.name); });
+    return stored == type && (!find(name) || has_parts(name));
+  }
+  bool has_parts(const std::string& name) {
+    return std::ranges::any_of(quantized_parts(name, *stored, 1, 1), [&](const auto& part) { return find(part.name); });
   }
 
   PackedMatrix quantized_matrix(const std::string& name, Dim in, const RowRange& range, WeightType type) {
@@ -275,9 +276,8 @@ struct Weights::Shared {
     for (const StoredTensor& part : quantized_parts(name, type, in, range.rows)) {
       Place* const place = find(part.name);
       const std::string wanted = fmt::format("{} {}", part.dtype, shape_text(part.shape));
-      if (!place) {
-        remember(fmt::format("{}: {}: missing, want {}", where(), part.name, wanted), part.name);
-      } else {
+      if (!place) remember(fmt::format("{}: {}: missing, want {}", where(), part.name, wanted), part.name);
+      if (place) {
         place->used = true;
         const SafetensorEntry& entry = *place->entry;
         if (entry.dtype != part.dtype || entry.shape != part.shape)
@@ -412,7 +412,10 @@ std::string Weights::full_name(std::string_view name) const {
   return prefix_ + std::string(name);
 }
 
-bool Weights::has(std::string_view name) const { return shared_->find(full_name(name)) != nullptr; }
+bool Weights::has(std::string_view name) const {
+  const std::string full = full_name(name);
+  return shared_->find(full) || (shared_->stored && shared_->has_parts(full));
+}
 
 Tensor Weights::tensor_as(std::string_view name, const Shape& shape, bool optional) const {
   Shared& s = *shared_;

@@ -96,6 +96,8 @@ TEST_CASE("a quantized matrix, its row ranges and its transpose load to the byte
     write_quantized(folder, PackedMatrix::pack(weight, type), notes_of(type));
     const Weights w = Weights::open(folder.path(), {.type = type});
     CHECK(w.stored_type() == type);
+    CHECK(w.has("w"));  // networks ask by the matrix's own name
+    CHECK(!w.has("v"));
     CHECK(same_bytes(w.matrix("w", 70, 150), PackedMatrix::pack(weight, type)));
     CHECK(same_bytes(w.matrix("w", 70, {37, 121, 150}, type), PackedMatrix::pack(weight.rows(37, 121), type)));
     CHECK(same_bytes(w.matrix_transposed("w", 70, 150, type), PackedMatrix::pack(weight, type)));
