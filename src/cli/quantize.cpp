@@ -130,7 +130,8 @@ Json report_json(const Model& source, const QuantizedFolder& made, std::string_v
                {"files", made.files},       {"bytes", made.bytes},   {"source_bytes", made.source_bytes},
                {"matrices", Json::array()}, {"exact", made.exact},   {"answer", Json(nullptr)}};
   for (const QuantizedMatrix& m : made.matrices)
-    json["matrices"].push_back({{"name", m.name}, {"shape", {m.out, m.in}}, {"relative_rms", m.relative_rms}});
+    json["matrices"].push_back(
+        {{"name", m.name}, {"type", name(m.type)}, {"shape", {m.out, m.in}}, {"relative_rms", m.relative_rms}});
   if (!comparison) return json;
   json["answer"] = to_json(outcome(*comparison, "", 0, comparison->given.size()), dtype);
   for (const Outcome& row : outcomes(*comparison)) {
@@ -150,7 +151,7 @@ std::string report_text(const Model& source, const QuantizedFolder& made, std::s
   text += fmt::format("\nerror of the weights, root mean square: {} matrices{}\n", worst.size(),
                       worst.size() > worst_shown ? fmt::format(", the {} worst", worst_shown) : "");
   for (std::size_t i = 0; i < std::min(worst.size(), worst_shown); ++i)
-    text += fmt::format("  {:<64} {:>14} {:>7.2f} %\n", worst[i].name,
+    text += fmt::format("  {:<64} {} {:>14} {:>7.2f} %\n", worst[i].name, name(worst[i].type),
                         fmt::format("[{}, {}]", worst[i].out, worst[i].in), 100 * worst[i].relative_rms);
   if (!made.exact.empty()) text += fmt::format("not quantized, as in the source: {}\n", fmt::join(made.exact, ", "));
   if (!comparison) return text;

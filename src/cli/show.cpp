@@ -65,9 +65,11 @@ int run_show(const Options& options) {
   for (const WeightType type : plan_types)
     if (!stored || *stored == type) plans.push_back(plan_network(model->family(), model->files(), type));
   for (const auto& entry : entries) {
+    // A quantized folder may hold a matrix in its own numbers too.
+    const bool twice = stored && (weights.has(entry.name + ".q8") || weights.has(entry.name + ".q4"));
     for (Part* part : {&parts[part_of(entry.name)], &all}) {
       part->tensors += 1;
-      part->parameters += parameters_of(entry.name, entry.shape, stored.has_value());
+      if (!twice) part->parameters += parameters_of(entry.name, entry.shape, stored.has_value());
       part->bytes += entry.bytes;
     }
   }

@@ -74,9 +74,10 @@ std::optional<WeightType> quantized_type(const ConfigReader& config) {
   return type_named(said.one_of("dtype", {"q8", "q4"}, ""));
 }
 
-PackedMatrix read_quantized(std::span<const StoredPlace> parts, WeightType type, Dim in, Dim begin, Dim end) {
+PackedMatrix read_quantized(std::span<const StoredPlace> parts, WeightType type, Dim in, Dim begin, Dim end,
+                            PackedSlabs* slabs) {
   const Dim out = end - begin;
-  PackedMatrix::Builder builder(type, in, out);
+  PackedMatrix::Builder builder(type, in, out, slabs);
   const Dim fitting = slice_bytes / std::max<Dim>(1, in) / panel * panel;
   const Dim step = std::min(std::max(panel, fitting), round_up(std::max<Dim>(1, out), panel));
   for (Dim row = 0; row < out; row += step) {

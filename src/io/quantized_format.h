@@ -44,7 +44,9 @@ struct StoredPlace {
   const Safetensors* file;
   const SafetensorEntry* entry;
 };
-// Packs rows [begin, end) of a matrix from its parts, whose types and shapes have been checked.
-PackedMatrix read_quantized(std::span<const StoredPlace> parts, WeightType type, Dim in, Dim begin, Dim end);
+// Packs rows [begin, end) of a matrix from its parts, whose types and shapes have been checked. `slabs`: where it is to
+// lie.
+PackedMatrix read_quantized(std::span<const StoredPlace> parts, WeightType type, Dim in, Dim begin, Dim end,
+                            PackedSlabs* slabs);
 
 }  // namespace tap

@@ -188,7 +188,7 @@ struct Weights::Shared {
   PackedSlabs slabs;
   std::optional<PackedCache> cache;
   std::vector<std::pair<std::string, PackedMatrix>> to_cache;  // while it is to be written
-  bool packing = false, complete = false;  // complete: everything asked for so far was in the cache
+  bool packing = false, complete = false;                      // complete: everything asked for so far was in the cache
 
   // A tensor that has a shape and no numbers.
   Tensor plan_tensor(const Shape& shape, DType type) {
@@ -262,15 +262,17 @@ struct Weights::Shared {
     return place;
   }
 
-  // Whether a matrix asked for in `type` is read from quantized parts. One that is nowhere is too: they are missed.
+  // Whether a matrix asked for in `type` is read from quantized parts: in a folder of q4 those of towers are q8. One
+  // that is nowhere is too: its parts are missed.
   bool keeps_quantized(const std::string& name, WeightType type) {
-    return stored == type && (!find(name) || has_parts(name));
+    return stored && (type == WeightType::q8 || type == WeightType::q4) && (has_parts(name, type) || !find(name));
   }
-  bool has_parts(const std::string& name) {
-    return std::ranges::any_of(quantized_parts(name, *stored, 1, 1), [&](const auto& part) { return find(part.name); });
+  bool has_parts(const std::string& name, WeightType type) {
+    return std::ranges::any_of(quantized_parts(name, type, 1, 1), [&](const auto& part) { return find(part.name); });
   }
 
-  PackedMatrix quantized_matrix(const std::string& name, Dim in, const RowRange& range, WeightType type) {
+  PackedMatrix quantized_matrix(const std::string& name, Dim in, const RowRange& range, WeightType type,
+                                const std::string& key) {
     std::vector<StoredPlace> parts;
     bool whole = true;
     for (const StoredTensor& part : quantized_parts(name, type, in, range.rows)) {
@@ -292,7 +294,8 @@ struct Weights::Shared {
     const Dim out = range.end - range.begin;
     if (!whole) return PackedMatrix::pack(placeholder({out, in}), type);
     if (options.plan_only) return plan_matrix(type, in, out);
-    return kept(read_quantized(parts, type, in, range.begin, range.end));
+    if (auto matrix = cached(key, type, in, out)) return *std::move(matrix);
+    return kept(read_quantized(parts, type, in, range.begin, range.end, &slabs), key);
   }
 
   PackedMatrix plan_matrix(WeightType type, Dim in, Dim out) {
@@ -414,7 +417,8 @@ std::string Weights::full_name(std::string_view name) const {
 
 bool Weights::has(std::string_view name) const {
   const std::string full = full_name(name);
-  return shared_->find(full) || (shared_->stored && shared_->has_parts(full));
+  if (shared_->find(full)) return true;
+  return shared_->stored && (shared_->has_parts(full, WeightType::q8) || shared_->has_parts(full, WeightType::q4));
 }
 
 Tensor Weights::tensor_as(std::string_view name, const Shape& shape, bool optional) const {
@@ -453,16 +457,16 @@ PackedMatrix Weights::matrix(std::string_view name, Dim in, Dim out, WeightType 
 PackedMatrix Weights::matrix(std::string_view name, Dim in, const RowRange& range, WeightType type) const {
   Shared& s = *shared_;
   const Dim out = range.end - range.begin;
-  if (s.keeps_quantized(full_name(name), type)) return s.quantized_matrix(full_name(name), in, range, type);
+  const std::string key = range.end - range.begin == range.rows
+                              ? full_name(name)
+                              : fmt::format("{} {} {}", full_name(name), range.begin, range.end);
+  if (s.keeps_quantized(full_name(name), type)) return s.quantized_matrix(full_name(name), in, range, type, key);
   const auto* const place = s.claim(full_name(name), {range.rows, in}, true, true, false);
   if (!place) return PackedMatrix::pack(s.placeholder({out, in}), type);
   if (s.options.plan_only) {
     s.asked.push_back({place->entry->name, in, range, type});
     return s.plan_matrix(type, in, out);
   }
-  const std::string key = range.end - range.begin == range.rows
-                              ? full_name(name)
-                              : fmt::format("{} {} {}", full_name(name), range.begin, range.end);
   if (auto matrix = s.cached(key, type, in, out)) return *std::move(matrix);
   const DType stored = *tensor_dtype(place->entry->dtype);
   const Dim row_bytes = std::max<Dim>(1, in * bytes_of(stored));
@@ -486,14 +490,14 @@ PackedMatrix Weights::matrix(std::string_view name, Dim in, const RowRange& rang
 
 PackedMatrix Weights::matrix_transposed(std::string_view name, Dim in, Dim out, WeightType type) const {
   Shared& s = *shared_;
-  if (s.keeps_quantized(full_name(name), type)) return s.quantized_matrix(full_name(name), in, {0, out, out}, type);
+  const std::string key = full_name(name);
+  if (s.keeps_quantized(key, type)) return s.quantized_matrix(key, in, {0, out, out}, type, key);
   const auto* const place = s.claim(full_name(name), {in, out}, false, true, false);
   if (!place) return PackedMatrix::pack(s.placeholder({out, in}), type);
   if (s.options.plan_only) {
     s.asked.push_back({place->entry->name, in, {0, out, out}, type, true});
     return s.plan_matrix(type, in, out);
   }
-  const std::string key = full_name(name);
   if (auto matrix = s.cached(key, type, in, out)) return *std::move(matrix);
   const Tensor stored = tensor_as(name, {in, out}, false);
   Tensor turned = Tensor::empty({out, in});

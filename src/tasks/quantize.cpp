@@ -30,7 +30,7 @@ constexpr std::size_t most_files = 10'000, largest_file_bytes = std::size_t{256}
 struct TensorPlan {
   Weights::Entry entry;
   std::vector<Weights::AskedMatrix> asked;  // in its own order
-  bool quantized = false;
+  std::optional<WeightType> quantized;
   bool copied = true;  // its own numbers are needed (too)
 };
 
@@ -40,11 +40,11 @@ PackedMatrix read_rows(const Weights& source, const Weights::AskedMatrix& asked,
   return source.matrix(asked.name, asked.in, {begin, end, asked.range.rows}, type);
 }
 
-// Whether loading in `type` would keep the matrix in it.
-bool keeps(const Weights& source, const Weights::AskedMatrix& asked, WeightType type) {
-  if (asked.type != type) return false;
-  if (type != WeightType::q8 || !asked.measured) return true;
-  return nn::q8_error(read_rows(source, asked, asked.range.begin, asked.range.end, type)) <= nn::q8_error_limit;
+// Whether loading would keep the matrix in the type that is asked for, and that is q8 or q4.
+bool stays_quantized(const Weights& source, const Weights::AskedMatrix& asked) {
+  if (asked.type != WeightType::q8) return asked.type == WeightType::q4;
+  if (!asked.measured) return true;
+  return nn::q8_error(read_rows(source, asked, asked.range.begin, asked.range.end, asked.type)) <= nn::q8_error_limit;
 }
 
 bool covers(std::vector<Weights::RowRange> ranges, Dim rows) {
@@ -67,16 +67,15 @@ std::vector<TensorPlan> plan_tensors(const Model& model, const Weights& source, 
   std::vector<TensorPlan> plans;
   for (Weights::Entry& entry : source.entries()) {
     ExecContext::current().checkpoint();
-    TensorPlan tensor{std::move(entry), {}, false, true};
+    TensorPlan tensor{std::move(entry), {}, {}, true};
     if (const auto at = asked.find(tensor.entry.name); at != asked.end()) tensor.asked = at->second;
     std::vector<Weights::RowRange> kept;
     bool all = true;
     for (const Weights::AskedMatrix& matrix : tensor.asked) {
-      const bool quantized = keeps(source, matrix, type);
-      if (quantized) kept.push_back(matrix.range);
+      const bool quantized = stays_quantized(source, matrix);
+      if (quantized) tensor.quantized = matrix.type, kept.push_back(matrix.range);
       all = all && quantized;
     }
-    tensor.quantized = !kept.empty();
     tensor.copied = kept.empty() || !all || plan.asked_as_tensor(tensor.entry.name) ||
                     !covers(kept, tensor.asked.front().range.rows);
     plans.push_back(std::move(tensor));
@@ -110,7 +109,7 @@ class WeightFiles {
       if (plan.copied) add({plan.entry.name, plan.entry.dtype, plan.entry.shape, plan.entry.bytes});
       if (!plan.quantized) continue;
       const Weights::AskedMatrix& asked = plan.asked.front();
-      for (StoredTensor& part : quantized_parts(asked.name, options.type, asked.in, asked.range.rows)) {
+      for (StoredTensor& part : quantized_parts(asked.name, *plan.quantized, asked.in, asked.range.rows)) {
         const auto bytes = static_cast<std::uint64_t>(part.bytes());
         add({std::move(part.name), std::move(part.dtype), std::move(part.shape), bytes});
       }
@@ -213,7 +212,7 @@ QuantizedMatrix quantize_tensor(const Weights& source, const Weights::AskedMatri
                   {values[i].raw(), bytes});
     }
   }
-  return {asked.name, out, asked.in, sums.relative()};
+  return {asked.name, type, out, asked.in, sums.relative()};
 }
 
 // Weights in any format, of which the new folder has its own.
@@ -280,7 +279,7 @@ QuantizedFolder quantize(const Model& model, const std::string& folder, const Qu
   WeightFiles files(plans, target.place(), folder, options);
   std::uint64_t done = 0;
   for (const TensorPlan& plan : plans) {
-    if (plan.quantized) result.matrices.push_back(quantize_tensor(source, plan.asked.front(), options.type, files));
+    if (plan.quantized) result.matrices.push_back(quantize_tensor(source, plan.asked.front(), *plan.quantized, files));
     if (plan.copied) copy_tensor(source, plan.entry, files);
     if (!plan.quantized && !plan.asked.empty()) result.exact.push_back(plan.entry.name);
     done += plan.entry.bytes;

@@ -19,7 +19,8 @@ struct QuantizeOptions {
 };
 
 struct QuantizedMatrix {
-  std::string name;  // of the source's tensor
+  std::string name;                  // of the source's tensor
+  WeightType type = WeightType::q8;  // of q4 a vision tower's are q8
   Dim out = 0, in = 0;
   double relative_rms = 0;  // of its weights' error, relative to theirs; NaN where a weight is not finite
 };

@@ -8,7 +8,10 @@
 
 #include "base/file.h"
 #include "base/rng.h"
+#include "io/quantized_format.h"
+#include "io/safetensors_writer.h"
 #include "nn/nn.h"
+#include "support/temp_folder.h"
 
 using namespace tap;
 
@@ -73,4 +76,39 @@ TEST_CASE("a table stored in f16 is looked up as f32 and one of integers is refu
   const Weights weights = Weights::open(file.folder.string());
   nn::Embedding(weights / "w", 64, 256);
   CHECK_THROWS_WITH_AS(weights.finish(), "model.safetensors: w.weight: dtype I64, want F32, BF16 or F16", Error);
+}
+
+TEST_CASE("of a fused matrix in a quantized file a part that q8 harms is read in its own numbers") {
+  Tensor weight = Tensor::empty({192, 256});
+  Rng rng(1);
+  for (Dim i = 0; i < weight.elements(); ++i)
+    weight.write<float>()[i] = static_cast<float>(rng.uniform() + rng.uniform() - 1);
+  for (Dim row = 0; row < 64; ++row) weight.row_write(row)[17] = 20;
+  std::vector<NewTensor> tensors{{"w.weight", "F32", {192, 256}, 192 * 256 * 4}};
+  std::vector<Tensor> values{weight};
+  for (const StoredTensor& part : quantized_parts("w.weight", WeightType::q8, 256, 192))
+    tensors.push_back({part.name, part.dtype, part.shape, static_cast<std::uint64_t>(part.bytes())});
+  for (const Tensor& part : parts_of(PackedMatrix::pack(weight, WeightType::q8).quantized_rows(0, 192)))
+    values.push_back(part);
+  const auto write = [&](const test::TempFolder& folder, std::size_t count, const SafetensorNotes& notes) {
+    SafetensorsWriter file(folder / "model.safetensors", "model.safetensors",
+                           {tensors.begin(), tensors.begin() + static_cast<std::ptrdiff_t>(count)}, notes);
+    for (std::size_t i = 0; i < count; ++i)
+      file.write(i, 0, {values[i].raw(), static_cast<std::size_t>(values[i].bytes())});
+    file.finish();
+  };
+  const test::TempFolder source, stored;
+  write(source, 1, {});
+  write(stored, 3, {{"tapetum.quantized", "q8"}, {"tapetum.quantized_version", "1"}});
+  const Weights a = Weights::open(source.path(), {.type = WeightType::q8});
+  const Weights b = Weights::open(stored.path(), {.type = WeightType::q8});
+  for (const Dim begin : {0, 64, 128}) {
+    const auto part = [&](const Weights& w) { return nn::Linear::part(w / "w", 256, {begin, begin + 64, 192}); };
+    const nn::Linear wanted = part(a), got = part(b);
+    CHECK(wanted.weight().type() == (begin == 0 ? WeightType::bf16 : WeightType::q8));
+    CHECK(got.weight().type() == wanted.weight().type());
+    const Tensor x = wanted.weight().unpack(), y = got.weight().unpack();
+    CHECK(std::memcmp(x.raw(), y.raw(), static_cast<std::size_t>(x.bytes())) == 0);
+  }
+  CHECK(b.finish().empty());
 }
