@@ -1,6 +1,7 @@
 #include "io/weights.h"
 
 #include <algorithm>
+#include <cstring>
 #include <filesystem>
 #include <map>
 
@@ -299,7 +300,10 @@ struct Weights::Shared {
   }
 
   PackedMatrix plan_matrix(WeightType type, Dim in, Dim out) {
-    count(planned.matrices, PackedMatrix::bytes_for(type, in, out));
+    planned.matrices += PackedMatrix::bytes_for(type, in, out);
+    for (const Dim part : PackedMatrix::part_bytes(type, in, out))
+      if (const std::size_t block = slabs.plan(static_cast<std::size_t>(part)))
+        planned.blocks += static_cast<Dim>(Arena::block_bytes(block));
     return PackedMatrix::planned(type, in, out);
   }
 
@@ -446,6 +450,39 @@ Tensor Weights::raw(std::string_view name, const Shape& shape) const {
   place->as_tensor = true;
   if (shared_->options.plan_only) return shared_->plan_tensor(shape, *tensor_dtype(place->entry->dtype));
   return place->file->read(place->entry->name);
+}
+
+StoredRows Weights::stored_rows(std::string_view name, Dim rows, Dim width) const {
+  StoredRows stored;
+  auto* const place = shared_->claim(full_name(name), {rows, width}, false, true, false);
+  if (!place) return stored;
+  place->as_tensor = true;
+  stored.owner_ = shared_;
+  stored.file_ = place->file;
+  stored.entry_ = place->entry;
+  stored.rows_ = rows;
+  stored.width_ = width;
+  stored.type_ = *tensor_dtype(place->entry->dtype);
+  return stored;
+}
+
+void StoredRows::read(Dim row, float* out) const {
+  TAP_ASSERT(row >= 0 && row < rows_);
+  if (type_ == DType::f32) {
+    const std::span values(out, static_cast<std::size_t>(width_));
+    file_->read_bytes(*entry_, static_cast<std::uint64_t>(row * width_) * 4, std::as_writable_bytes(values));
+    return;
+  }
+  // In the second half of the floats' own memory; widening goes from the front.
+  auto* const halves = reinterpret_cast<std::uint16_t*>(out) + width_;
+  const std::span values(halves, static_cast<std::size_t>(width_));
+  file_->read_bytes(*entry_, static_cast<std::uint64_t>(row * width_) * 2, std::as_writable_bytes(values));
+  for (Dim i = 0; i < width_; ++i) {
+    std::uint16_t half;
+    std::memcpy(&half, halves + i, 2);
+    const float value = type_ == DType::bf16 ? widen_bf16(half) : widen_f16(half);
+    std::memcpy(out + i, &value, 4);
+  }
 }
 
 PackedMatrix Weights::matrix(std::string_view name, Dim in, Dim out) const { return matrix(name, in, out, type()); }

@@ -25,6 +25,24 @@ struct WeightOptions {
   bool plan_only = false;
 };
 
+// A table whose rows are read from its file when they are asked for: of an embedding, an answer needs a few.
+class StoredRows {
+ public:
+  bool defined() const { return file_ != nullptr; }
+  Dim rows() const { return rows_; }
+  Dim width() const { return width_; }
+  // Row `row` as f32 (bf16 and f16 are widened). Throws Error(io | bad_file) when the file no longer has it.
+  void read(Dim row, float* out) const;
+
+ private:
+  friend class Weights;
+  std::shared_ptr<const void> owner_;  // of the files
+  const class Safetensors* file_ = nullptr;
+  const struct SafetensorEntry* entry_ = nullptr;
+  Dim rows_ = 0, width_ = 0;
+  DType type_ = DType::f32;
+};
+
 class Weights {
  public:
   Weights() = default;  // nothing: only to be assigned to
@@ -41,6 +59,7 @@ class Weights {
   Tensor tensor(std::string_view name, const Shape& shape) const;
   Tensor tensor_or_undefined(std::string_view name, const Shape& shape) const;  // absent is fine
   Tensor raw(std::string_view name, const Shape& shape) const;  // in its own dtype (an embedding table in bf16)
+  StoredRows stored_rows(std::string_view name, Dim rows, Dim width) const;  // undefined when it cannot be had
   // `name` of shape [out, in] (or any shape whose first axis is out and the rest multiply to in), packed as the options
   // say.
   PackedMatrix matrix(std::string_view name, Dim in, Dim out) const;

@@ -84,18 +84,18 @@ Embedding::Embedding(const Weights& w, Dim count, Dim width, Head head) {
       w.type() == WeightType::f32 || w.type() == WeightType::bf16;  // a packed row gives the table's own numbers
   if (head == Head::tied) packed_ = w.matrix("weight", width, count);
   if (head == Head::tied && exact) return;
-  table_ = w.raw("weight", {count, width});
-  if (table_.dtype() != DType::f32 && table_.dtype() != DType::bf16)  // f16 is widened, integers are refused by name
-    table_ = w.tensor("weight", {count, width});
+  if (w.type() == WeightType::f32) table_ = w.tensor("weight", {count, width});
+  else stored_ = w.stored_rows("weight", count, width);
 }
 
 Tensor Embedding::operator()(std::span<const TokenId> ids) const {
   if (table_.defined()) return ops::embedding(table_, ids);
-  Tensor rows = Tensor::empty({static_cast<Dim>(ids.size()), packed_.in()});
+  const Dim count = stored_.defined() ? stored_.rows() : packed_.out();
+  Tensor rows = Tensor::empty({static_cast<Dim>(ids.size()), stored_.defined() ? stored_.width() : packed_.in()});
   for (Dim i = 0; const TokenId id : ids) {
-    if (id < 0 || id >= packed_.out())
-      fail(ErrorCode::bad_input, "embedding: id {} is not in [0, {})", id, packed_.out());
-    packed_.unpack_row(id, rows.row_write(i++));
+    if (id < 0 || id >= count) fail(ErrorCode::bad_input, "embedding: id {} is not in [0, {})", id, count);
+    if (stored_.defined()) stored_.read(id, rows.row_write(i++));
+    else packed_.unpack_row(id, rows.row_write(i++));
   }
   return rows;
 }

@@ -56,8 +56,9 @@ class Embedding {
   Linear as_linear() const { return {packed_, {}}; }      // of a tied table
 
  private:
-  Tensor table_;         // [count, width] f32 or bf16; undefined when `packed_` serves look-ups
-  PackedMatrix packed_;  // of a tied table
+  Tensor table_;         // [count, width] f32: of f32 models
+  StoredRows stored_;    // of all others: rows are read from the file
+  PackedMatrix packed_;  // of a tied table; serves look-ups too where it holds the table's own numbers
 };
 
 struct RmsNorm {

@@ -21,7 +21,7 @@ using kernels::AttentionSequence;
 // A group of heads of one row fills this many lanes or fewer: the row kernel reads each key once, at the speed of
 // memory.
 constexpr Dim row_kernel_heads = 8;
-constexpr Dim part_bytes = 256 * 1024;  // keys and values that are worth a thread's while
+constexpr Dim part_bytes = 64 * 1024;  // keys and values that are worth a thread's while
 constexpr Dim most_parts = 16;
 
 void check(const Tensor& q, const KvView& kv, const Batch& batch, const AttentionOptions& options) {

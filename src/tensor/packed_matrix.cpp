@@ -83,18 +83,31 @@ struct PackedMatrix::Builder::State {
   }
 };
 
-std::shared_ptr<Storage> PackedSlabs::take(std::size_t bytes) {
-  constexpr std::size_t least = std::size_t{2} << 20, most = std::size_t{64} << 20;
+PackedSlabs::Place PackedSlabs::next(std::size_t bytes) {
+  constexpr std::size_t least = std::size_t{256} << 10, most = std::size_t{64} << 20;
   bytes = static_cast<std::size_t>(round_up(static_cast<Dim>(bytes), 64));
-  if (!slab_ || bytes > slab_->bytes() - used_) {
-    if (bytes >= most / 4) return Storage::allocate(bytes);  // huge pages of its own
-    slab_ = Storage::allocate(std::clamp(taken_, std::max(least, bytes), most));  // a small model takes small ones
+  std::size_t block = 0;
+  if (bytes > size_ - used_) {
+    if (bytes >= most / 4) return {bytes, 0, true};                 // huge pages of its own
+    block = size_ = std::clamp(taken_, std::max(least, bytes), most);  // a small model takes small ones
     used_ = 0;
   }
-  auto part = Storage::part(slab_, used_, bytes);
+  const std::size_t offset = used_;
   used_ += bytes;
   taken_ += bytes;
-  return part;
+  return {block, offset, false};
+}
+
+std::shared_ptr<Storage> PackedSlabs::take(std::size_t bytes) {
+  const Place place = next(bytes);
+  if (place.alone) return Storage::allocate(bytes);
+  if (place.new_block > 0) slab_ = Storage::allocate(place.new_block);
+  return Storage::part(slab_, place.offset, bytes);
+}
+
+std::size_t PackedSlabs::plan(std::size_t bytes) {
+  const Place place = next(bytes);
+  return place.alone ? bytes : place.new_block;
 }
 
 PackedMatrix::Builder::Builder(WeightType type, Dim in, Dim out, PackedSlabs* slabs) : state_(std::make_unique<State>()) {
@@ -228,6 +241,12 @@ PackedMatrix PackedMatrix::of_parts(WeightType type, Dim in, Dim out, std::share
   matrix.data_->panels = std::move(panels);
   matrix.data_->scales = std::move(scales);
   return matrix;
+}
+
+std::vector<Dim> PackedMatrix::part_bytes(WeightType type, Dim in, Dim out) {
+  std::vector<Dim> parts{panels_bytes(layout_of(type), in, out)};
+  if (const Dim scales = scales_bytes(type, out)) parts.push_back(scales);
+  return parts;
 }
 
 Dim PackedMatrix::bytes_for(WeightType type, Dim in, Dim out) {

@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <string_view>
+#include <vector>
 
 #include "tensor/tensor.h"
 
@@ -27,10 +28,17 @@ struct QuantizedRows {
 class PackedSlabs {
  public:
   std::shared_ptr<Storage> take(std::size_t bytes);  // aligned to 64, contents undefined
+  // What taking so many more would ask of the arena, whose block it counts as taken: for plans, instead of `take`.
+  std::size_t plan(std::size_t bytes);
 
  private:
+  struct Place {
+    std::size_t new_block, offset;  // new_block: 0 when there is room
+    bool alone;                     // in the new block, which then is no slab for others
+  };
+  Place next(std::size_t bytes);
   std::shared_ptr<Storage> slab_;
-  std::size_t used_ = 0, taken_ = 0;
+  std::size_t size_ = 0, used_ = 0, taken_ = 0;
 };
 
 // W of a product y = x · Wᵀ: `out` rows of `in` numbers, as checkpoints store it.
@@ -66,6 +74,9 @@ class PackedMatrix {
   // One without its numbers, for plans: it has sizes and takes no memory; products and look-ups must not use it.
   static PackedMatrix planned(WeightType type, Dim in, Dim out);
   static Dim bytes_for(WeightType type, Dim in, Dim out);  // what `bytes` of a packed one gives; not for dense
+
+  // Of its panels, and of its scales unless it has none.
+  static std::vector<Dim> part_bytes(WeightType type, Dim in, Dim out);
 
   bool defined() const { return data_ != nullptr; }
   WeightType type() const;
