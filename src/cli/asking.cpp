@@ -29,6 +29,7 @@ GenerateOptions generate_options(const Options& options, const Model& model, con
   if (grammar) generate.constraint = std::make_shared<const Constraint>(grammar, model.tokenizer(), model.end_tokens());
   generate.max_tokens = options.max_tokens;
   generate.stop = options.stop;
+  generate.lookup = options.lookup == "off" ? Lookup::off : Lookup::automatic;
   SamplingOptions& sampling = generate.sampling = model.sampling_defaults();
   if (options.temperature) sampling.temperature = static_cast<float>(*options.temperature);
   if (options.top_p) sampling.top_p = static_cast<float>(*options.top_p);
@@ -59,6 +60,7 @@ void log_timings(const Timings& t, double total_ms) {
   stage("encode", t.encode);
   stage("prefill", t.prefill);
   stage("decode", t.decode);
+  if (t.drafted_tokens > 0) log::info("lookup: {} tokens drafted, {} accepted", t.drafted_tokens, t.accepted_tokens);
   log::info(
       "prompt: {} tokens, {} of them from pictures, {} cached; answer: {} tokens; first token after {:.1f} ms; {:.1f} "
       "ms in all",
@@ -73,6 +75,8 @@ void log_timings(const Timings& t, double total_ms) {
 Json tokens_json(const Timings& t) {
   return {{"prompt", t.prompt_tokens}, {"image", t.image_tokens}, {"output", t.output_tokens}};
 }
+
+Json lookup_json(const Timings& t) { return {{"drafted", t.drafted_tokens}, {"accepted", t.accepted_tokens}}; }
 
 Json ms_json(const Timings& t, double total_ms) {
   const auto rounded = [](double ms) { return static_cast<double>(static_cast<std::int64_t>(ms * 1000 + 0.5)) / 1000; };

@@ -31,6 +31,7 @@ std::string words_for(const Model& model, const std::string& question);
 void log_timings(const Timings& timings, double total_ms);  // at -v: one line a stage with tokens and rate
 
 Json tokens_json(const Timings& timings);
+Json lookup_json(const Timings& timings);  // follows from speed: apart from what runs repeat
 Json ms_json(const Timings& timings, double total_ms);
 
 // One picture's turn: what its Item is made from.

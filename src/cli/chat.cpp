@@ -247,6 +247,7 @@ void Chat::report(const ChatTurn& turn, const Generation& generation, const std:
                {"text", turn.answer},
                {"finish_reason", name(turn.finish)},
                {"tokens", std::move(tokens)},
+               {"lookup", lookup_json(timings)},
                {"ms", ms_json(timings, total_ms)}};
   if (!guards_.empty()) {
     std::vector<Safety> input = judged_;

@@ -14,7 +14,7 @@ Names join(Names first, const Names& second) {
 const std::vector<Command>& command_table() {
   static const Names common = {"json", "quiet", "verbose", "help"};
   static const Names model = {"model", "dtype", "threads"};
-  static const Names sampling = {"max-tokens", "temperature", "top-p", "top-k", "min-p", "seed"};
+  static const Names sampling = {"max-tokens", "temperature", "top-p", "top-k", "min-p", "seed", "lookup"};
   static const Names picture = {"background", "frame", "allow-private"};
   static const Names video = {"frames", "fps", "start", "end", "change"};
   static const Names form = {"choices", "regex", "schema", "logprobs"};

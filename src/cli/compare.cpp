@@ -117,6 +117,7 @@ int run_compare(const Options& options) {
                     {"text", said.answer.text},
                     {"finish_reason", name(said.answer.finish_reason)},
                     {"tokens", tokens_json(said.answer.timings)},
+                    {"lookup", lookup_json(said.answer.timings)},
                     {"ms", ms_json(said.answer.timings, said.total_ms)}});
   const bool same =
       std::ranges::all_of(all, [&](const Said& said) { return said.answer.text == all.front().answer.text; });

@@ -76,6 +76,7 @@ int ask_all(const PictureList& pictures, const std::string& question, const Opti
                   {"text", answer.text},
                   {"finish_reason", name(answer.finish_reason)},
                   {"tokens", tokens_json(answer.timings)},
+                  {"lookup", lookup_json(answer.timings)},
                   {"ms", ms_json(answer.timings, total.ms())}});
       if (options.logprobs) add_logprobs(all, answer, model.tokenizer());
       if (scorer) all["choices"] = score_choices(*scorer, model.prepare(asked), split_choices(options.choices));

@@ -19,7 +19,7 @@ struct Options {
   std::optional<std::int64_t> top_k, seed;
   std::vector<std::string> stop;
   std::int64_t threads = 0;
-  std::string dtype = "auto";
+  std::string dtype = "auto", lookup = "auto";
   std::string system;
   std::string background = "white";
   std::string output;

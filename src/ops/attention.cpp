@@ -1,4 +1,5 @@
 // Interval attention: checks, cuts the work into blocks that depend on shapes only, calls the kernel.
+#include <algorithm>
 #include <cmath>
 
 #include "autograd/tape.h"
@@ -21,6 +22,9 @@ using kernels::AttentionSequence;
 // A group of heads of one row fills this many lanes or fewer: the row kernel reads each key once, at the speed of
 // memory.
 constexpr Dim row_kernel_heads = 8;
+// So few new rows of a cached sequence are computed each by itself: a token that is checked together with others gets
+// the bits that it would get alone.
+constexpr Dim rows_apart = 8;
 constexpr Dim part_bytes = 64 * 1024;  // keys and values that are worth a thread's while
 constexpr Dim most_parts = 16;
 
@@ -146,15 +150,16 @@ class Keys {
   Tensor packed_;
 };
 
-// A piece of work: lanes [begin, end) of a KV head, or keys [begin, end) of a single row.
+// A piece of work: lanes [begin, end) of a KV head from `row` on, or keys [begin, end) of a single row.
 struct Unit {
   std::size_t sequence;
+  Dim row;            // of the sequence
   Dim kv_head, part;  // part: among the parts of all single rows, -1: lanes
   Dim begin, end;
 };
 
 struct RowParts {
-  std::size_t sequence;
+  Dim row;           // of the batch
   Dim first, count;  // parts of a single row
 };
 
@@ -179,38 +184,52 @@ Tensor attention(const Tensor& q, const KvView& kv, const Batch& batch, const At
   const Dim row = layout.heads * layout.head_dim, group = layout.heads / layout.kv_heads;
   const float* in = q.data<float>();
   float* out = y.write<float>();
-  const auto sequence_of = [&](std::size_t s) {
+  const auto sequence_of = [&](std::size_t s, Dim from) {
     AttentionSequence sequence = keys.of(s);
     const Span& span = batch.sequences[s];
-    sequence.q = in + span.begin * row;
-    sequence.out = out + span.begin * row;
-    sequence.intervals = batch.intervals.data() + span.begin;
-    sequence.rows = span.rows();
+    sequence.q = in + (span.begin + from) * row;
+    sequence.out = out + (span.begin + from) * row;
+    sequence.intervals = batch.intervals.data() + span.begin + from;
+    sequence.rows = span.rows() - from;
     return sequence;
   };
 
   std::vector<Unit> units;
   std::vector<RowParts> single;
   Dim parts = 0, work_bytes = 0;
+  bool together = false;
   const Dim key_bytes = 2 * layout.kv_heads * layout.head_dim * (layout.bf16_rows ? 2 : 4);
+  const auto add_lanes = [&](std::size_t s, Dim from, Dim rows) {
+    for (Dim kv_head = 0; kv_head < layout.kv_heads; ++kv_head)
+      for (Dim lane = 0; lane < rows * group; lane += kernels::attention_lanes)
+        units.push_back({s, from, kv_head, -1, lane, std::min(rows * group, lane + kernels::attention_lanes)});
+    work_bytes += rows * group * key_bytes;  // a block of few keys is little work too
+  };
+  const auto add_parts = [&](std::size_t s, Dim from) {
+    const Dim at_row = batch.sequences[s].begin + from;
+    const Interval seen = batch.intervals[static_cast<std::size_t>(at_row)];
+    const Dim keys_seen = seen.end - seen.begin,
+              pieces = std::clamp<Dim>(keys_seen * key_bytes / part_bytes, 1, most_parts);
+    const Dim step = std::max<Dim>(1, round_up(ceil_div(keys_seen, pieces), kernels::attention_block_keys));
+    single.push_back({at_row, parts, 0});
+    for (Dim at = seen.begin; at == seen.begin || at < seen.end; at += step, ++parts, ++single.back().count)
+      units.push_back({s, from, 0, parts, at, std::min<Dim>(seen.end, at + step)});
+    work_bytes += keys_seen * key_bytes;
+  };
   for (std::size_t s = 0; s < batch.sequences.size(); ++s) {
     const Dim rows = batch.sequences[s].rows();
-    if (rows == 0) continue;
-    if (rows == 1 && group <= row_kernel_heads && !layout.paired_values) {
-      const Interval seen = batch.intervals[static_cast<std::size_t>(batch.sequences[s].begin)];
-      const Dim count = seen.end - seen.begin, pieces = std::clamp<Dim>(count * key_bytes / part_bytes, 1, most_parts);
-      const Dim step = std::max<Dim>(1, round_up(ceil_div(count, pieces), kernels::attention_block_keys));
-      single.push_back({s, parts, 0});
-      for (Dim at = seen.begin; at == seen.begin || at < seen.end; at += step, ++parts, ++single.back().count)
-        units.push_back({s, 0, parts, at, std::min<Dim>(seen.end, at + step)});
-      work_bytes += count * key_bytes;
-    } else {
-      for (Dim kv_head = 0; kv_head < layout.kv_heads; ++kv_head)
-        for (Dim lane = 0; lane < rows * group; lane += kernels::attention_lanes)
-          units.push_back({s, kv_head, -1, lane, std::min(rows * group, lane + kernels::attention_lanes)});
-      work_bytes += rows * group * key_bytes;  // a block of few keys is little work too
-    }
+    const bool apart = rows == 1 || (!plain && rows <= rows_apart);
+    const bool by_parts = apart && group <= row_kernel_heads && !layout.paired_values;
+    together |= by_parts && rows > 1;
+    if (!apart && rows > 0) add_lanes(s, 0, rows);
+    for (Dim from = 0; apart && from < rows; ++from)
+      if (by_parts)
+        add_parts(s, from);
+      else
+        add_lanes(s, from, 1);
   }
+  // Rows of a sequence see nearly the same keys: they go over them together, while these are in cache.
+  if (together) std::ranges::stable_sort(units, {}, [](const Unit& u) { return std::pair(u.sequence, u.begin); });
   const Dim part_floats = layout.heads * (2 + layout.head_dim), count = static_cast<Dim>(units.size());
   const bool alone = work_bytes < part_bytes;
   ScratchSlots scratch(alone ? 1 : std::max<Dim>(1, std::min<Dim>(ExecContext::current().threads(), count)),
@@ -221,7 +240,7 @@ Tensor attention(const Tensor& q, const KvView& kv, const Batch& batch, const At
     const ScratchSlots::Lease lease(scratch);
     for (Dim i = r.begin; i < r.end; ++i) {
       const Unit& unit = units[static_cast<std::size_t>(i)];
-      const AttentionSequence sequence = sequence_of(unit.sequence);
+      const AttentionSequence sequence = sequence_of(unit.sequence, unit.row);
       if (unit.part >= 0)
         kernels::attention_row(layout, sequence, unit.begin, unit.end, sums + unit.part * part_floats, lease.data());
       else
@@ -233,8 +252,7 @@ Tensor attention(const Tensor& q, const KvView& kv, const Batch& batch, const At
   else
     parallel_rows(count, 1, run);
   for (const RowParts& p : single)
-    kernels::attention_combine(layout, sums + p.first * part_floats, p.count,
-                               out + batch.sequences[p.sequence].begin * row);
+    kernels::attention_combine(layout, sums + p.first * part_floats, p.count, out + p.row * row);
 
   if (const AttentionProbe* probe = AttentionProbe::current()) probe->look(q, kv, batch, options);
   if (plain && tape::wants({&q, &kv.keys, &kv.values}))

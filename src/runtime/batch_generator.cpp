@@ -7,24 +7,32 @@ namespace tap {
 
 struct BatchGenerator::Request {
   Request(Id number, PreparedPrompt what, const Model& model, const GenerateOptions& options, Dim context)
-      : id(number), prepared(std::move(what)), loop(model, prepared, options, context) {}
+      : id(number),
+        prepared(std::move(what)),
+        loop(model, prepared, options, context),
+        drafter(options.lookup, prepared.prompt) {}
   Id id;
   PreparedPrompt prepared;       // its images let go
   std::vector<Tensor> features;  // of its pictures, until the prompt is read
   TokenLoop loop;
-  Dim cached = 0;  // rows of it in the cache
+  Drafter drafter;
+  Tensor drafted;       // logits of the newest token and of those drafted behind it
+  Dim next_row = 0;     // of `drafted`
+  bool agreed = false;  // that row stands behind the newest token
+  Dim cached = 0;       // rows of it in the cache that count
   Stopwatch since_add;
   std::string text;
   Timings timings;
   bool reading() const { return cached < prepared.prompt.rows(); }
+  Dim held() const { return cached + (agreed ? drafted.dim(0) - next_row : 0); }  // rows in the cache
 };
 
 // What one sequence puts into a forward, and gets out.
 struct BatchGenerator::Share {
   Dim sequence;
-  Dim rows;       // new ones
-  Tensor logits;  // [1, vocab] of the last row, when a token follows from it
-  std::optional<Error> error;
+  Dim rows = 0;                   // new ones; 0: the next row of a draft is there
+  std::vector<TokenId> ids = {};  // of an answer: the newest token and those drafted behind it
+  std::optional<Error> error = {};
 };
 
 BatchGenerator::BatchGenerator(const Model& model, BatchOptions options)
@@ -84,20 +92,29 @@ bool BatchGenerator::cancel(Id id) {
   return false;
 }
 
-// Every answer's newest token, then chunks of prompts while there is room for their rows.
-std::vector<BatchGenerator::Share> BatchGenerator::shares() const {
+// Every answer's newest token, then chunks of prompts while there is room for their rows. Alone, an answer takes a
+// draft along; with others the rows that decode kernels take are theirs.
+std::vector<BatchGenerator::Share> BatchGenerator::shares() {
   std::vector<Share> shares;
   Dim rows = 0;
+  const bool alone = std::ranges::count_if(running_, [](const auto& r) { return r != nullptr; }) == 1;
   for (std::size_t s = 0; s < running_.size(); ++s) {
-    const Request* request = running_[s].get();
+    Request* request = running_[s].get();
     if (!request) continue;
-    Dim count = 1;
+    Share share{.sequence = static_cast<Dim>(s)};
     if (request->reading()) {
-      count = chunk_end(request->prepared.prompt, request->cached) - request->cached;
-      if (rows > 0 && rows + count > rows_per_step_) continue;
-      rows += count;
+      share.rows = chunk_end(request->prepared.prompt, request->cached) - request->cached;
+      if (rows > 0 && rows + share.rows > rows_per_step_) continue;
+      rows += share.rows;
+    } else if (!request->agreed) {
+      const std::vector<TokenId>& output = request->loop.output();
+      share.ids = {output.back()};
+      const Dim room = request->loop.max_tokens() - static_cast<Dim>(output.size()) - 1;
+      const auto draft = request->drafter.draft(alone ? room : 0);
+      share.ids.insert(share.ids.end(), draft.begin(), draft.end());
+      share.rows = static_cast<Dim>(share.ids.size());
     }
-    shares.push_back({static_cast<Dim>(s), count, {}, {}});
+    shares.push_back(std::move(share));
   }
   return shares;
 }
@@ -108,33 +125,38 @@ void BatchGenerator::forward(std::span<Share> shares) {
   ForwardInput input;
   std::vector<Dim> last;  // rows whose logits are wanted
   for (const Share& share : shares) {
+    if (share.rows == 0) continue;
     while (input.sequences() < share.sequence) {
       const Request* idle = running_[static_cast<std::size_t>(input.sequences())].get();
-      input.add_nothing(idle ? idle->cached : 0);
+      input.add_nothing(idle ? idle->held() : 0);
     }
     const Request& request = *running_[static_cast<std::size_t>(share.sequence)];
     const Prompt& prompt = request.prepared.prompt;
     if (request.reading())
       input.add_prompt(prompt, request.cached, request.cached + share.rows, request.features);
     else
-      input.add_token(request.loop.output().back(), request.loop.newest_position(), prompt.positions.size(),
-                      request.cached);
-    if (request.cached + share.rows >= prompt.rows()) last.push_back(input.rows() - 1);
+      input.add_tokens(share.ids, request.loop.newest_position(), prompt.positions.size(), request.cached);
+    const Dim wanted = share.ids.empty() ? request.cached + share.rows >= prompt.rows() : share.rows;
+    for (Dim row = input.rows() - wanted; row < input.rows(); ++row) last.push_back(row);
   }
+  if (input.rows() == 0) return;
   const Tensor hidden = network.forward(input.embed(network), input.batch(), &cache_);
   const Tensor logits = last.empty() ? Tensor() : network.logits(ops::take_rows(hidden, last));
   for (Dim row = 0; Share & share : shares) {
+    if (share.rows == 0) continue;
     Request& request = *running_[static_cast<std::size_t>(share.sequence)];
-    request.cached += share.rows;
+    request.cached += share.ids.empty() ? share.rows : 1;
     if (request.reading()) continue;
-    share.logits = logits.rows(row, row + 1);
-    ++row;
+    const Dim wanted = std::max<Dim>(1, static_cast<Dim>(share.ids.size()));
+    request.drafted = logits.rows(row, row + wanted);
+    request.next_row = 0;
+    row += wanted;
   }
 }
 
 void BatchGenerator::roll_back() {
   for (std::size_t s = 0; s < running_.size(); ++s)
-    cache_.truncate(running_[s] ? running_[s]->cached : 0, static_cast<Dim>(s));
+    cache_.truncate(running_[s] ? running_[s]->held() : 0, static_cast<Dim>(s));
 }
 
 BatchGenerator::Step BatchGenerator::step() {
@@ -168,33 +190,44 @@ BatchGenerator::Step BatchGenerator::step() {
     const bool first = request.loop.output().empty();
     Stage& stage = first ? request.timings.prefill : request.timings.decode;
     stage.ms += ms;
-    stage.tokens += share.rows;
+    stage.tokens += first ? share.rows : 1;
+    if (now.size() == 1 && !share.ids.empty()) request.drafter.took(ms);
     if (share.error)
       fail_request(share.sequence, *share.error, step);
-    else if (share.logits.defined())
-      take(share, step);
+    else if (!request.reading())
+      take(share.sequence, step);
   }
   return step;
 }
 
-void BatchGenerator::take(const Share& share, Step& step) {
-  Request& request = *running_[static_cast<std::size_t>(share.sequence)];
+void BatchGenerator::take(Dim sequence, Step& step) {
+  Request& request = *running_[static_cast<std::size_t>(sequence)];
   if (request.loop.output().empty()) {
     request.features.clear();
     request.timings.first_token_ms = request.since_add.ms();
   }
-  try {
-    step.events.push_back({request.id, request.loop.take(share.logits.values<float>()), share.logits});
-  } catch (const Error& error) {
-    return fail_request(share.sequence, error, step);
+  if (request.agreed) {
+    ++request.cached;
+    ++request.timings.accepted_tokens;
+  } else {
+    request.timings.drafted_tokens += request.drafted.dim(0) - 1;
   }
+  const Tensor logits = request.drafted.rows(request.next_row, request.next_row + 1);
+  ++request.next_row;
+  try {
+    step.events.push_back({request.id, request.loop.take(logits.values<float>()), logits});
+  } catch (const Error& error) {
+    return fail_request(sequence, error, step);
+  }
+  request.agreed = request.drafter.take(step.events.back().token.id) && !request.loop.finished();
+  if (!request.agreed) cache_.truncate(request.cached, sequence);
   ++request.timings.output_tokens;
   request.text += step.events.back().token.text;
   if (!request.loop.finished()) return;
   std::string rest = request.loop.rest();
   Answer answer = answer_of(request.loop, request.text + rest, request.timings, request.prepared.sent);
   step.finished.push_back({request.id, std::move(answer), std::move(rest), std::nullopt});
-  running_[static_cast<std::size_t>(share.sequence)].reset();
+  running_[static_cast<std::size_t>(sequence)].reset();
 }
 
 void BatchGenerator::fail_request(Dim sequence, const Error& error, Step& step) {

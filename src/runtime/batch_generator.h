@@ -56,8 +56,9 @@ class BatchGenerator {
   // are in memory at a time. Throws what Session::ask and encoding throw; the others go on.
   Id add(const Conversation& conversation, const GenerateOptions& options);
   Id add(PreparedPrompt prepared, const GenerateOptions& options);
-  // One forward. Throws Error(cancelled) when the context was cancelled: nothing is lost, the next step() does the same
-  // work again. Any other failure of the shared forward is tried on each sequence alone and ends those that fail.
+  // One forward, or the next token of a draft that one has checked. Throws Error(cancelled) when the context was
+  // cancelled: nothing is lost, the next step() does the same work again. Any other failure of the shared forward is
+  // tried on each sequence alone and ends those that fail.
   Step step();
   // Ends a request without an answer: false when it is not (or no longer) here.
   bool cancel(Id id);
@@ -71,10 +72,10 @@ class BatchGenerator {
   struct Request;
   struct Share;
   Id add(PreparedPrompt prepared, const GenerateOptions& options, const Stopwatch& since);
-  std::vector<Share> shares() const;
+  std::vector<Share> shares();
   void forward(std::span<Share> shares);
   void fail_request(Dim sequence, const Error& error, Step& step);
-  void take(const Share& share, Step& step);
+  void take(Dim sequence, Step& step);
   void roll_back();
   const Model* model_;
   Dim context_, rows_per_step_;

@@ -32,13 +32,15 @@ void ForwardInput::add_prompt(const Prompt& prompt, Dim begin, Dim end, std::spa
   }
 }
 
-void ForwardInput::add_token(TokenId id, std::int32_t position, std::size_t axes, Dim past) {
+void ForwardInput::add_tokens(std::span<const TokenId> ids, std::int32_t position, std::size_t axes, Dim past) {
   const Dim offset = rows();
-  ids_.push_back(id);
-  batch_.sequences.push_back({offset, offset + 1, past});
+  ids_.insert(ids_.end(), ids.begin(), ids.end());
+  batch_.sequences.push_back({offset, offset + static_cast<Dim>(ids.size()), past});
   batch_.positions.resize(std::max(batch_.positions.size(), axes));
-  for (auto& axis : batch_.positions) axis.push_back(position);
-  batch_.intervals.push_back({0, static_cast<std::int32_t>(past + 1)});
+  for (std::int32_t i = 0; i < static_cast<std::int32_t>(ids.size()); ++i) {
+    for (auto& axis : batch_.positions) axis.push_back(position + i);
+    batch_.intervals.push_back({0, static_cast<std::int32_t>(past) + i + 1});
+  }
 }
 
 void ForwardInput::add_nothing(Dim past) { batch_.sequences.push_back({rows(), rows(), past}); }

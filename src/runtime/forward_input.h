@@ -20,7 +20,8 @@ class ForwardInput {
   // Rows [begin, end) of a prompt whose first `begin` rows are cached. `features`: [rows, d] of each picture, undefined
   // for those with no slot in these rows.
   void add_prompt(const Prompt& prompt, Dim begin, Dim end, std::span<const Tensor> features);
-  void add_token(TokenId id, std::int32_t position, std::size_t axes, Dim past);  // after `past` cached rows
+  // The newest token, after `past` cached rows, and those drafted behind it: `position` and on.
+  void add_tokens(std::span<const TokenId> ids, std::int32_t position, std::size_t axes, Dim past);
   void add_nothing(Dim past);  // a sequence of the cache that takes no part and keeps its `past` rows
 
   Dim rows() const { return batch_.rows(); }

@@ -94,13 +94,14 @@ Tensor Session::prefill(const PreparedPrompt& prepared, Dim more_rows, Timings& 
   return logits;
 }
 
-Tensor Session::decode(TokenId id, std::int32_t position, std::size_t axes) {
+Tensor Session::decode(std::span<const TokenId> ids, std::int32_t position, std::size_t axes) {
   const Network& network = model_->network();
   ForwardInput input;
-  input.add_token(id, position, axes, static_cast<Dim>(cached_.size()));
+  input.add_tokens(ids, position, axes, static_cast<Dim>(cached_.size()));
   const Tensor hidden = network.forward(input.embed(network), input.batch(), &cache_);
-  cached_.push_back({id, -1, 0});
-  return network.logits(hidden);
+  Tensor logits = network.logits(hidden);
+  keep(ids.front());
+  return logits;
 }
 
 double Session::log_probability(const PreparedPrompt& prepared, std::span<const TokenId> answer) {
@@ -115,7 +116,7 @@ double Session::log_probability(const PreparedPrompt& prepared, std::span<const 
     double sum = 0;
     for (const TokenId id : answer) {
       sum += log_softmax(logits.values<float>(), {&id, 1});
-      logits = decode(id, position++, prepared.prompt.positions.size());
+      logits = decode({&id, 1}, position++, prepared.prompt.positions.size());
     }
     return sum + log_softmax(logits.values<float>(), model_->end_tokens());
   } catch (...) {
@@ -130,7 +131,8 @@ Generation::Generation(Session& session, PreparedPrompt prepared, const Generate
     : session_(&session),
       turn_(session.turn_),
       prepared_(std::move(prepared)),
-      loop_(session.model(), prepared_, options, session.context()) {
+      loop_(session.model(), prepared_, options, session.context()),
+      drafter_(options.lookup, prepared_.prompt) {
   timings_.load.ms = session.model().load_ms();
   timings_.prompt_tokens = prepared_.prompt.rows();
   timings_.image_tokens = static_cast<Dim>(prepared_.prompt.slots.size());
@@ -158,14 +160,35 @@ std::optional<TokenEvent> Generation::step() {
     logits_ = session_->prefill(prepared_, loop_.max_tokens(), timings_);
     timings_.first_token_ms = since_ask_.ms();
   } else {
-    const Stopwatch watch;
-    logits_ = session_->decode(loop_.output().back(), loop_.newest_position(), prepared_.prompt.positions.size());
-    timings_.decode.ms += watch.ms();
+    if (agreed_) {
+      session_->keep(loop_.output().back());
+      ++timings_.accepted_tokens;
+    } else {
+      forward();
+    }
+    logits_ = rows_.rows(row_, row_ + 1);
+    ++row_;
     ++timings_.decode.tokens;
   }
   TokenEvent event = loop_.take(logits_.values<float>());
   ++timings_.output_tokens;
+  agreed_ = drafter_.take(event.id) && !loop_.finished();
+  if (!agreed_) session_->recover();
   return event;
+}
+
+void Generation::forward() {
+  const std::vector<TokenId>& output = loop_.output();
+  std::vector<TokenId> ids{output.back()};
+  const std::span<const TokenId> draft = drafter_.draft(loop_.max_tokens() - static_cast<Dim>(output.size()) - 1);
+  ids.insert(ids.end(), draft.begin(), draft.end());
+  const Stopwatch watch;
+  rows_ = session_->decode(ids, loop_.newest_position(), prepared_.prompt.positions.size());
+  const double ms = watch.ms();
+  row_ = 0;
+  drafter_.took(ms);
+  timings_.decode.ms += ms;
+  timings_.drafted_tokens += static_cast<Dim>(draft.size());
 }
 
 Answer answer(Session& session, const Conversation& conversation, const GenerateOptions& options) {

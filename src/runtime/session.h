@@ -35,10 +35,15 @@ class Generation {
   friend class Session;
   Generation(Session& session, PreparedPrompt prepared, const GenerateOptions& options);
   std::optional<TokenEvent> step();
+  void forward();
   Session* session_;
   std::uint64_t turn_;
   PreparedPrompt prepared_;
   TokenLoop loop_;
+  Drafter drafter_;
+  Tensor rows_;          // logits of the newest forward: of the newest token then, and of those drafted behind it
+  Dim row_ = 0;          // the next of them
+  bool agreed_ = false;  // it stands behind the newest token
   Tensor logits_;
   Stopwatch since_ask_;
   Timings timings_;
@@ -62,7 +67,7 @@ class Session {
 
   const Model& model() const { return *model_; }
   Dim context() const { return context_; }
-  Dim cached_rows() const { return cache_.rows(); }
+  Dim cached_rows() const { return static_cast<Dim>(cached_.size()); }
   Dim pictures_encoded() const { return encoder_.encoded(); }  // since the session began
   const std::shared_ptr<FeatureCache>& features() const { return encoder_.features(); }
   // Feature rows of one picture, from the cache or computed.
@@ -84,13 +89,16 @@ class Session {
   std::vector<RowKey> keys_of(const PreparedPrompt& prepared, std::vector<PictureKey>& keys);
   // Logits of the last row [1, vocab]; room for `more_rows` of answer is reserved, so that no later step allocates.
   Tensor prefill(const PreparedPrompt& prepared, Dim more_rows, Timings& timings);
-  Tensor decode(TokenId id, std::int32_t position, std::size_t axes);
-  void recover();  // drops what an interrupted forward left behind
+  // Logits [n, vocab] of the newest token and of those drafted behind it. Only the newest one counts as cached; the
+  // others do as keep() takes them.
+  Tensor decode(std::span<const TokenId> ids, std::int32_t position, std::size_t axes);
+  void keep(TokenId id) { cached_.push_back({id, -1, 0}); }
+  void recover();  // drops what an interrupted forward or a wrong draft left behind
   const Model* model_;
   Dim context_;
   PictureEncoder encoder_;
   KvCache cache_;
-  std::vector<RowKey> cached_;        // one per cached row
+  std::vector<RowKey> cached_;        // one per cached row that counts
   std::vector<PictureKey> pictures_;  // every picture this session has seen
   std::uint64_t turn_ = 0;
 };

@@ -22,6 +22,7 @@ struct Timings {
   Dim prompt_tokens = 0, image_tokens = 0;          // of the whole prompt; image tokens are part of it
   Dim cached_tokens = 0;                            // prompt rows that were in the cache already
   Dim output_tokens = 0;
+  Dim drafted_tokens = 0, accepted_tokens = 0;  // looked up and checked; of them those that spared a forward
   // Of several questions one after the other; the first token is that of the first one.
   Timings& operator+=(const Timings& other) {
     load.ms = other.load.ms;
@@ -34,6 +35,8 @@ struct Timings {
     image_tokens += other.image_tokens;
     cached_tokens += other.cached_tokens;
     output_tokens += other.output_tokens;
+    drafted_tokens += other.drafted_tokens;
+    accepted_tokens += other.accepted_tokens;
     return *this;
   }
 };

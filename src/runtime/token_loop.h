@@ -12,6 +12,7 @@
 
 #include "runtime/constraint.h"
 #include "runtime/model.h"
+#include "runtime/prompt_lookup.h"
 #include "runtime/sampler.h"
 #include "runtime/stop_matcher.h"
 
@@ -23,6 +24,7 @@ struct GenerateOptions {
   std::vector<std::string> stop;                 // matched over text, across token borders; not part of the answer
   bool ignore_end = false;                       // do not stop at end tokens (goldens)
   std::shared_ptr<const Constraint> constraint;  // null: any answer
+  Lookup lookup = Lookup::automatic;             // drafts from the prompt and the answer; changes no token
 };
 
 enum class FinishReason : std::uint8_t { none, stop, length, cancelled };

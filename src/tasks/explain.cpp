@@ -59,7 +59,9 @@ HeatMap heat_of(std::span<const float> rows, const ImagePlan& plan) {
 }
 
 Explanation explain(Session& session, const Conversation& conversation, const GenerateOptions& options) {
-  Generation generation = session.ask(conversation, options);
+  GenerateOptions one_by_one = options;
+  one_by_one.lookup = Lookup::off;  // the probe sees rows that are computed alone
+  Generation generation = session.ask(conversation, one_by_one);
   const Prompt& prompt = generation.prepared().prompt;
   std::vector<float> slots(prompt.slots.size());
   const ops::AttentionProbe probe([&](Interval seen, std::span<const float> weights) {

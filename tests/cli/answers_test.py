@@ -23,7 +23,7 @@ class Answers(Case):
 
     def test_a_question_has_the_promised_shape(self):
         result = self.good_json(SAMPLES / "roof.png", "What is on the roof?")
-        self.assertEqual(set(result), {"image", "width", "height", "model", "prompt_sent", "text", "finish_reason", "tokens", "ms"})
+        self.assertEqual(set(result), {"image", "width", "height", "model", "prompt_sent", "text", "finish_reason", "tokens", "lookup", "ms"})
         self.assertEqual((result["width"], result["height"], result["model"]), (768, 768, "nano"))
         self.assertEqual(set(result["tokens"]), {"prompt", "image", "output"})
         self.assertEqual(result["tokens"]["image"], 25)
@@ -31,6 +31,15 @@ class Answers(Case):
         self.assertIn("What is on the roof?", result["prompt_sent"])
         for stage in ("load", "preprocess", "encode", "prefill", "decode"):
             self.assertGreaterEqual(result["ms"][stage], 0)
+
+    def test_looked_up_drafts_change_no_answer_and_are_counted(self):
+        ask = (SAMPLES / "roof.png", "What is on the roof?", "--regex", "(a white bird, ){30}")
+        plain = self.good_json(*ask, "--lookup", "off")
+        drafted = self.good_json(*ask)
+        self.assertEqual((drafted["text"], drafted["tokens"]), (plain["text"], plain["tokens"]))
+        self.assertEqual(plain["lookup"], {"drafted": 0, "accepted": 0})
+        self.assertGreaterEqual(drafted["lookup"]["drafted"], drafted["lookup"]["accepted"])
+        self.assertIn("--lookup HOW", self.good("--help"))
 
     def test_plain_output_is_the_answer_and_a_newline(self):
         text = self.good(SAMPLES / "roof.png", "What is on the roof?")

@@ -1,3 +1,5 @@
+#include <cstring>
+
 #include <doctest/doctest.h>
 
 #include "base/rng.h"
@@ -172,6 +174,28 @@ TEST_CASE("attention over a cache equals the oracle however its rows are cut int
         check_cache({15, 5, 64, {1}, {4000}}, type, piece * 16, 0, tolerance);
       }
     }
+  });
+}
+
+TEST_CASE("up to eight rows of a cached sequence have the bits that each has alone") {
+  test::on_every_isa([] {
+    for (const DType type : {DType::f32, DType::bf16})
+      for (const Case& c :
+           {Case{4, 4, 64, {8}, {300}}, Case{6, 2, 40, {2}, {63}}, Case{8, 1, 33, {7}, {200}},
+            Case{15, 5, 64, {8}, {4000}}, Case{12, 1, 64, {8}, {130}, Case::causal, 3.0f}, Case{80, 1, 16, {5}, {70}},
+            Case{4, 2, 32, {8}, {150}, Case::window}, Case{24, 2, 16, {6}, {150}, Case::window}}) {
+        const Batch batch = batch_of(c);
+        const Tensor q = test::random({batch.rows(), c.heads, c.head_dim}, 4);
+        const Cache cache = cache_of(c, type, 1'000'000, 0);
+        const Tensor together = ops::attention(q, cache.view, batch, {c.scale, c.softcap});
+        for (Dim row = 0; row < batch.rows(); ++row) {
+          Batch one = Batch::causal(1, c.past[0] + row);
+          one.intervals = {batch.intervals[static_cast<std::size_t>(row)]};
+          const Tensor alone = ops::attention(q.rows(row, row + 1), cache.view, one, {c.scale, c.softcap});
+          CHECK(std::memcmp(alone.raw(), together.rows(row, row + 1).raw(),
+                            static_cast<std::size_t>(alone.elements()) * sizeof(float)) == 0);
+        }
+      }
   });
 }
 
