@@ -193,8 +193,8 @@ void copy_tensor(const Weights& source, const Weights::Entry& entry, WeightFiles
   }
 }
 
-QuantizedMatrix quantize_tensor(const Weights& source, const Weights::AskedMatrix& asked, WeightFiles& files) {
-  const WeightType type = asked.type;
+QuantizedMatrix quantize_tensor(const Weights& source, const Weights::AskedMatrix& asked, WeightType type,
+                                WeightFiles& files) {
   const Dim out = asked.range.rows;
   const Dim fitting = std::max<Dim>(64, piece_bytes / 4 / asked.in / 64 * 64);
   const Dim step = asked.transposed ? out : std::min(fitting, out);
