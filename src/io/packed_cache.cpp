@@ -142,6 +142,7 @@ bool PackedCache::read() {
     const Json header = parse_json(text, path_, {.bytes = max_header_bytes}).value();
     if (header.at("source").get<std::string>() != source_) return false;
 
+    if (start.data_begin > file.size() || start.data_bytes > file.size() - start.data_begin) return false;
     const auto bytes = static_cast<Dim>(start.data_bytes), pieces = ceil_div(bytes, piece_bytes);
     const std::uint64_t sums_at = start.data_begin + start.data_bytes;
     if (file.size() != sums_at + static_cast<std::uint64_t>(pieces) * 8) return false;

@@ -343,12 +343,13 @@ struct Weights::Shared {
   }
 
   // Once the model is built: what it holds is written, what it gave up is not.
-  void write_cache() {
-    if (!packing) return;
+  void close_cache() {
+    if (!packing) return cache.reset();
     std::erase_if(to_cache, [](const auto& entry) { return entry.second.shared().use_count() <= 2; });
     cache->write(to_cache);
     to_cache.clear();
     packing = false;
+    cache.reset();
   }
 };
 
@@ -548,7 +549,7 @@ PackedMatrix Weights::matrix_transposed(std::string_view name, Dim in, Dim out, 
 std::vector<std::string> Weights::finish() const {
   Shared& s = *shared_;
   if (!s.problems.empty()) s.throw_problems();
-  s.write_cache();
+  s.close_cache();
   std::vector<std::string> unused;
   for (const Safetensors& file : s.files)
     for (const SafetensorEntry& entry : file.entries())
