@@ -1,6 +1,6 @@
 // Single pieces of work, timed when asked for: steps MODEL DTYPE [PICTURE_PX [CONTEXT]]. It stays loaded, so that a
-// script can take turns between programs (bench/peers, bench/curves). Each line of stdin is one command, each answer
-// one line of JSON:
+// script can take turns between programs (bench/peers). Each line of stdin is one command, each answer one line of
+// JSON:
 //
 //   encode [PICTURES] | prefill TOKENS | decode CONTEXT [STEPS] | batch USERS CONTEXT | first | memory | limits
 #include <iostream>

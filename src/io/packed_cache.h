@@ -1,9 +1,9 @@
-// Packed weights kept on disk, so that the second start reads what the first one packed: one file for a model, a type
-// and a CPU, in <cache>/tapetum/packed (XDG_CACHE_HOME, else ~/.cache). It is a copy that may be deleted at any time:
+// Packed weights kept on disk, so that the second start reads what the first one packed: one file for a model
+// and a type, in <cache>/tapetum/packed (XDG_CACHE_HOME, else ~/.cache). It is a copy that may be deleted at any time:
 // anything that is wrong with a file (another version, other sources, a damaged part) means that it is not used, and is
 // written anew. TAPETUM_PACKED_CACHE names another folder, or is "off".
 //
-// The file: a header in JSON {version, source, entries}, then the entries' bytes, each aligned to 64, then one XXH3
+// The file: a prologue of sizes, a header in JSON {source, entries}, then the entries' bytes, each aligned to 64, then one XXH3
 // checksum for every piece of 4 MiB.
 #pragma once
 
