@@ -3,6 +3,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 
 #include "base/clock.h"
@@ -20,22 +21,30 @@ class Profile {
   };
   const std::map<std::string, Entry>& entries() const { return entries_; }
 
-  // Of one operation. `label()` is called only when there is a profile.
+  struct Work {
+    double operations = 0, bytes = 0;
+  };
+
+  // Of one operation. `label()` and `work()` are called, and the clock is read, only when there is a profile.
   class Scope {
    public:
-    template <class Label>
-    Scope(const Label& label, double operations = 0, double bytes = 0) : profile_(ExecContext::current().profile()) {
+    template <class Label, class Count>
+    Scope(const Label& label, const Count& work) : profile_(ExecContext::current().profile()) {
       if (!profile_) return;
+      const Work done = work();
       entry_ = &profile_->entries_[label()];
-      entry_->operations += operations;
-      entry_->bytes += bytes;
+      entry_->operations += done.operations;
+      entry_->bytes += done.bytes;
       ++entry_->calls;
       outer_ = profile_->innermost_;
       profile_->innermost_ = this;
+      watch_.emplace();
     }
+    template <class Label>
+    explicit Scope(const Label& label) : Scope(label, [] { return Work{}; }) {}
     ~Scope() {
       if (!profile_) return;
-      const double ms = watch_.ms();
+      const double ms = watch_->ms();
       entry_->ms += ms - nested_ms_;
       if (outer_) outer_->nested_ms_ += ms;
       profile_->innermost_ = outer_;
@@ -48,7 +57,7 @@ class Profile {
     Entry* entry_ = nullptr;
     Scope* outer_ = nullptr;
     double nested_ms_ = 0;
-    Stopwatch watch_;
+    std::optional<Stopwatch> watch_;
   };
 
  private:

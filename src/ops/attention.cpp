@@ -167,7 +167,7 @@ struct RowParts {
 
 Tensor attention(const Tensor& q, const KvView& kv, const Batch& batch, const AttentionOptions& options) {
   check(q, kv, batch, options);
-  const Profile::Scope profile([] { return "attention"; }, operations_of(q, batch));
+  const Profile::Scope profile([] { return "attention"; }, [&] { return Profile::Work{operations_of(q, batch), 0}; });
   const bool plain = kv.keys.defined();
   AttentionLayout layout;
   layout.heads = q.dim(1);

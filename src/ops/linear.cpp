@@ -5,10 +5,10 @@
 
 #include "autograd/tape.h"
 #include "base/parallel.h"
-#include "base/profile.h"
 #include "kernels/product.h"
 #include "ops/linear_grad.h"
 #include "ops/ops.h"
+#include "ops/product_work.h"
 #include "tensor/packed_data.h"
 
 namespace tap::ops {
@@ -33,14 +33,9 @@ void check(const Tensor& x, const PackedMatrix& w, const Epilogue& e) {
            w.out());
 }
 
-std::string label(const PackedMatrix& w) { return fmt::format("product {}x{} {}", w.out(), w.in(), name(w.type())); }
-
-double operations_of(const Tensor& x, const PackedMatrix& w) {
-  return 2.0 * static_cast<double>(x.row_count()) * static_cast<double>(w.in()) * static_cast<double>(w.out());
-}
-
 Tensor forward(const Tensor& x, const PackedMatrix& w, const Epilogue& e) {
-  const Profile::Scope profile([&] { return label(w); }, operations_of(x, w), static_cast<double>(w.bytes()));
+  const Profile::Scope profile([&] { return product_label("product", w); },
+                               [&] { return product_work(x.row_count(), w); });
   Tensor y = Tensor::empty(with_width(x.shape(), w.out()));
   const kernels::PackView view = w.data().view();
   const kernels::Operand a = kernels::prepare(view.type, x.data<float>(), x.width(), x.row_count(), x.width());
@@ -94,13 +89,17 @@ std::vector<Tensor> linear_each(const Tensor& x, std::span<const PackedMatrix* c
     for (std::size_t i = 0; i < weights.size(); ++i) results.push_back(linear(x, *weights[i], {.bias = bias(i)}));
     return results;
   }
-  double operations = 0, bytes = 0;
-  for (const PackedMatrix* w : weights) {
-    operations += operations_of(x, *w);
-    bytes += static_cast<double>(w->bytes());
-  }
-  const Profile::Scope profile([&] { return fmt::format("{} and {} more", label(*weights[0]), weights.size() - 1); },
-                               operations, bytes);
+  const Profile::Scope profile(
+      [&] { return fmt::format("{} and {} more", product_label("product", *weights[0]), weights.size() - 1); },
+      [&] {
+        Profile::Work sum;
+        for (const PackedMatrix* w : weights) {
+          const Profile::Work one = product_work(x.row_count(), *w);
+          sum.operations += one.operations;
+          sum.bytes += one.bytes;
+        }
+        return sum;
+      });
   std::vector<kernels::ProductJob> jobs;
   for (std::size_t i = 0; i < weights.size(); ++i) {
     const Dim out = weights[i]->out();

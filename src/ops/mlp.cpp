@@ -3,8 +3,8 @@
 #include <algorithm>
 
 #include "autograd/tape.h"
-#include "base/profile.h"
 #include "kernels/product.h"
+#include "ops/product_work.h"
 #include "tensor/packed_data.h"
 
 namespace tap::ops {
@@ -34,19 +34,6 @@ void require_biases(const MlpBiases& biases, Dim inner, Dim out) {
   if (biases.down.defined()) require_shape("mlp", "down bias", biases.down, {out});
 }
 
-// Of one matrix of a block.
-struct Counts {
-  double operations, bytes;
-};
-Counts counts_of(Dim rows, const PackedMatrix& w) {
-  return {2.0 * static_cast<double>(rows) * static_cast<double>(w.in()) * static_cast<double>(w.out()),
-          static_cast<double>(w.bytes())};
-}
-
-std::string label(std::string_view what, const PackedMatrix& w) {
-  return fmt::format("{} {}x{} {}", what, w.out(), w.in(), name(w.type()));
-}
-
 // Runs inner(first row, rows, intermediate) and the product with `down` for each panel of rows.
 template <class Inner>
 Tensor by_panels(const Tensor& x, Dim inner_width, const PackedMatrix& down, const Tensor& residual, const Tensor& bias,
@@ -67,8 +54,7 @@ Tensor by_panels(const Tensor& x, Dim inner_width, const PackedMatrix& down, con
   for (Dim row = 0; row < rows; row += panel) {
     const Dim count = std::min(panel, rows - row);
     inner(row, count, wide.as<float>());
-    const auto [operations, bytes] = counts_of(count, down);
-    const Profile::Scope profile([&] { return label("down", down); }, operations, bytes);
+    const Profile::Scope profile([&] { return product_label("down", down); }, [&] { return product_work(count, down); });
     const kernels::Operand a = kernels::prepare(view.type, wide.as<float>(), inner_width, count, inner_width);
     product(a, view, finish.from(row, 0));
   }
@@ -90,8 +76,11 @@ Tensor gated_mlp(const Tensor& x, const PackedMatrix& gate, const PackedMatrix& 
     return linear(h, down, {.bias = biases.down, .residual = residual});
   }
   return by_panels(x, gate.out(), down, residual, biases.down, [&](Dim row, Dim count, float* wide) {
-    const auto [operations, bytes] = counts_of(count, gate);
-    const Profile::Scope profile([&] { return label("gate and up", gate); }, 2 * operations, 2 * bytes);
+    const Profile::Scope profile([&] { return product_label("gate and up", gate); },
+                                 [&] {
+                                   const Profile::Work one = product_work(count, gate);
+                                   return Profile::Work{2 * one.operations, 2 * one.bytes};
+                                 });
     const kernels::Operand a =
         kernels::prepare(gate_view.type, x.data<float>() + row * x.width(), x.width(), count, x.width());
     product_gated(a, gate_view, values_of(biases.gate), up_view, values_of(biases.up),
@@ -109,8 +98,7 @@ Tensor mlp(const Tensor& x, const PackedMatrix& fc1, const PackedMatrix& fc2, Ac
   }
   const kernels::PackView view = fc1.data().view();
   return by_panels(x, fc1.out(), fc2, residual, biases.down, [&](Dim row, Dim count, float* wide) {
-    const auto [operations, bytes] = counts_of(count, fc1);
-    const Profile::Scope profile([&] { return label("fc1", fc1); }, operations, bytes);
+    const Profile::Scope profile([&] { return product_label("fc1", fc1); }, [&] { return product_work(count, fc1); });
     const kernels::Operand a =
         kernels::prepare(view.type, x.data<float>() + row * x.width(), x.width(), count, x.width());
     product(a, view, {.bias = values_of(biases.up), .activation = activation, .out = wide, .out_stride = fc1.out()});

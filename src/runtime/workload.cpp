@@ -115,19 +115,14 @@ double Workload::batch_s(Dim users, Dim context, Dim steps) {
   const Network& network = model_->network();
   KvCache cache(network.kv_shape(), model_->cache_type(), context + steps, users);
   const auto step = [&](Dim rows_each, Dim past) {
-    std::vector<TokenId> ids;
-    Batch batch;
-    batch.positions.resize(1);
+    ForwardInput input;
     for (Dim user = 0; user < users; ++user) {
-      const Dim offset = user * rows_each;
-      batch.sequences.push_back({offset, offset + rows_each, past});
-      for (Dim i = 0; i < rows_each; ++i) {
+      std::vector<TokenId> ids;
+      for (Dim i = 0; i < rows_each; ++i)
         ids.push_back(static_cast<TokenId>((user * 31 + (past + i) * 7) % plain_tokens(*model_)));
-        batch.positions[0].push_back(static_cast<std::int32_t>(past + i));
-        batch.intervals.push_back({0, static_cast<std::int32_t>(past + i + 1)});
-      }
+      input.add_tokens(ids, static_cast<std::int32_t>(past), 1, past);
     }
-    return network.forward(network.embed(ids), batch, &cache);
+    return network.forward(input.embed(network), input.batch(), &cache);
   };
   for (Dim past = 0; past < context; past += 32) step(std::min<Dim>(32, context - past), past);
   const Stopwatch watch;
