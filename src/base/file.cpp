@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/exec_context.h"
+#include "base/fd.h"
 
 namespace tap {
 
@@ -26,21 +27,6 @@ Error open_error(const std::string& path, int error_number) {
   const ErrorCode code = error_number == ENOENT || error_number == ENOTDIR ? ErrorCode::not_found : ErrorCode::io;
   return Error(code, fmt::format("{}: {}", path, reason_of(error_number)), path);
 }
-
-class Fd {
- public:
-  explicit Fd(int fd) : fd_(fd) {}
-  Fd(const Fd&) = delete;
-  Fd& operator=(const Fd&) = delete;
-  ~Fd() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  int get() const { return fd_; }
-  int release() { return std::exchange(fd_, -1); }
-
- private:
-  int fd_;
-};
 
 // `interruptible`: a terminal or a pipe may keep us waiting, so cancel() and a signal must end the reading.
 Result<std::string> read_stream(int fd, const std::string& path, std::size_t limit_bytes, bool interruptible) {

@@ -14,6 +14,7 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "base/fd.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/parallel.h"
@@ -41,16 +42,6 @@ std::string folder_of_cache() {
   if (const char* home = std::getenv("HOME"); home && *home == '/') return std::string(home) + "/.cache/tapetum/packed";
   return "";
 }
-
-struct Descriptor {
-  int fd;
-  explicit Descriptor(int opened) : fd(opened) {}
-  ~Descriptor() {
-    if (fd >= 0) ::close(fd);
-  }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-};
 
 // The bytes of a matrix, in the order of the file: panels, then scales.
 struct Part {
@@ -227,17 +218,17 @@ void PackedCache::write(const std::vector<std::pair<std::string, PackedMatrix>>&
   const std::string temporary = fmt::format("{}.{}", path_, ::getpid());
   bool written = false;
   {
-    const Descriptor file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
-    if (file.fd < 0) return log::info("{}: not written: {}", path_, reason_of(errno));
-    written = write_all(file.fd, &start, sizeof start, 0) &&
-              write_all(file.fd, text.data(), text.size(), static_cast<off_t>(sizeof start));
+    const Fd file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+    if (file.get() < 0) return log::info("{}: not written: {}", path_, reason_of(errno));
+    written = write_all(file.get(), &start, sizeof start, 0) &&
+              write_all(file.get(), text.data(), text.size(), static_cast<off_t>(sizeof start));
     // Piece by piece through one buffer, as the checksums count.
     std::vector<std::byte> piece;
     std::vector<std::uint64_t> sums;
     auto at = static_cast<off_t>(start.data_begin);
     const auto flush = [&] {
       sums.push_back(sum_of(piece.data(), piece.size()));
-      written = written && write_all(file.fd, piece.data(), piece.size(), at);
+      written = written && write_all(file.get(), piece.data(), piece.size(), at);
       at += static_cast<off_t>(piece.size());
       piece.clear();
     };
@@ -256,7 +247,7 @@ void PackedCache::write(const std::vector<std::pair<std::string, PackedMatrix>>&
         add(nullptr, round_up(part.bytes, alignment) - part.bytes);
       }
     if (!piece.empty()) flush();
-    written = written && write_all(file.fd, sums.data(), sums.size() * 8, at);
+    written = written && write_all(file.get(), sums.data(), sums.size() * 8, at);
   }
   // No fsync: what a power cut leaves behind fails its checksums.
   if (!written || std::rename(temporary.c_str(), path_.c_str()) != 0) {

@@ -17,6 +17,7 @@
 
 #include "base/clock.h"
 #include "base/exec_context.h"
+#include "base/fd.h"
 #include "base/file.h"
 
 namespace tap {
@@ -27,23 +28,6 @@ using namespace media_protocol;
 
 constexpr int lowest_fd = 64;  // above the numbers that the helper finds its own under
 constexpr int look_ms = 50;    // between questions whether to go on
-
-class Fd {
- public:
-  explicit Fd(int fd = -1) : fd_(fd) {}
-  ~Fd() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  Fd(Fd&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-  Fd& operator=(Fd&& other) noexcept {
-    std::swap(fd_, other.fd_);
-    return *this;
-  }
-  int get() const { return fd_; }
-
- private:
-  int fd_;
-};
 
 double patience_s() {  // for one reply
   const char* given = std::getenv("TAPETUM_MEDIA_SECONDS");
