@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/rng.h"
+#include "cache/kv_cache.h"
 #include "kernels/isa.h"
 #include "ops/ops.h"
 
@@ -47,30 +48,21 @@ void plain(const std::string& what, Dim t, Dim heads, Dim kv_heads, Dim d, bool 
   report(what, ms, 4 * seen * static_cast<double>(heads * d), static_cast<double>(q.bytes() * 2 + k.bytes() * 2));
 }
 
-// A new query (or several) against a cache of `past` rows, one cache per layer so that memory is what is measured.
+// A new query (or several) against a cache of `past` rows, many layers of it so that memory is what is measured.
 void cached(const std::string& what, Dim rows, Dim past, Dim heads, Dim kv_heads, Dim d, DType type, Dim layers) {
   const Tensor q = random({rows, heads, d}, 1);
   const Batch batch = Batch::causal(rows, past);
-  const Tensor one = random({past + rows, kv_heads, d}, 2).to(type);
-  std::vector<Tensor> keys, values;
+  const Tensor k = random({past + rows, kv_heads, d}, 2);
+  KvCache cache({.layers = layers, .kv_heads = kv_heads, .head_dim = d}, type, past + rows);
   std::vector<KvView> views;
-  for (Dim i = 0; i < layers; ++i) {
-    keys.push_back(one.clone());
-    values.push_back(one.clone());
-    KvView view;
-    view.dtype = type;
-    view.kv_heads = kv_heads;
-    view.head_dim = d;
-    view.sequences = {{{{keys.back().raw(), values.back().raw(), past + rows}}, 0}};
-    views.push_back(view);
-  }
+  for (Dim i = 0; i < layers; ++i) views.push_back(cache.layer(i).append(k, k, Batch::causal(past + rows)));
   const double ms = best_ms(20,
                             [&] {
                               for (const KvView& view : views) ops::attention(q, view, batch);
                             }) /
                     static_cast<double>(layers);
   const double seen = static_cast<double>(past) + static_cast<double>(rows + 1) / 2;
-  report(what, ms, 4 * seen * static_cast<double>(rows * heads * d), static_cast<double>(2 * one.bytes()));
+  report(what, ms, 4 * seen * static_cast<double>(rows * heads * d), static_cast<double>(cache.bytes() / layers));
 }
 
 }  // namespace
@@ -80,6 +72,8 @@ int main(int argc, char** argv) {
   const ExecContext::Scope scope(context);
   std::printf("%s, %d threads\n", describe_isa().c_str(), context.threads());
   plain("vision 1024 x 12 x 64 bf16", 1024, 12, 12, 64, false, DType::bf16);
+  cached("decode at 2000, 16 heads of 128, 2 KV", 1, 2000, 16, 2, 128, DType::bf16, 36);
+  cached("decode at 2000, 8 heads of 256, 4 KV", 1, 2000, 8, 4, 256, DType::bf16, 34);
   plain("vision 1024 x 12 x 64 f32", 1024, 12, 12, 64, false, DType::f32);
   plain("vision 729 x 16 x 72 bf16", 729, 16, 16, 72, false, DType::bf16);
   plain("causal 1024, 15 heads of 64, 5 KV, bf16", 1024, 15, 5, 64, true, DType::bf16);

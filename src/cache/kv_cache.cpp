@@ -35,11 +35,12 @@ KvCache::KvCache(const KvShape& shape, DType type, Dim limit, Dim sequences)
   }
 }
 
-std::byte* KvCache::at(const Sequence& sequence, Dim layer, int part, Dim row) const {
+std::byte* KvCache::at(const Sequence& sequence, Dim layer, int part, Dim head, Dim row) const {
   const auto i = static_cast<std::size_t>(layer);
   const Block& block = sequence.block(shape_.window(layer) > 0);
   return block.storage->data() +
-         ((place_[i] * 2 + part) * block.capacity + row - sequence.bases[i]) * shape_.row_elements() * bytes_of(type_);
+         (((place_[i] * 2 + part) * shape_.kv_heads + head) * block.capacity + row - sequence.bases[i]) *
+             shape_.head_dim * bytes_of(type_);
 }
 
 Dim KvCache::rows(Dim index) const {
@@ -80,8 +81,9 @@ void KvCache::grow(Sequence& sequence, bool is_windowed, Dim capacity) {
     const Dim base = sequence.bases[i], held = sequence.rows[i] - base;
     if ((shape_.window(layer) > 0) != is_windowed || held == 0) continue;
     for (int part = 0; part < 2; ++part)
-      std::memcpy(at(grown, layer, part, base), at(sequence, layer, part, base),
-                  static_cast<std::size_t>(held * shape_.row_elements() * bytes_of(type_)));
+      for (Dim head = 0; head < shape_.kv_heads; ++head)
+        std::memcpy(at(grown, layer, part, head, base), at(sequence, layer, part, head, base),
+                    static_cast<std::size_t>(held * shape_.head_dim * bytes_of(type_)));
   }
   sequence = std::move(grown);
 }
@@ -109,11 +111,19 @@ void KvCache::make_room(Sequence& sequence, Dim layer, Dim past, Dim count) {
   if (past - base + count <= capacity) return;
   const Dim kept = std::max({base, first - shape_.spare, std::min(first, past + count - capacity)});
   for (int part = 0; part < 2 && kept > base; ++part)
-    std::memmove(at(sequence, layer, part, base), at(sequence, layer, part, kept),
-                 static_cast<std::size_t>((past - kept) * shape_.row_elements() * bytes_of(type_)));
+    for (Dim head = 0; head < shape_.kv_heads; ++head)
+      std::memmove(at(sequence, layer, part, head, base), at(sequence, layer, part, head, kept),
+                   static_cast<std::size_t>((past - kept) * shape_.head_dim * bytes_of(type_)));
   base = kept;
   sequence.rows[static_cast<std::size_t>(layer)] = past;
   grow(sequence, true, past - kept + count);
+}
+
+void KvCache::write(const float* from, Dim count, std::byte* to) const {
+  if (type_ == DType::f32)
+    std::memcpy(to, from, static_cast<std::size_t>(count) * 4);
+  else
+    std::transform(from, from + count, reinterpret_cast<bf16*>(to), [](float x) { return to_bf16(x); });
 }
 
 KvView KvLayer::append(const Tensor& k, const Tensor& v, const Batch& batch) {
@@ -142,23 +152,20 @@ KvView KvLayer::append(const Tensor& k, const Tensor& v, const Batch& batch) {
     if (is_windowed && span.rows() > 0) cache.make_room(sequence, layer_, span.past, span.rows());
     for (int part = 0; part < 2 && span.rows() > 0; ++part) {
       const float* from = (part ? v : k).data<float>() + span.begin * width;
-      std::byte* to = cache.at(sequence, layer_, part, span.past);
       parallel_rows(span.rows(), std::max<Dim>(1, Dim{32768} / width), [&](Rows rows) {
-        const Dim first = rows.begin * width, count = rows.size() * width;
-        if (cache.type_ == DType::f32) {
-          std::memcpy(to + first * 4, from + first, static_cast<std::size_t>(count) * 4);
-        } else {
-          bf16* out = reinterpret_cast<bf16*>(to) + first;
-          for (Dim i = 0; i < count; ++i) out[i] = to_bf16(from[first + i]);
-        }
+        for (Dim row = rows.begin; row < rows.end; ++row)
+          for (Dim head = 0; head < shape.kv_heads; ++head)
+            cache.write(from + row * width + head * shape.head_dim, shape.head_dim,
+                        cache.at(sequence, layer_, part, head, span.past + row));
       });
     }
     sequence.rows[static_cast<std::size_t>(layer_)] = total;
     KvSequence seen;
     seen.base = sequence.bases[static_cast<std::size_t>(layer_)];
     if (total > seen.base)
-      seen.runs.push_back(
-          {cache.at(sequence, layer_, 0, seen.base), cache.at(sequence, layer_, 1, seen.base), total - seen.base});
+      seen.runs.push_back({cache.at(sequence, layer_, 0, 0, seen.base), cache.at(sequence, layer_, 1, 0, seen.base),
+                           total - seen.base, sequence.block(is_windowed).capacity * shape.head_dim,
+                           sequence.block(is_windowed).capacity * shape.head_dim});
     view.sequences.push_back(std::move(seen));
     owners->push_back(sequence.block(is_windowed).storage);
   }

@@ -64,7 +64,7 @@ class KvCache {
  private:
   friend class KvLayer;
   struct Block {
-    std::shared_ptr<Storage> storage;  // [layers of its kind, 2, capacity, kv_heads, head_dim]
+    std::shared_ptr<Storage> storage;  // [layers of its kind, 2, kv_heads, capacity, head_dim]
     Dim capacity = 0;
   };
   struct Sequence {
@@ -74,9 +74,10 @@ class KvCache {
     Block& block(bool is_windowed) { return is_windowed ? windowed : full; }
     const Block& block(bool is_windowed) const { return is_windowed ? windowed : full; }
   };
-  std::byte* at(const Sequence& sequence, Dim layer, int part, Dim row) const;
+  std::byte* at(const Sequence& sequence, Dim layer, int part, Dim head, Dim row) const;
   void grow(Sequence& sequence, bool is_windowed, Dim capacity);
   void make_room(Sequence& sequence, Dim layer, Dim past, Dim count);
+  void write(const float* from, Dim count, std::byte* to) const;  // in `type`
   KvShape shape_;
   DType type_;
   Dim limit_;

@@ -159,12 +159,18 @@ void lane_keys(LaneBlock& block, const KeyStep& step, RowsF32 keys, RowsF32 valu
   step_lanes<1>(block, step, keys, values, lane);
 }
 
-// One head of one query row against a step's keys; part is {maximum, sum, mix…}.
+// One head of one query row against a step's keys; part is {maximum, sum, mix…}. `ask`: for the rows behind.
 void row_keys(const AttentionLayout& layout, const float* q, RowsF32 keys, RowsF32 values, Dim count, float* part,
-              float* scores) {
+              float* scores, bool ask) {
   const F32 d;
   float top = part[0];
-  for (Dim k = 0; k < count; ++k) scores[k] = dot_lanes(q, keys.data + k * keys.row, layout.head_dim);
+  for (Dim k = 0; k < count; ++k) {
+    if (ask) {
+      ask_ahead(keys.data + k * keys.row, layout.head_dim * 4, keys.row * 4);
+      ask_ahead(values.data + k * values.row, layout.head_dim * 4, values.row * 4);
+    }
+    scores[k] = dot_lanes(q, keys.data + k * keys.row, layout.head_dim);
+  }
   const Vf scale = hn::Set(d, layout.scale);
   map(scores, count, scores, [&](Vf s) HWY_ATTR {
     s = hn::Mul(s, scale);
@@ -221,8 +227,11 @@ class Carver {
 // A step's rows as f32: where they are, or converted into scratch.
 RowsF32 rows_f32(const AttentionLayout& layout, const void* rows, Dim stride, Dim count, float* scratch) {
   if (!layout.bf16_rows) return {static_cast<const float*>(rows), stride};
-  for (Dim k = 0; k < count; ++k)
-    from_bf16(static_cast<const std::uint16_t*>(rows) + k * stride, layout.head_dim, scratch + k * layout.head_dim);
+  for (Dim k = 0; k < count; ++k) {
+    const std::uint16_t* row = static_cast<const std::uint16_t*>(rows) + k * stride;
+    ask_ahead(row, layout.head_dim * 2, stride * 2);
+    from_bf16(row, layout.head_dim, scratch + k * layout.head_dim);
+  }
   return {scratch, layout.head_dim};
 }
 
@@ -271,24 +280,13 @@ void for_each_step(const AttentionLayout& layout, const AttentionSequence& seque
     for (const Dim stop = std::min(end, first + run.rows); at < stop; at += attention_block_keys) {
       const Dim row = at - first;
       const auto* keys =
-          static_cast<const std::byte*>(run.keys) + (kv_head * layout.key_head + row * layout.key_row) * bytes;
+          static_cast<const std::byte*>(run.keys) + (kv_head * run.key_head + row * layout.key_row) * bytes;
       const Dim value_row = layout.paired_values ? row / 2 : row;
-      const auto* values = static_cast<const std::byte*>(run.values) +
-                           (kv_head * layout.value_head + value_row * layout.value_row) * bytes;
+      const auto* values =
+          static_cast<const std::byte*>(run.values) + (kv_head * run.value_head + value_row * layout.value_row) * bytes;
       fn(KeyStep{keys, values, at, std::min(attention_block_keys, stop - at), false});
     }
     first += run.rows;
-  }
-}
-
-// A head's rows lie apart, which the hardware's streams do not follow (and prefetch instructions do not start: 11
-// GB/s). Reading all heads' rows of the step in order first does: 26 GB/s with one thread.
-void read_ahead(const KeyStep& step, Dim row_bytes) {
-  const auto *keys = static_cast<const volatile char*>(step.keys),
-             *values = static_cast<const volatile char*>(step.values);
-  for (Dim i = 0; i < step.count * row_bytes; i += 64) {
-    (void)keys[i];
-    (void)values[i];
   }
 }
 
@@ -297,7 +295,7 @@ void read_ahead(const KeyStep& step, Dim row_bytes) {
 std::size_t attention_scratch_bytes(const AttentionLayout& layout) {
   const Dim d = round_up(layout.head_dim, 32), lanes = attention_lanes, keys = attention_block_keys;
   const Dim block = 2 * d * lanes + keys * lanes + 2 * keys * d;  // queries, mixed, scores, keys and values
-  const Dim row = layout.heads * d + keys + 2 * keys * d;         // queries, scores, keys and values
+  const Dim row = layout.heads * d + 4 * keys + 2 * keys * d;     // queries, scores, keys and values
   return static_cast<std::size_t>(std::max(block, row) + 8 * 16) * sizeof(float);
 }
 
@@ -338,48 +336,38 @@ void attention_block(const AttentionLayout& layout, const AttentionSequence& seq
   kernel.end(block, out, count);
 }
 
-void attention_row(const AttentionLayout& layout, const AttentionSequence& sequence, Dim begin, Dim end, float* part,
-                   std::byte* scratch) {
+void attention_row(const AttentionLayout& layout, const AttentionSequence& sequence, Dim kv_head, Dim begin, Dim end,
+                   float* part, std::byte* scratch) {
   const Dim d = layout.head_dim, padded = round_up(d, 32), group = layout.heads / layout.kv_heads;
-  for (Dim h = 0; h < layout.heads; ++h) {
-    part[h * (2 + d)] = attention_masked;
-    std::fill_n(part + h * (2 + d) + 1, 1 + d, 0.0f);
+  for (Dim g = 0; g < group; ++g) {
+    part[g * (2 + d)] = attention_masked;
+    std::fill_n(part + g * (2 + d) + 1, 1 + d, 0.0f);
   }
   Carver carve(scratch);
-  float *queries = carve.take(layout.heads * padded), *scores = carve.take(attention_block_keys);
+  float *queries = carve.take(group * padded), *scores = carve.take(attention_block_keys * 4);
   float *keys = carve.take(attention_block_keys * padded), *values = carve.take(attention_block_keys * padded);
+  const float* q = sequence.q + kv_head * group * d;
   auto* rounded = reinterpret_cast<std::uint16_t*>(queries);
   if (layout.bf16_products) {
-    for (Dim h = 0; h < layout.heads; ++h) {
-      to_bf16(sequence.q + h * d, d, rounded + h * padded);
-      std::fill(rounded + h * padded + d, rounded + (h + 1) * padded, std::uint16_t{0});
+    for (Dim g = 0; g < group; ++g) {
+      to_bf16(q + g * d, d, rounded + g * padded);
+      std::fill(rounded + g * padded + d, rounded + (g + 1) * padded, std::uint16_t{0});
     }
   } else if (layout.bf16_rows) {
     auto* row = reinterpret_cast<std::uint16_t*>(keys);
-    for (Dim h = 0; h < layout.heads; ++h) {
-      to_bf16(sequence.q + h * d, d, row);
-      from_bf16(row, d, queries + h * d);
+    for (Dim g = 0; g < group; ++g) {
+      to_bf16(q + g * d, d, row);
+      from_bf16(row, d, queries + g * d);
     }
   } else {
-    std::copy_n(sequence.q, layout.heads * d, queries);
+    std::copy_n(q, group * d, queries);
   }
-  const Dim bytes = layout.bf16_rows ? 2 : 4;
-  for_each_step(layout, sequence, 0, begin, end, [&](const KeyStep& step) {
-    read_ahead(step, layout.key_row * bytes);  // value rows are as long
-    KeyStep head = step;
-    for (Dim kv_head = 0; kv_head < layout.kv_heads; ++kv_head) {
-      head.keys = static_cast<const std::byte*>(step.keys) + kv_head * layout.key_head * bytes;
-      head.values = static_cast<const std::byte*>(step.values) + kv_head * layout.value_head * bytes;
-      const Dim h = kv_head * group;
-      if (layout.bf16_products) {
-        attention_row_step_bf16(layout, rounded + h * padded, head, part + h * (2 + d), scores);
-        continue;
-      }
-      const RowsF32 k = rows_f32(layout, head.keys, layout.key_row, step.count, keys);
-      const RowsF32 v = rows_f32(layout, head.values, layout.value_row, step.count, values);
-      for (Dim g = h; g < h + group; ++g)
-        HWY_DYNAMIC_DISPATCH(row_keys)(layout, queries + g * d, k, v, step.count, part + g * (2 + d), scores);
-    }
+  for_each_step(layout, sequence, kv_head, begin, end, [&](const KeyStep& step) {
+    if (layout.bf16_products) return attention_row_step_bf16(layout, rounded, step, part, scores);
+    const RowsF32 k = rows_f32(layout, step.keys, layout.key_row, step.count, keys);
+    const RowsF32 v = rows_f32(layout, step.values, layout.value_row, step.count, values);
+    for (Dim g = 0; g < group; ++g) HWY_DYNAMIC_DISPATCH(row_keys)
+    (layout, queries + g * d, k, v, step.count, part + g * (2 + d), scores, g == 0 && !layout.bf16_rows);
   });
 }
 

@@ -18,7 +18,7 @@ constexpr Dim attention_block_keys = 64;  // keys of a step
 
 struct AttentionLayout {
   Dim heads = 0, kv_heads = 0, head_dim = 0;
-  Dim key_row = 0, key_head = 0, value_row = 0, value_head = 0;  // strides in elements
+  Dim key_row = 0, value_row = 0;  // elements from row to row of a head; the runs say how far heads are apart
   bool bf16_rows = false;      // keys and values are bf16, otherwise f32; queries are rounded alike
   bool paired_values = false;  // value rows lie as [row / 2][head_dim][2]; value_row counts from pair to pair
   bool bf16_products = false;  // bf16 dot products (needs bf16_rows, Isa::avx512_bf16 and an even head_dim)
@@ -43,17 +43,17 @@ std::size_t attention_scratch_bytes(const AttentionLayout& layout);
 void attention_block(const AttentionLayout& layout, const AttentionSequence& sequence, Dim kv_head, Dim lane, Dim count,
                      std::byte* scratch);
 
-// One query row against keys [begin, end): every head's running maximum, sum and unnormalized mix, [heads, 2 +
-// head_dim]. The parts of several ranges are put together by attention_combine, in order, into out [heads, head_dim];
-// no key at all gives zeros.
-void attention_row(const AttentionLayout& layout, const AttentionSequence& sequence, Dim begin, Dim end, float* part,
-                   std::byte* scratch);
+// The heads of KV head `kv_head` of one query row against keys [begin, end): running maximum, sum and unnormalized mix,
+// [heads / kv_heads, 2 + head_dim]. The parts of several ranges, [heads, 2 + head_dim] each, are put together by
+// attention_combine, in order, into out [heads, head_dim]; no key at all gives zeros.
+void attention_row(const AttentionLayout& layout, const AttentionSequence& sequence, Dim kv_head, Dim begin, Dim end,
+                   float* part, std::byte* scratch);
 void attention_combine(const AttentionLayout& layout, const float* parts, Dim part_count, float* out);
 
-// f32 rows [rows, kv_heads, head_dim] to bf16 as bf16_products likes them: keys [kv_heads][rows][head_dim], values
-// [kv_heads][rows / 2] [head_dim][2]; rows [begin, end) of `rows`, begin even; the strides are the layout's. Only where
+// f32 rows [rows, kv_heads, head_dim] to bf16 as bf16_products likes them, into `packed`: keys
+// [kv_heads][rows][head_dim], values [kv_heads][rows / 2] [head_dim][2]; rows [begin, end), begin even. Only where
 // Isa::avx512_bf16 is.
 void attention_pack(const AttentionLayout& layout, const float* keys, const float* values, Dim begin, Dim end,
-                    std::uint16_t* packed_keys, std::uint16_t* packed_values);
+                    const KvRun& packed);
 
 }  // namespace tap::kernels

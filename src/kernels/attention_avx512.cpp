@@ -332,13 +332,16 @@ TAP_BF16 inline __m512 sums16(const __m512* r) {
 }
 
 // One query against a step's keys: scores [round_up(count, 16)] in the lanes' own order.
-TAP_BF16 void row_scores(const std::uint16_t* q, const std::uint16_t* keys, Dim row, Dim count, Dim d, float* scores) {
+TAP_BF16 void row_scores(const std::uint16_t* q, const std::uint16_t* keys, Dim row, Dim count, Dim d, float* scores,
+                         bool ask) {
   for (Dim k = 0; k < count; k += 16) {
     __m512 acc[16];
 #pragma GCC unroll 16
     for (int i = 0; i < 16; ++i) acc[i] = _mm512_setzero_ps();
     const std::uint16_t* at[16];
     for (int i = 0; i < 16; ++i) at[i] = keys + (k + i < count ? k + i : count - 1) * row;
+    if (ask)
+      for (int i = 0; i < 16; ++i) ask_ahead(at[i], d * 2, row * 2);
     Dim c = 0;
     for (; c + 32 <= d; c += 32) {
       const __m512bh query = as_bf16(_mm512_loadu_si512(q + c));
@@ -387,7 +390,7 @@ TAP_BF16 float row_soften(const AttentionLayout& layout, float* scores, Dim coun
 // G heads' probabilities [G][attention_block_keys] times a step's values, into their parts.
 template <int G>
 TAP_BF16 void row_mix(const std::uint16_t* probabilities, const std::uint16_t* values, Dim row, Dim count, Dim d,
-                      const float* keep, float* part) {
+                      const float* keep, float* part, bool ask) {
   const __m512i order0 = _mm512_setr_epi32(0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23);
   const __m512i order1 = _mm512_setr_epi32(8, 9, 10, 11, 24, 25, 26, 27, 12, 13, 14, 15, 28, 29, 30, 31);
   for (Dim c = 0; c < d; c += 64) {  // two vectors of 32 elements at a time
@@ -399,6 +402,7 @@ TAP_BF16 void row_mix(const std::uint16_t* probabilities, const std::uint16_t* v
       for (int i = 0; i < 4; ++i) acc[g][i] = _mm512_setzero_ps();
     const std::uint16_t* at = values + c;
     for (Dim k = 0; k < count; k += 2, at += 2 * row) {
+      if (ask) ask_ahead(at, 128, row * 2), ask_ahead(at + row, 128, row * 2);
       const __m512i a0 = _mm512_maskz_loadu_epi16(valid0, at), a1 = _mm512_maskz_loadu_epi16(valid1, at + 32);
       __m512i b0 = _mm512_setzero_si512(), b1 = b0;
       if (k + 1 < count)
@@ -444,25 +448,27 @@ void attention_row_step_bf16(const AttentionLayout& layout, const std::uint16_t*
     const Dim count = group - h < 4 ? group - h : 4;
     float keep[4];
     for (Dim g = 0; g < count; ++g) {
-      row_scores(q + g * padded, keys, layout.key_row, step.count, d, scratch);
+      row_scores(q + g * padded, keys, layout.key_row, step.count, d, scratch, h + g == 0);
       keep[g] = row_soften(layout, scratch, step.count, probabilities + g * attention_block_keys, parts + g * (2 + d));
     }
     switch (count) {
-      case 1: row_mix<1>(probabilities, values, layout.value_row, step.count, d, keep, parts); break;
-      case 2: row_mix<2>(probabilities, values, layout.value_row, step.count, d, keep, parts); break;
-      case 3: row_mix<3>(probabilities, values, layout.value_row, step.count, d, keep, parts); break;
-      default: row_mix<4>(probabilities, values, layout.value_row, step.count, d, keep, parts); break;
+      case 1: row_mix<1>(probabilities, values, layout.value_row, step.count, d, keep, parts, h == 0); break;
+      case 2: row_mix<2>(probabilities, values, layout.value_row, step.count, d, keep, parts, h == 0); break;
+      case 3: row_mix<3>(probabilities, values, layout.value_row, step.count, d, keep, parts, h == 0); break;
+      default: row_mix<4>(probabilities, values, layout.value_row, step.count, d, keep, parts, h == 0); break;
     }
   }
 }
 
 TAP_BF16 void attention_pack(const AttentionLayout& layout, const float* keys, const float* values, Dim begin, Dim end,
-                             std::uint16_t* packed_keys, std::uint16_t* packed_values) {
+                             const KvRun& packed) {
   const Dim d = layout.head_dim, row = layout.kv_heads * d;
+  auto* packed_keys = static_cast<std::uint16_t*>(const_cast<void*>(packed.keys));
+  auto* packed_values = static_cast<std::uint16_t*>(const_cast<void*>(packed.values));
   for (Dim r = begin; r < end; ++r)
     for (Dim h = 0; h < layout.kv_heads; ++h)
       for (Dim c = 0; c < d; c += 32)
-        _mm512_mask_storeu_epi16(packed_keys + h * layout.key_head + r * layout.key_row + c, first32(d - c),
+        _mm512_mask_storeu_epi16(packed_keys + h * packed.key_head + r * layout.key_row + c, first32(d - c),
                                  round32(keys + r * row + h * d + c, d - c));
   for (Dim r = begin; r < end; r += 2)
     for (Dim h = 0; h < layout.kv_heads; ++h)
@@ -470,7 +476,7 @@ TAP_BF16 void attention_pack(const AttentionLayout& layout, const float* keys, c
         const float* from = values + r * row + h * d + c;
         __m512i low, high;
         pair_rows(round32(from, d - c), r + 1 < end ? round32(from + row, d - c) : _mm512_setzero_si512(), low, high);
-        std::uint16_t* to = packed_values + h * layout.value_head + r / 2 * layout.value_row + 2 * c;
+        std::uint16_t* to = packed_values + h * packed.value_head + r / 2 * layout.value_row + 2 * c;
         _mm512_mask_storeu_epi32(to, first16(d - c), low);
         if (d - c > 16) _mm512_mask_storeu_epi32(to + 32, first16(d - c - 16), high);
       }
@@ -489,9 +495,7 @@ LaneKernel lane_kernel_bf16() { return {}; }
 void attention_row_step_bf16(const AttentionLayout&, const std::uint16_t*, const KeyStep&, float*, float*) {
   TAP_ASSERT(false);
 }
-void attention_pack(const AttentionLayout&, const float*, const float*, Dim, Dim, std::uint16_t*, std::uint16_t*) {
-  TAP_ASSERT(false);
-}
+void attention_pack(const AttentionLayout&, const float*, const float*, Dim, Dim, const KvRun&) { TAP_ASSERT(false); }
 
 }  // namespace tap::kernels
 

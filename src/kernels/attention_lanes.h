@@ -35,6 +35,13 @@ struct RowsF32 {
   Dim row;  // floats from row to row
 };
 
+// Part of a row of a step's is used: that of the step behind comes into the second cache (the first is full of the step's
+// own rows). Asking for a whole step at once is half as fast: the requests wait for each other.
+inline void ask_ahead(const void* row, Dim bytes, Dim row_bytes) {
+  const char* next = static_cast<const char*>(row) + attention_block_keys * row_bytes;
+  for (Dim i = 0; i < bytes; i += 64) __builtin_prefetch(next + i, 0, 2);
+}
+
 // begin: packs the queries, clears the state. keys: one step. end: divides `mixed` by the sums.
 struct LaneKernel {
   void (*begin)(LaneBlock&);

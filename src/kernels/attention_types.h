@@ -14,11 +14,13 @@ struct Interval {
   bool operator==(const Interval&) const = default;
 };
 
-// Consecutive rows of keys and values in memory.
+// Consecutive rows of keys and values in memory, [kv_heads, rows, head_dim] each, the rows of a head one behind the
+// other (a head's rows are read as one stream), a head's first so many elements behind the one of the head before.
 struct KvRun {
-  const void* keys;    // [rows, kv_heads, head_dim]
-  const void* values;  // [rows, kv_heads, head_dim]
+  const void* keys;
+  const void* values;
   Dim rows;
+  Dim key_head, value_head;
 };
 
 }  // namespace tap

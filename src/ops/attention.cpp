@@ -25,7 +25,8 @@ constexpr Dim row_kernel_heads = 8;
 // So few new rows of a cached sequence are computed each by itself: a token that is checked together with others gets
 // the bits that it would get alone.
 constexpr Dim rows_apart = 8;
-constexpr Dim part_bytes = 64 * 1024;  // keys and values that are worth a thread's while
+constexpr Dim part_bytes = 24 * 1024;   // keys and values of a head that are worth a unit of its own
+constexpr Dim alone_bytes = 64 * 1024;  // less of them in all is not worth a second thread
 constexpr Dim most_parts = 16;
 
 void check(const Tensor& q, const KvView& kv, const Batch& batch, const AttentionOptions& options) {
@@ -86,16 +87,17 @@ class Keys {
  public:
   Keys(const KvView& kv, const Batch& batch, AttentionLayout& layout) : kv_(kv) {
     const Dim d = layout.head_dim;
-    layout.key_row = layout.value_row = layout.kv_heads * d;
-    layout.key_head = layout.value_head = d;
+    layout.key_row = layout.value_row = d;
     if (!kv.keys.defined()) return;
     plain_.reserve(batch.sequences.size());
-    if (layout.bf16_products)
+    if (layout.bf16_products) {
       pack(batch, layout);
-    else
-      for (const Span& span : batch.sequences)
-        plain_.push_back({kv.keys.data<float>() + span.begin * layout.key_row,
-                          kv.values.data<float>() + span.begin * layout.value_row, span.rows()});
+      return;
+    }
+    layout.key_row = layout.value_row = layout.kv_heads * d;
+    for (const Span& span : batch.sequences)
+      plain_.push_back({kv.keys.data<float>() + span.begin * layout.key_row,
+                        kv.values.data<float>() + span.begin * layout.value_row, span.rows(), d, d});
   }
 
   AttentionSequence of(std::size_t s) const {
@@ -117,25 +119,21 @@ class Keys {
     Dim pairs = 0;
     for (const Span& span : batch.sequences) pairs += ceil_div(span.rows(), 2);
     layout.bf16_rows = layout.paired_values = true;
-    layout.key_row = d;
-    layout.key_head = rows * d;
     layout.value_row = 2 * d;
-    layout.value_head = pairs * 2 * d;
+    const Dim key_head = rows * d, value_head = pairs * 2 * d;
     packed_ = Tensor::empty({rows + 2 * pairs, row}, DType::bf16);
     auto* keys = reinterpret_cast<std::uint16_t*>(packed_.raw_write());
     auto* values = keys + rows * row;
     pairs = 0;
     constexpr Dim chunk = 32;  // rows; even, so that no pair is cut
     for (const Span& span : batch.sequences) {
-      plain_.push_back({keys + span.begin * d, values + pairs * 2 * d, span.rows()});
+      plain_.push_back({keys + span.begin * d, values + pairs * 2 * d, span.rows(), key_head, value_head});
       pairs += ceil_div(span.rows(), 2);
     }
     const float *from_keys = kv_.keys.data<float>(), *from_values = kv_.values.data<float>();
     const auto some = [&](std::size_t s, Rows r) {
       const Dim offset = batch.sequences[s].begin * row;
-      kernels::attention_pack(layout, from_keys + offset, from_values + offset, r.begin, r.end,
-                              static_cast<std::uint16_t*>(const_cast<void*>(plain_[s].keys)),
-                              static_cast<std::uint16_t*>(const_cast<void*>(plain_[s].values)));
+      kernels::attention_pack(layout, from_keys + offset, from_values + offset, r.begin, r.end, plain_[s]);
     };
     const Dim sequences = static_cast<Dim>(plain_.size());
     if (sequences == 1) return parallel_rows(rows, chunk, [&](Rows r) { some(0, r); });
@@ -150,7 +148,7 @@ class Keys {
   Tensor packed_;
 };
 
-// A piece of work: lanes [begin, end) of a KV head from `row` on, or keys [begin, end) of a single row.
+// A piece of work of one KV head: lanes [begin, end) from `row` on, or keys [begin, end) of a single row.
 struct Unit {
   std::size_t sequence;
   Dim row;            // of the sequence
@@ -209,11 +207,15 @@ Tensor attention(const Tensor& q, const KvView& kv, const Batch& batch, const At
     const Dim at_row = batch.sequences[s].begin + from;
     const Interval seen = batch.intervals[static_cast<std::size_t>(at_row)];
     const Dim keys_seen = seen.end - seen.begin,
-              pieces = std::clamp<Dim>(keys_seen * key_bytes / part_bytes, 1, most_parts);
+              pieces = std::clamp<Dim>(keys_seen * key_bytes / layout.kv_heads / part_bytes, 1, most_parts);
     const Dim step = std::max<Dim>(1, round_up(ceil_div(keys_seen, pieces), kernels::attention_block_keys));
-    single.push_back({at_row, parts, 0});
-    for (Dim at = seen.begin; at == seen.begin || at < seen.end; at += step, ++parts, ++single.back().count)
-      units.push_back({s, from, 0, parts, at, std::min<Dim>(seen.end, at + step)});
+    const Dim count = std::max<Dim>(1, ceil_div(keys_seen, step));
+    for (Dim kv_head = 0; kv_head < layout.kv_heads; ++kv_head)
+      for (Dim i = 0; i < count; ++i)
+        units.push_back(
+            {s, from, kv_head, parts + i, seen.begin + i * step, std::min<Dim>(seen.end, seen.begin + (i + 1) * step)});
+    single.push_back({at_row, parts, count});
+    parts += count;
     work_bytes += keys_seen * key_bytes;
   };
   for (std::size_t s = 0; s < batch.sequences.size(); ++s) {
@@ -229,9 +231,10 @@ Tensor attention(const Tensor& q, const KvView& kv, const Batch& batch, const At
         add_lanes(s, from, 1);
   }
   // Rows of a sequence see nearly the same keys: they go over them together, while these are in cache.
-  if (together) std::ranges::stable_sort(units, {}, [](const Unit& u) { return std::pair(u.sequence, u.begin); });
+  if (together)
+    std::ranges::stable_sort(units, {}, [](const Unit& u) { return std::tuple(u.sequence, u.kv_head, u.begin); });
   const Dim part_floats = layout.heads * (2 + layout.head_dim), count = static_cast<Dim>(units.size());
-  const bool alone = work_bytes < part_bytes;
+  const bool alone = work_bytes < alone_bytes;
   ScratchSlots scratch(alone ? 1 : std::max<Dim>(1, std::min<Dim>(ExecContext::current().threads(), count)),
                        kernels::attention_scratch_bytes(layout));
   Tensor part_sums = Tensor::empty({parts, part_floats});
@@ -242,15 +245,19 @@ Tensor attention(const Tensor& q, const KvView& kv, const Batch& batch, const At
       const Unit& unit = units[static_cast<std::size_t>(i)];
       const AttentionSequence sequence = sequence_of(unit.sequence, unit.row);
       if (unit.part >= 0)
-        kernels::attention_row(layout, sequence, unit.begin, unit.end, sums + unit.part * part_floats, lease.data());
+        kernels::attention_row(layout, sequence, unit.kv_head, unit.begin, unit.end,
+                               sums + unit.part * part_floats + unit.kv_head * group * (2 + layout.head_dim),
+                               lease.data());
       else
         kernels::attention_block(layout, sequence, unit.kv_head, unit.begin, unit.end - unit.begin, lease.data());
     }
   };
+  // Neighbours among the parts follow each other in memory, which is read ahead: a thread takes many in a row.
+  const Dim grain = single.empty() ? 1 : ceil_div(count, ExecContext::current().threads());
   if (alone)
     run({0, count});
   else
-    parallel_rows(count, 1, run);
+    parallel_rows(count, grain, run);
   for (const RowParts& p : single)
     kernels::attention_combine(layout, sums + p.first * part_floats, p.count, out + p.row * row);
 

@@ -21,6 +21,7 @@ std::vector<float> attention_weights(const Tensor& q, const KvView& kv, const Ba
                                      const AttentionOptions& options, Dim row) {
   const bool plain = kv.keys.defined();
   const Dim heads = q.dim(1), d = q.dim(2), kv_heads = plain ? kv.keys.dim(1) : kv.kv_heads;
+  const Dim row_stride = plain ? kv_heads * d : d;
   const auto s =
       static_cast<std::size_t>(std::ranges::find_if(batch.sequences, [&](const Span& span) { return row < span.end; }) -
                                batch.sequences.begin());
@@ -33,7 +34,7 @@ std::vector<float> attention_weights(const Tensor& q, const KvView& kv, const Ba
   Dim base = 0;
   if (plain) {
     const Span& span = batch.sequences[s];
-    runs.push_back({kv.keys.data<float>() + span.begin * kv_heads * d, nullptr, span.rows()});
+    runs.push_back({kv.keys.data<float>() + span.begin * kv_heads * d, nullptr, span.rows(), d, d});
   } else {
     runs = kv.sequences[s].runs;
     base = kv.sequences[s].base;
@@ -49,7 +50,7 @@ std::vector<float> attention_weights(const Tensor& q, const KvView& kv, const Ba
         double dot = 0;
         for (Dim c = 0; c < d; ++c)
           dot += double{query[c]} *
-                 double{value_at(run.keys, plain ? DType::f32 : kv.dtype, (i * kv_heads + kv_head) * d + c)};
+                 double{value_at(run.keys, plain ? DType::f32 : kv.dtype, kv_head * run.key_head + i * row_stride + c)};
         dot *= double{scale};
         if (options.softcap > 0) dot = double{options.softcap} * std::tanh(dot / double{options.softcap});
         scores[static_cast<std::size_t>(at - seen.begin)] = dot;

@@ -14,6 +14,14 @@ Tensor filled(Dim rows, float start) {  // [rows, 2, 4], element i = start + i
 
 const KvShape shape{.layers = 2, .kv_heads = 2, .head_dim = 4};
 
+// Element i of a row [2, 4] of a run of f32 rows.
+float key(const KvRun& run, Dim row, Dim i) {
+  return static_cast<const float*>(run.keys)[i / 4 * run.key_head + row * 4 + i % 4];
+}
+float value(const KvRun& run, Dim row, Dim i) {
+  return static_cast<const float*>(run.values)[i / 4 * run.value_head + row * 4 + i % 4];
+}
+
 }  // namespace
 
 TEST_CASE("rows appended in pieces lie in one run in order") {
@@ -32,8 +40,10 @@ TEST_CASE("rows appended in pieces lie in one run in order") {
   REQUIRE(view.sequences[0].runs.size() == 1);
   const KvRun& run = view.sequences[0].runs[0];
   CHECK(run.rows == 100);
-  CHECK(std::equal(k.values<float>().begin(), k.values<float>().end(), static_cast<const float*>(run.keys)));
-  CHECK(std::equal(v.values<float>().begin(), v.values<float>().end(), static_cast<const float*>(run.values)));
+  for (Dim i = 0; i < 800; ++i) {
+    CHECK(key(run, i / 8, i % 8) == static_cast<float>(i));
+    CHECK(value(run, i / 8, i % 8) == static_cast<float>(5000 + i));
+  }
 }
 
 TEST_CASE("a view keeps its memory when the cache grows or dies") {
@@ -43,8 +53,8 @@ TEST_CASE("a view keeps its memory when the cache grows or dies") {
     view = cache.layer(0).append(filled(3, 7), filled(3, 9), Batch::causal(3));
     cache.reserve(900);
   }
-  CHECK(static_cast<const float*>(view.sequences[0].runs[0].keys)[0] == 7);
-  CHECK(static_cast<const float*>(view.sequences[0].runs[0].values)[23] == 32);
+  CHECK(key(view.sequences[0].runs[0], 0, 0) == 7);
+  CHECK(value(view.sequences[0].runs[0], 2, 7) == 32);
 }
 
 TEST_CASE("bf16 rows are rounded to nearest even") {
@@ -69,7 +79,7 @@ TEST_CASE("truncate forgets rows and what an interrupted forward left in one lay
   CHECK_THROWS_AS(cache.layer(0).append(filled(1, 0), filled(1, 0), Batch::causal(1, 5)), Error);
   const KvView view = cache.layer(0).append(filled(1, 99), filled(1, 0), Batch::causal(1, 4));
   CHECK(view.sequences[0].runs[0].rows == 5);
-  CHECK(static_cast<const float*>(view.sequences[0].runs[0].keys)[32] == 99);
+  CHECK(key(view.sequences[0].runs[0], 4, 0) == 99);
 }
 
 TEST_CASE("sequences of a ragged batch are kept apart") {
@@ -83,7 +93,7 @@ TEST_CASE("sequences of a ragged batch are kept apart") {
     REQUIRE(view.sequences.size() == 3);
     CHECK(view.sequences[0].runs[0].rows == 2);
     CHECK(view.sequences[1].runs.empty());
-    CHECK(static_cast<const float*>(view.sequences[2].runs[0].keys)[0] == 16);
+    CHECK(key(view.sequences[2].runs[0], 0, 0) == 16);
   }
   CHECK(cache.rows(0) == 2);
   CHECK(cache.rows(1) == 0);
@@ -137,9 +147,8 @@ TEST_CASE("a windowed layer keeps its window and the new rows and knows their pl
     CHECK(seen.base <= first);
     CHECK(seen.base + seen.runs[0].rows == past + count);
     for (Dim row = first; row < past + count; ++row) {
-      const auto* const key = static_cast<const float*>(seen.runs[0].keys) + (row - seen.base) * 8;
-      CHECK(key[0] == static_cast<float>(row * 100));
-      CHECK(key[7] == static_cast<float>(row * 100 + 7));
+      CHECK(key(seen.runs[0], row - seen.base, 0) == static_cast<float>(row * 100));
+      CHECK(key(seen.runs[0], row - seen.base, 7) == static_cast<float>(row * 100 + 7));
     }
     if (count < 5) largest = std::max(largest, past < 23 ? seen.runs[0].rows : 0);
     past += count;

@@ -92,6 +92,19 @@ void check_plain(const Case& c, DType arithmetic, double tolerance) {
   if (t > 60) test::check_threads(run);
 }
 
+// [rows, heads, d] to [heads, rows, d].
+Tensor by_heads(const Tensor& x) {
+  Tensor y = Tensor::empty({x.dim(1), x.dim(0), x.dim(2)}, x.dtype());
+  const auto bytes = static_cast<std::size_t>(x.dim(2) * bytes_of(x.dtype()));
+  const auto* from = static_cast<const std::byte*>(x.raw());
+  auto* to = static_cast<std::byte*>(y.raw_write());
+  for (Dim row = 0; row < x.dim(0); ++row)
+    for (Dim head = 0; head < x.dim(1); ++head)
+      std::memcpy(to + static_cast<std::size_t>(head * x.dim(0) + row) * bytes,
+                  from + static_cast<std::size_t>(row * x.dim(1) + head) * bytes, bytes);
+  return y;
+}
+
 // A cache in pieces: runs of `piece` rows, the first one being logical row `base`.
 struct Cache {
   Tensor keys, values;  // [all rows, kv_heads, head_dim]
@@ -118,8 +131,8 @@ Cache cache_of(const Case& c, DType type, Dim piece, Dim base) {
     for (Dim left = c.rows[s] + c.past[s] - base; left > 0; left -= piece) {
       const Dim rows = std::min(left, piece);
       // Each run lies in memory of its own, so that reading past its end is seen by the address sanitizer.
-      const Tensor k = cache.keys.rows(at, at + rows).clone(), v = cache.values.rows(at, at + rows).clone();
-      sequence.runs.push_back({k.raw(), v.raw(), rows});
+      const Tensor k = by_heads(cache.keys.rows(at, at + rows)), v = by_heads(cache.values.rows(at, at + rows));
+      sequence.runs.push_back({k.raw(), v.raw(), rows, rows * c.head_dim, rows * c.head_dim});
       cache.pieces.push_back(k);
       cache.pieces.push_back(v);
       at += rows;
@@ -239,7 +252,7 @@ TEST_CASE("attention names what does not fit") {
   KvView cached;
   cached.kv_heads = 2;
   cached.head_dim = 8;
-  cached.sequences = {{{{k.raw(), k.raw(), 3}}, 10}};
+  cached.sequences = {{{{k.raw(), k.raw(), 3, 24, 24}}, 10}};
   CHECK(message(q, cached, Batch::causal(3)) == "attention: row 0 sees [0, 1), but the keys are [10, 13)");
   cached.head_dim = 16;
   CHECK(message(q, cached, Batch::causal(3)) == "attention: keys have head_dim 16, must be 8");
