@@ -213,11 +213,12 @@ constexpr decltype(&micro_q8<1, 0>) table_q8[4][6] = {
     {micro_q8<1, 2>, micro_q8<2, 2>, micro_q8<3, 2>, micro_q8<4, 2>, micro_q8<5, 2>, micro_q8<6, 2>},
     {micro_q8<1, 4>, micro_q8<2, 4>, micro_q8<3, 4>, micro_q8<4, 4>, micro_q8<5, 4>, micro_q8<6, 4>}};
 
-// By lines asked for each group (0, 5, 10) and rows (1..4).
-constexpr decltype(&micro_q4<1, 2, 0>) q4_table[3][4] = {
-    {micro_q4<1, 2, 0>, micro_q4<2, 2, 0>, micro_q4<3, 2, 0>, micro_q4<4, 2, 0>},
-    {micro_q4<1, 2, 5>, micro_q4<2, 2, 5>, micro_q4<3, 2, 5>, micro_q4<4, 2, 5>},
-    {micro_q4<1, 2, 10>, micro_q4<2, 2, 10>, micro_q4<3, 2, 10>, micro_q4<4, 2, 10>}};
+// By lines asked for each group (0, 5, 10) and rows (1..6).
+constexpr decltype(&micro_q4<1, 2, 0>) q4_table[3][6] = {
+    {micro_q4<1, 2, 0>, micro_q4<2, 2, 0>, micro_q4<3, 2, 0>, micro_q4<4, 2, 0>, micro_q4<5, 2, 0>, micro_q4<6, 2, 0>},
+    {micro_q4<1, 2, 5>, micro_q4<2, 2, 5>, micro_q4<3, 2, 5>, micro_q4<4, 2, 5>, micro_q4<5, 2, 5>, micro_q4<6, 2, 5>},
+    {micro_q4<1, 2, 10>, micro_q4<2, 2, 10>, micro_q4<3, 2, 10>, micro_q4<4, 2, 10>, micro_q4<5, 2, 10>,
+     micro_q4<6, 2, 10>}};
 
 // Chunk by chunk of the panel, row group by row group: `step` inputs stand behind one 32-bit lane of the weights.
 template <class A, class B, class C, class Function>
@@ -259,7 +260,7 @@ void tile_q8_avx512(const std::uint8_t* a, Dim lda, Dim rows, const std::int8_t*
 void tile_q4_avx512(const std::int8_t* a, Dim lda, const float* scale, const float* sum, Dim rows,
                     const std::uint8_t* panel, Dim groups, float* c) {
   constexpr Dim chunk_groups = chunk_bytes / q4_group_bytes;
-  const Dim height = group_height(rows, 4), row_groups = ceil_div(rows, height);
+  const Dim height = group_height(rows, 6), row_groups = ceil_div(rows, height);
   const bool narrow = height <= 2;  // one pass over all 64 outputs; else two passes of 32
   for (Dim s = 0; s < groups; s += chunk_groups) {
     const Dim n = std::min(chunk_groups, groups - s), next_bytes = n * q4_group_bytes;
