@@ -12,6 +12,8 @@ namespace tap::kernels {
 
 namespace {
 
+// Products of so few rows are shared out together: a decoding batch has too few panels in each to share them evenly.
+constexpr Dim most_rows_at_once = 24;
 // Sums of one tile of at most `most_tile_rows` rows x 64 outputs, in the type that the weights give.
 constexpr Dim most_tile_rows = 192;
 union TileSums {
@@ -165,12 +167,12 @@ void product(const Operand& a, const PackView& w, const Finish& finish, ProductP
 }
 
 void product_each(const Operand& a, std::span<const ProductJob> jobs) {
-  if (a.rows > 8) {
+  const Isa isa = active_isa();
+  if (a.rows > most_rows_at_once || onednn_wins(a.type, a.rows, isa)) {
     for (const ProductJob& job : jobs) product(a, job.w, job.finish);
     return;
   }
   if (a.rows == 0) return;
-  const Isa isa = active_isa();
   Dim panels = 0;
   for (const ProductJob& job : jobs) panels += job.w.panel_count();
   parallel_rows(panels, ceil_div(panels, ExecContext::current().threads()), [&](Rows tasks) {
