@@ -6,7 +6,6 @@
 #include "kernels/dot_avx512.h"
 #include "kernels/isa.h"
 #include "kernels/product_onednn.h"
-#include "kernels/quantize.h"
 
 namespace tap::kernels {
 
@@ -40,8 +39,9 @@ void tile(const Operand& a, Dim row, Dim rows, const PackView& w, Dim panel, Isa
     }
     case Pack::q8: {
       const auto run = isa >= Isa::avx512_vnni ? tile_q8_avx512 : tile_q8_portable;
-      return run(at_row<std::uint8_t>(a, row), a.stride, rows, reinterpret_cast<const std::int8_t*>(weights),
-                 round_up(w.in, 4), sums.s32);
+      const auto* panel_weights = reinterpret_cast<const std::int8_t*>(weights);
+      run(at_row<std::uint8_t>(a, row), a.stride, rows, panel_weights, round_up(w.in, 4), sums.s32);
+      return a.add_outliers(row, rows, panel_weights, panel_outputs, sums.s32, panel_outputs);
     }
     case Pack::q4: {
       const Dim groups = ceil_div(w.in, q4_group);
@@ -58,7 +58,8 @@ void finish_tile(const TileSums& sums, const Operand& a, const PackView& w, Dim 
   const Dim column = panel * panel_outputs, columns = std::min(panel_outputs, w.out - column);
   if (w.type == Pack::q8)
     finish_q8(sums.s32, panel_outputs, rows, columns, a.scale + row, w.scale + column, w.column_sum + column, finish);
-  else finish_f32(sums.f32, panel_outputs, rows, columns, finish);
+  else
+    finish_f32(sums.f32, panel_outputs, rows, columns, finish);
 }
 
 // How a product is cut: blocks of rows whose activations stay in the second-level cache, and runs of panels a task
@@ -109,6 +110,13 @@ void for_runs(const Operand& a, const PackView& w, const Body& body) {
 
 }  // namespace
 
+void Operand::add_outliers(Dim row, Dim count, const std::int8_t* panel, Dim columns, std::int32_t* sums,
+                           Dim stride_of_sums) const {
+  for (Dim r = 0; r < count; ++r)
+    if (const Dim found = outlier_counts[row + r]; found > 0)
+      kernels::add_outliers(outliers + (row + r) * most_outliers(in), found, panel, columns, sums + r * stride_of_sums);
+}
+
 Operand prepare(Pack type, const float* x, Dim stride, Dim rows, Dim in) {
   active_isa();  // caps Highway before its first use
   Operand a;
@@ -124,6 +132,11 @@ Operand prepare(Pack type, const float* x, Dim stride, Dim rows, Dim in) {
   a.stride = padded;
   a.kept = Scratch(std::max<Dim>(1, rows * padded * (type == Pack::bf16 ? 2 : 1)));
   a.data = a.kept.as<void>();
+  if (type == Pack::q8) {
+    a.kept_outliers = Scratch(rows * (4 + most_outliers(in) * static_cast<Dim>(sizeof(Outlier))) + 64);
+    a.outlier_counts = a.kept_outliers.as<std::int32_t>();
+    a.outliers = reinterpret_cast<const Outlier*>(a.outlier_counts + round_up(rows, 16));
+  }
   if (type == Pack::q8 || type == Pack::q4) {
     const Dim scales = type == Pack::q8 ? rows : rows * groups;
     a.kept_scale = Scratch(std::max<Dim>(1, scales * 8));
@@ -140,7 +153,9 @@ Operand prepare(Pack type, const float* x, Dim stride, Dim rows, Dim in) {
         rows_to_bf16(from, stride, r.size(), in, a.kept.as<std::uint16_t>() + r.begin * padded, padded);
         break;
       case Pack::q8:
-        rows_to_u8(from, stride, r.size(), in, a.kept.as<std::uint8_t>() + r.begin * padded, padded, scale + r.begin);
+        rows_to_u8(from, stride, r.size(), in, a.kept.as<std::uint8_t>() + r.begin * padded, padded, scale + r.begin,
+                   const_cast<Outlier*>(a.outliers) + r.begin * most_outliers(in),
+                   const_cast<std::int32_t*>(a.outlier_counts) + r.begin);
         break;
       case Pack::q4:
         rows_to_s8_groups(from, stride, r.size(), in, a.kept.as<std::int8_t>() + r.begin * padded, padded,

@@ -6,6 +6,7 @@
 
 #include "kernels/pack.h"
 #include "kernels/product_tiles.h"
+#include "kernels/quantize.h"
 #include "kernels/scratch.h"
 
 namespace tap::kernels {
@@ -16,10 +17,14 @@ struct Operand {
   Pack type = Pack::f32;
   Dim rows = 0, in = 0;
   const void* data = nullptr;
-  Dim stride = 0;                // elements a row
-  const float* scale = nullptr;  // q8: [rows]; q4: [rows, groups]
-  const float* sum = nullptr;    // q4: [rows, groups]
-  Scratch kept, kept_scale;
+  Dim stride = 0;                                // elements a row
+  const float* scale = nullptr;                  // q8: [rows]; q4: [rows, groups]
+  const float* sum = nullptr;                    // q4: [rows, groups]
+  const Outlier* outliers = nullptr;             // q8: [rows, most_outliers(in)]
+  const std::int32_t* outlier_counts = nullptr;  // q8: [rows]
+  Scratch kept, kept_scale, kept_outliers;
+  // Rows [row, row + count) of sums [count, columns] of one panel of q8 weights.
+  void add_outliers(Dim row, Dim count, const std::int8_t* panel, Dim columns, std::int32_t* sums, Dim stride) const;
 };
 // x: [rows, in] f32 at `stride` a row.
 Operand prepare(Pack type, const float* x, Dim stride, Dim rows, Dim in);

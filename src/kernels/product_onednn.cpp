@@ -140,8 +140,10 @@ bool product_onednn(const Operand& a, const PackView& w, const Finish& finish) {
       rounded = Scratch(bucket * stride * element);
       auto* to = rounded.as<std::byte>();
       for (Dim r = 0; r < bucket; ++r) {
-        if (r < rows) std::copy_n(source + r * a.stride * element, stride * element, to + r * stride * element);
-        else std::fill_n(to + r * stride * element, stride * element, std::byte{0});
+        if (r < rows)
+          std::copy_n(source + r * a.stride * element, stride * element, to + r * stride * element);
+        else
+          std::fill_n(to + r * stride * element, stride * element, std::byte{0});
       }
       source = to;
     }
@@ -156,10 +158,15 @@ bool product_onednn(const Operand& a, const PackView& w, const Finish& finish) {
     stream.wait();
     parallel_rows(rows, std::max<Dim>(1, 8192 / w.out), [&](Rows r) {
       const Finish part = finish.from(row + r.begin, 0);
-      if (w.type == Pack::q8)
+      if (w.type == Pack::q8) {
+        for (Dim p = 0; p < w.panel_count(); ++p)
+          a.add_outliers(row + r.begin, r.size(), reinterpret_cast<const std::int8_t*>(w.panel(p)),
+                         std::min(panel_outputs, w.out - p * panel_outputs),
+                         sums.as<std::int32_t>() + r.begin * w.out + p * panel_outputs, w.out);
         finish_q8(sums.as<std::int32_t>() + r.begin * w.out, w.out, r.size(), w.out, a.scale + row + r.begin, w.scale,
                   w.column_sum, part);
-      else finish_f32(sums.as<float>() + r.begin * w.out, w.out, r.size(), w.out, part);
+      } else
+        finish_f32(sums.as<float>() + r.begin * w.out, w.out, r.size(), w.out, part);
     });
   }
   return true;

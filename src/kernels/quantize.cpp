@@ -6,6 +6,7 @@
 #include <hwy/highway.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "kernels/edge-inl.h"
 #include "kernels/pack.h"
@@ -46,7 +47,30 @@ HWY_INLINE float largest_of(F32 d, const float* x, Dim n) {
   return hn::GetLane(hn::MaxOfLanes(d, most)) + hn::GetLane(hn::SumOfLanes(d, poison));
 }
 
-void RowsToU8(const float* x, Dim stride, Dim rows, Dim in, std::uint8_t* out, Dim padded, float* scale) {
+HWY_INLINE Dim count_above(F32 d, const float* x, Dim n, float limit) {
+  const Dim lanes = static_cast<Dim>(hn::Lanes(d));
+  Dim count = 0;
+  for (Dim i = 0; i < n; i += lanes)
+    count += static_cast<Dim>(hn::CountTrue(d, hn::Gt(hn::Abs(load_some(d, x + i, n - i, 0.0f)), hn::Set(d, limit))));
+  return count;
+}
+
+// The magnitude that becomes 127 steps: the largest, or a 4th to a 1024th of it when few values are above. Decided by
+// counting, so that every instruction set decides alike.
+HWY_INLINE float whole_range(F32 d, const float* x, Dim n, float largest) {
+  constexpr std::int64_t most_beyond = 1 << 22;  // steps; times 127 they leave room for the other products
+  const auto fits = [&](int halvings) {
+    const Dim count = count_above(d, x, n, std::ldexp(largest, -halvings));
+    return count <= most_outliers(n) && (count * 127) << halvings <= most_beyond;
+  };
+  if (!(largest > 0) || most_outliers(n) == 0 || !fits(2)) return largest;
+  int halvings = 2;
+  while (halvings < 10 && fits(halvings + 1)) ++halvings;
+  return std::ldexp(largest, -halvings);
+}
+
+void RowsToU8(const float* x, Dim stride, Dim rows, Dim in, std::uint8_t* out, Dim padded, float* scale,
+              Outlier* outliers, std::int32_t* counts) {
   const F32 d;
   const I32 di;
   const hn::Rebind<std::uint8_t, F32> d8;
@@ -55,14 +79,41 @@ void RowsToU8(const float* x, Dim stride, Dim rows, Dim in, std::uint8_t* out, D
     const float* from = x + r * stride;
     std::uint8_t* to = out + r * padded;
     const float largest = largest_of(d, from, in);
-    scale[r] = largest / 127.0f;
-    const auto inverse = hn::Set(d, largest > 0 ? 127.0f / largest : 0.0f);
+    const float range = whole_range(d, from, in, largest);
+    scale[r] = range / 127.0f;
+    const auto inverse = hn::Set(d, range > 0 ? 127.0f / range : 0.0f);
     for (Dim i = 0; i < in; i += lanes) {
       const auto q = hn::Add(hn::NearestInt(hn::Mul(load_some(d, from + i, in - i, 0.0f), inverse)), hn::Set(di, 128));
       store_some(d8, hn::DemoteTo(d8, hn::Max(hn::Min(q, hn::Set(di, 255)), hn::Set(di, 1))), to + i, in - i);
     }
     std::fill(to + in, to + padded, std::uint8_t{128});
+    counts[r] = 0;
+    if (range < largest)
+      for (Dim i = 0; i < in; ++i) {
+        const auto q = static_cast<std::int32_t>(std::nearbyint(from[i] * (127.0f / range)));
+        if (q < -127 || q > 127)
+          outliers[r * most_outliers(in) + counts[r]++] = {static_cast<std::int32_t>(i), q - std::clamp(q, -127, 127)};
+      }
   }
+}
+
+void AddOutliers(const Outlier* outliers, Dim count, const std::int8_t* panel, Dim columns, std::int32_t* sums) {
+  const I32 di;
+  const Dim lanes = static_cast<Dim>(hn::Lanes(di));
+  HWY_ALIGN std::int32_t sum[64] = {};
+  std::copy_n(sums, columns, sum);
+  for (Dim n = 0; n < columns; n += lanes) {
+    auto total = hn::Load(di, sum + n);
+    for (Dim i = 0; i < count; ++i) {
+      const auto [input, beyond] = outliers[i];
+      const auto four =
+          hn::LoadU(di, reinterpret_cast<const std::int32_t*>(panel + input / 4 * 256 + n * 4));  // inputs of an output
+      const auto w = hn::ShiftRight<24>(hn::ShiftLeftSame(four, 24 - input % 4 * 8));
+      total = hn::Add(total, hn::Mul(w, hn::Set(di, beyond)));
+    }
+    hn::Store(total, di, sum + n);
+  }
+  std::copy_n(sum, columns, sums);
 }
 
 void RowsToS8Groups(const float* x, Dim stride, Dim rows, Dim in, std::int8_t* out, Dim padded, float* scale,
@@ -163,6 +214,7 @@ namespace tap::kernels {
 
 HWY_EXPORT(RowsToBf16);
 HWY_EXPORT(RowsToU8);
+HWY_EXPORT(AddOutliers);
 HWY_EXPORT(RowsToS8Groups);
 HWY_EXPORT(QuantizeQ8Row);
 HWY_EXPORT(QuantizeQ4Row);
@@ -170,8 +222,12 @@ HWY_EXPORT(QuantizeQ4Row);
 void rows_to_bf16(const float* x, Dim stride, Dim rows, Dim in, std::uint16_t* out, Dim padded) {
   HWY_DYNAMIC_DISPATCH(RowsToBf16)(x, stride, rows, in, out, padded);
 }
-void rows_to_u8(const float* x, Dim stride, Dim rows, Dim in, std::uint8_t* out, Dim padded, float* scale) {
-  HWY_DYNAMIC_DISPATCH(RowsToU8)(x, stride, rows, in, out, padded, scale);
+void rows_to_u8(const float* x, Dim stride, Dim rows, Dim in, std::uint8_t* out, Dim padded, float* scale,
+                Outlier* outliers, std::int32_t* counts) {
+  HWY_DYNAMIC_DISPATCH(RowsToU8)(x, stride, rows, in, out, padded, scale, outliers, counts);
+}
+void add_outliers(const Outlier* outliers, Dim count, const std::int8_t* panel, Dim columns, std::int32_t* sums) {
+  HWY_DYNAMIC_DISPATCH(AddOutliers)(outliers, count, panel, columns, sums);
 }
 void rows_to_s8_groups(const float* x, Dim stride, Dim rows, Dim in, std::int8_t* out, Dim padded, float* scale,
                        float* sum) {
