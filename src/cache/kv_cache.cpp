@@ -60,9 +60,19 @@ void KvCache::reserve(Dim rows, Dim index) {
   Sequence& sequence = sequences_.at(static_cast<std::size_t>(index));
   if (rows > limit_) fail(ErrorCode::limit, "the cache holds at most {} tokens, {} are wanted", limit_, rows);
   if (rows <= sequence.full.capacity) return;
-  const Dim capacity = std::min(limit_, std::max({rows, 2 * sequence.full.capacity, Dim{64}}));
+  const Dim capacity = rows <= sequence.expected
+                           ? sequence.expected
+                           : std::min(limit_, std::max({rows, 2 * sequence.full.capacity, Dim{64}}));
   grow(sequence, true, std::min(capacity, shape_.windowed_rows()));
   grow(sequence, false, capacity);
+}
+
+void KvCache::expect(Dim prompt, Dim total, Dim index) {
+  Sequence& sequence = sequences_.at(static_cast<std::size_t>(index));
+  total = std::min(total, limit_);
+  sequence.expected = 0;
+  reserve(first_rows(prompt, total), index);
+  sequence.expected = total;
 }
 
 void KvCache::grow(Sequence& sequence, bool is_windowed, Dim capacity) {

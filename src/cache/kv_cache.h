@@ -55,6 +55,14 @@ class KvCache {
   Dim sequences() const { return static_cast<Dim>(sequences_.size()); }
   Dim rows(Dim sequence = 0) const;          // rows that every layer holds
   void reserve(Dim rows, Dim sequence = 0);  // so that no step up to `rows` allocates
+  // `prompt` rows come and an answer of up to `total - prompt`: reserves what first_rows says, and `total` at once when
+  // that is used up.
+  void expect(Dim prompt, Dim total, Dim sequence = 0);
+  // Most answers are short: room for 128 rows of it, unless all of it is little more.
+  static Dim first_rows(Dim prompt, Dim total) {
+    const Dim first = prompt + 128;
+    return 2 * first < total ? first : total;
+  }
   // Forgets the rows from `rows` on, in every layer: also what a forward that was interrupted left in some layers only.
   // Gives the rows that a forward can go on from: none when a windowed layer no longer holds what the next row sees.
   Dim truncate(Dim rows, Dim sequence = 0);
@@ -69,6 +77,7 @@ class KvCache {
   };
   struct Sequence {
     Block full, windowed;
+    Dim expected = 0;        // rows; 0: not known
     std::vector<Dim> rows;   // per layer: those that were written, forgotten ones included
     std::vector<Dim> bases;  // per layer: how many of them are forgotten, 0 unless it is windowed
     Block& block(bool is_windowed) { return is_windowed ? windowed : full; }

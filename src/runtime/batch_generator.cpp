@@ -75,7 +75,7 @@ BatchGenerator::Id BatchGenerator::add(PreparedPrompt prepared, const GenerateOp
   request->timings.image_tokens = static_cast<Dim>(prompt.slots.size());
   const auto sequence = static_cast<Dim>(free - running_.begin());
   cache_.truncate(0, sequence);
-  cache_.reserve(std::min(context_, prompt.rows() + request->loop.max_tokens()), sequence);
+  cache_.expect(prompt.rows(), std::min(context_, prompt.rows() + request->loop.max_tokens()), sequence);
   for (std::size_t i = 0; i < request->prepared.media.size(); ++i) {
     Medium& medium = request->prepared.media[i];
     request->features.push_back(

@@ -4,6 +4,7 @@
 
 #include "base/arena.h"
 #include "base/human_bytes.h"
+#include "cache/kv_cache.h"
 #include "runtime/batch_generator.h"
 
 namespace tap {
@@ -154,11 +155,13 @@ MemoryPlan plan_memory(const NetworkPlan& network, const RunSize& run, Dim progr
   Dim capacity = 0, text_rows = 1, vision = 0, features = 0;
   for (const PromptSize& prompt : run.prompts) {
     const Dim rows = std::min(context, prompt.tokens + std::min(run.max_tokens, context));
-    if (rows > capacity) {  // as KvCache::reserve grows: the old rows are held until they are copied
-      const Dim grown = std::min(context, std::max({rows, 2 * capacity, Dim{64}}));
+    const auto grow = [&](Dim grown) {  // as KvCache does: the old rows are held until they are copied
       plan.cache = std::max(plan.cache, cache_blocks(network, capacity, grown));
       capacity = grown;
-    }
+    };
+    if (const Dim first = KvCache::first_rows(prompt.tokens, rows); first > capacity)
+      grow(std::min(context, std::max({first, 2 * capacity, Dim{64}})));
+    if (rows > capacity) grow(rows);
     // A batch reads several prompts in one forward.
     const Dim at_once = std::clamp(sequences * prefill_rows, prefill_rows, BatchOptions{}.rows_per_step);
     text_rows = std::max(text_rows, std::min(prompt.tokens * sequences, at_once));

@@ -68,7 +68,7 @@ Tensor Session::prefill(const PreparedPrompt& prepared, Dim more_rows, Timings& 
     if (span.begin < reused && reused < span.end) reused = span.begin;
   reused = cache_.truncate(reused);
   cached_.resize(static_cast<std::size_t>(reused));
-  cache_.reserve(std::min(context_, prompt.rows() + more_rows));
+  cache_.expect(prompt.rows(), std::min(context_, prompt.rows() + more_rows));
   timings.cached_tokens = reused;
 
   std::vector<Tensor> features(prepared.media.size());  // of pictures with slots yet to fill

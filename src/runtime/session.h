@@ -87,7 +87,7 @@ class Session {
     bool operator==(const RowKey&) const = default;
   };
   std::vector<RowKey> keys_of(const PreparedPrompt& prepared, std::vector<PictureKey>& keys);
-  // Logits of the last row [1, vocab]; room for `more_rows` of answer is reserved, so that no later step allocates.
+  // Logits of the last row [1, vocab]; `more_rows` of answer are expected behind them (KvCache::expect).
   Tensor prefill(const PreparedPrompt& prepared, Dim more_rows, Timings& timings);
   // Logits [n, vocab] of the newest token and of those drafted behind it. Only the newest one counts as cached; the
   // others do as keep() takes them.

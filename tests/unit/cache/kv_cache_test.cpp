@@ -111,6 +111,23 @@ TEST_CASE("a sequence beyond the limit is refused with both numbers") {
   }
 }
 
+TEST_CASE("an answer's rows come in two parts when they are many") {
+  const auto rows = [](const KvCache& cache) { return cache.bytes() / (2 * 2 * 8 * 4); };
+  KvCache cache(shape, DType::f32, 5000);
+  cache.expect(100, 400);
+  CHECK(rows(cache) == 400);
+  cache.expect(100, 400);
+  CHECK(rows(cache) == 400);
+  cache.expect(300, 2000);
+  CHECK(rows(cache) == 800);  // doubled, as 428 are more than 400
+  cache.reserve(801);
+  CHECK(rows(cache) == 2000);
+  cache.reserve(2001);  // more than was expected
+  CHECK(rows(cache) == 4000);
+  cache.expect(4500, 9000);
+  CHECK(rows(cache) == 5000);
+}
+
 TEST_CASE("reserved rows are appended without asking the system for memory") {
   KvCache cache(shape, DType::bf16, 512);
   cache.reserve(512);

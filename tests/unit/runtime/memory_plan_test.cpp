@@ -127,6 +127,17 @@ TEST_CASE("the planned cache of windowed layers is the blocks that a cache takes
     CHECK(plan_memory(network, run, 0).cache == static_cast<Dim>(context.arena()->stats().in_use_bytes));
     CHECK(network.cache_bytes(rows) == cache.bytes());
   }
+  {
+    ExecContext context(1);
+    const ExecContext::Scope scope(context);
+    KvCache cache(network.kv, network.cache_type, network.context);
+    cache.expect(300, 5000);
+    CHECK(cache.bytes() == network.cache_bytes(428));
+    cache.reserve(429);  // the answer is longer than most
+    CHECK(cache.bytes() == network.cache_bytes(5000));
+    const RunSize run{.prompts = {{300, {}}}, .max_tokens = 4700, .context = 0, .sequences = 1};
+    CHECK(plan_memory(network, run, 0).cache == static_cast<Dim>(context.arena()->stats().peak_bytes));
+  }
   const Dim one_layer = 2 * 100'000 * network.kv.row_elements() * 2;
   CHECK(10 * network.cache_bytes(100'000) < 11 * one_layer);  // of four
 }
