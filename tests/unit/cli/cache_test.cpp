@@ -117,4 +117,28 @@ TEST_CASE("tapetum cache clear removes the files of the models it is given, or a
   CHECK(place.cache({"clear"}).starts_with("0 files removed, "));
 }
 
+TEST_CASE("tapetum rm removes the packed weights of that model only, and of no other cache's") {
+  const Place place;
+  for (const char* name : {"tiny", "tiny2"})
+    place.folder.write(fmt::format("hub/models--acme--{}/snapshots/0123abc/config.json", name), "{}");
+  place.folder.write("hub2/models--acme--tiny/snapshots/0123abc/config.json", "{}");
+  const std::string tiny8 = test::write_packed_file(place.snapshot("tiny"), WeightType::q8);
+  const std::string tiny4 = test::write_packed_file(place.snapshot("tiny"), WeightType::q4);
+  const std::string tiny2 = test::write_packed_file(place.snapshot("tiny2"), WeightType::q8);
+  const std::string other =
+      test::write_packed_file(place.folder / "hub2/models--acme--tiny/snapshots/0123abc", WeightType::q8);
+  place.folder.write("packed/broken-0123456789abcdef.packed", "?");
+  const auto bytes = 2 + std::filesystem::file_size(tiny8) + std::filesystem::file_size(tiny4);
+  Options options;
+  options.words = {"acme/tiny"};
+  options.yes = options.json = true;
+  CHECK(parse_json(place.printed(run_rm, options), "stdout").value()["freed_bytes"] == bytes);
+  CHECK(!file_exists(place.snapshot("tiny")));
+  CHECK(!file_exists(tiny8));
+  CHECK(!file_exists(tiny4));
+  CHECK(file_exists(tiny2));
+  CHECK(file_exists(other));
+  CHECK(file_exists(place.folder / "packed/broken-0123456789abcdef.packed"));
+}
+
 }  // namespace tap::cli
