@@ -49,6 +49,20 @@ Dim stored_bytes(const PackedMatrix& matrix) {
   return sum;
 }
 
+void remove(const PackedFile& file) {
+  try {
+    remove_packed_files(std::span(&file, 1));
+  } catch (const Error& error) {
+    log::info("{}", error.message());
+  }
+}
+
+// What processes that were killed while they wrote left behind.
+void remove_left_overs() {
+  for (const PackedFile& file : packed_files())
+    if (file.state == PackedFile::State::left_over) remove(file);
+}
+
 // The oldest files go until the others take no more than the limit.
 void make_room(const std::string& keep) {
   std::vector<PackedFile> files = packed_files();
@@ -57,11 +71,7 @@ void make_room(const std::string& keep) {
   for (; sum > PackedCache::most_bytes_kept && !files.empty(); files.pop_back()) {
     if (files.back().path == keep || files.back().state == PackedFile::State::being_written) continue;
     sum -= files.back().bytes;
-    try {
-      remove_packed_files(std::span(&files.back(), 1));
-    } catch (const Error& error) {
-      log::info("{}", error.message());
-    }
+    remove(files.back());
   }
 }
 
@@ -156,6 +166,7 @@ void PackedCache::write(const std::vector<std::pair<std::string, PackedMatrix>>&
   std::error_code failed;
   const std::string folder = fs::path(path_).parent_path().string();
   fs::create_directories(folder, failed);
+  remove_left_overs();  // first: they may be what fills the disk
   struct statvfs disk;
   if (failed || ::statvfs(folder.c_str(), &disk) != 0) return;
   if (static_cast<double>(disk.f_bavail) * static_cast<double>(disk.f_frsize) < 3.0 * static_cast<double>(bytes)) {

@@ -5,6 +5,9 @@
 #include <filesystem>
 #include <fstream>
 
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <doctest/doctest.h>
 
 #include "base/rng.h"
@@ -92,6 +95,23 @@ TEST_CASE("a cached file that is damaged, cut or foreign is not used") {
   CHECK(refused());
   std::ofstream(path, std::ios::trunc) << "something else, and longer than a header would be, so that it is read as one";
   CHECK(refused());
+}
+
+TEST_CASE("writing to the cache removes what killed writers left there") {
+  const CacheFolder kept;
+  const pid_t ended = ::fork();
+  if (ended == 0) ::_exit(0);
+  ::waitpid(ended, nullptr, 0);
+  const std::string left = fmt::format("other-0123456789abcdef.packed.{}", ended);
+  const std::string living = fmt::format("other-0123456789abcdef.packed.{}", ::getpid());
+  const std::string foreign = fmt::format("other.packed.{}", ended);
+  for (const std::string& name : {left, living, foreign}) kept.folder.write(name, "begun");
+  const PackedCache cache("model", WeightType::q8, "sources");
+  cache.write(matrices());
+  CHECK(std::filesystem::exists(cache.path()));
+  CHECK(!std::filesystem::exists(kept.folder / left));
+  CHECK(std::filesystem::exists(kept.folder / living));
+  CHECK(std::filesystem::exists(kept.folder / foreign));
 }
 
 TEST_CASE("small models are not cached, and the cache can be switched off") {
