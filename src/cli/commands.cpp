@@ -100,7 +100,13 @@ const std::vector<Command>& command_table() {
        "cut "
        "goes on where it\nstopped. HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE, HF_HOME and HF_HUB_CACHE are honoured.",
        join({"allow-private"}, common), run_pull},
-      {"rm", "ORG/NAME", "remove a model from the local hub cache", "", join({"yes"}, common), run_rm},
+      {"rm", "ORG/NAME", "remove a model from the local hub cache, and its packed weights", "", join({"yes"}, common),
+       run_rm},
+      {"cache", "[clear [MODEL…]]", "packed weights that are kept for the next start: list them, or free their space",
+       "Each file is the copy of one model's weights in one type, as they lie in memory. `tapetum cache clear` removes "
+       "all of them, or those of the\nmodels that it names; the next start of such a model packs anew. "
+       "TAPETUM_PACKED_CACHE names another folder, or is off.",
+       common, run_cache},
       {"doctor", "", "what this machine offers, what is missing, and how to fix it",
        "Exit code 0 unless something is broken that stops every answer.", join({"threads"}, common), run_doctor},
       {"quantize", "FOLDER [IMAGE…]",
@@ -111,7 +117,8 @@ const std::vector<Command>& command_table() {
        join(join(Names{"model", "dtype", "threads", "text", "question", "max-tokens", "force"}, picture), common),
        run_quantize},
       {"bench", "", "speed and memory of a model, as fractions of what this machine can do",
-       "Prints one JSON object; progress goes to stderr. Nothing else should run meanwhile. --profile prints a table of "
+       "Prints one JSON object; progress goes to stderr. Nothing else should run meanwhile. --profile prints a table "
+       "of "
        "operations instead\n(--json: as an array).",
        join(join(model, {"profile"}), common), run_bench},
       {"verify", "FOLDER…", "check the engine against reference outputs (goldens)",

@@ -28,5 +28,6 @@ int run_completions(const Options& options);
 int run_man(const Options& options);
 int run_pull(const Options& options);
 int run_rm(const Options& options);
+int run_cache(const Options& options);
 
 }  // namespace tap::cli

@@ -99,6 +99,9 @@ where the hub cache lies that \fIorg/name\fR is looked for in (default: ~/.cache
 .B TAPETUM_DATA
 the folder that holds nano, the embedded model (default: share/tapetum of the installation)
 .TP
+.B TAPETUM_PACKED_CACHE
+the folder of packed weights (default: ~/.cache/tapetum/packed), or off; see tapetum cache
+.TP
 .B TAPETUM_ISA
 the best instruction set to use: scalar, sse4, avx2, avx512, avx512_vnni, avx512_bf16 or amx
 .SH EXAMPLES

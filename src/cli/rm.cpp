@@ -1,4 +1,4 @@
-// tapetum rm ORG/NAME: a model out of the local hub cache.
+// tapetum rm ORG/NAME: a model out of the local hub cache, with its packed weights.
 #include <cerrno>
 
 #include <unistd.h>
@@ -9,6 +9,7 @@
 #include "cli/commands.h"
 #include "cli/output.h"
 #include "io/hub_store.h"
+#include "io/packed_files.h"
 
 namespace tap::cli {
 
@@ -26,6 +27,13 @@ bool affirmed(const std::string& question) {
     answer += c;
   }
   return answer == "y" || answer == "Y" || answer == "yes";
+}
+
+// The packed weights of a model whose files are gone. Those of another hub cache's model of that name stay.
+std::uint64_t remove_packed_of(const std::string& repo) {
+  std::vector<PackedFile> files = packed_files();
+  std::erase_if(files, [&](const PackedFile& file) { return file.model() != repo || is_directory(file.folder); });
+  return remove_packed_files(files);
 }
 
 }  // namespace
@@ -57,7 +65,8 @@ int run_rm(const Options& options) {
       return 1;
     }
   }
-  const std::uint64_t freed = remove_model(env, *name).value();
+  std::uint64_t freed = remove_model(env, *name).value();
+  freed += remove_packed_of(name->repo());
   if (options.json)
     write_json({{"model", name->repo()}, {"folder", folder}, {"freed_bytes", freed}});
   else

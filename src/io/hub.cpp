@@ -123,6 +123,13 @@ Result<std::string> folder_of(const std::string& given, const HubEnv& env) {
   return snapshot_of(folder, hub_name->repo(), hub_name->revision);
 }
 
+// "models--ORG--NAME" to "ORG/NAME"; empty when the folder is called otherwise.
+std::string repo_in(const std::string& entry) {
+  const auto split = entry.find("--", models_prefix.size());
+  if (!entry.starts_with(models_prefix) || split == std::string::npos) return "";
+  return entry.substr(models_prefix.size(), split - models_prefix.size()) + "/" + entry.substr(split + 2);
+}
+
 // Bytes of downloads that were begun and not finished.
 std::uint64_t partial_bytes_in(const std::string& model_folder) {
   std::uint64_t bytes = 0;
@@ -178,6 +185,11 @@ Result<std::string> resolve_model(const std::string& name, const HubEnv& env) {
   return folder;
 }
 
+std::string hub_name_of(const std::string& folder) {
+  const fs::path snapshots = fs::path(folder).parent_path();
+  return snapshots.filename() == "snapshots" ? repo_in(snapshots.parent_path().filename().string()) : "";
+}
+
 std::string missing_files(const std::string& folder) {
   std::vector<std::string> missing;
   const auto want = [&](const std::string& file) {
@@ -211,10 +223,9 @@ std::vector<CachedModel> list_models(const HubEnv& env) {
   const std::string cache = env.cache_folder();
   if (cache.empty()) return models;
   for (const std::string& entry : names_in(cache, max_models)) {
-    const auto split = entry.find("--", models_prefix.size());
-    if (!entry.starts_with(models_prefix) || split == std::string::npos) continue;
     CachedModel model;
-    model.name = entry.substr(models_prefix.size(), split - models_prefix.size()) + "/" + entry.substr(split + 2);
+    model.name = repo_in(entry);
+    if (model.name.empty()) continue;
     model.partial_bytes = partial_bytes_in(cache + "/" + entry);
     const auto snapshot = snapshot_of(cache + "/" + entry, model.name, "");
     if (!snapshot.ok()) {

@@ -36,6 +36,9 @@ bool is_commit(std::string_view text);  // 40 lower-case hexadecimal digits
 // in a snapshot that leads out of its model's folder.
 Result<std::string> resolve_model(const std::string& name, const HubEnv& env);
 
+// "org/name" when `folder` is a snapshot of a hub cache by its path (…/models--ORG--NAME/snapshots/COMMIT); else empty.
+std::string hub_name_of(const std::string& folder);
+
 struct CachedModel {
   std::string name;                 // "org/name"
   std::string folder;               // the snapshot's folder; empty when there is none

@@ -18,7 +18,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/parallel.h"
-#include "io/json.h"
+#include "io/packed_files.h"
 #include "tensor/packed_data.h"
 
 namespace tap {
@@ -26,22 +26,10 @@ namespace tap {
 namespace {
 
 namespace fs = std::filesystem;
+using namespace packed_format;
 
 // Of the layouts of kernels/pack.h and of this file: a change of either is a new number.
-constexpr int layout_version = 1;
-constexpr std::string_view magic = "tapetum packed\n";
-constexpr Dim piece_bytes = Dim{4} << 20;
-constexpr Dim alignment = 64;
-constexpr std::size_t max_header_bytes = std::size_t{64} << 20;
-
-std::string folder_of_cache() {
-  if (const char* given = std::getenv("TAPETUM_PACKED_CACHE"); given && *given)
-    return std::string_view(given) == "off" ? "" : given;
-  if (const char* cache = std::getenv("XDG_CACHE_HOME"); cache && *cache == '/')
-    return std::string(cache) + "/tapetum/packed";
-  if (const char* home = std::getenv("HOME"); home && *home == '/') return std::string(home) + "/.cache/tapetum/packed";
-  return "";
-}
+constexpr int layout_version = 2;
 
 // The bytes of a matrix, in the order of the file: panels, then scales.
 struct Part {
@@ -61,35 +49,29 @@ Dim stored_bytes(const PackedMatrix& matrix) {
   return sum;
 }
 
-struct Prologue {  // what a file begins with
-  char magic[16];
-  std::uint64_t header_bytes, data_begin, data_bytes, header_sum;
-};
+void remove(const PackedFile& file) {
+  try {
+    remove_packed_files(std::span(&file, 1));
+  } catch (const Error& error) {
+    log::info("{}", error.message());
+  }
+}
 
-std::uint64_t sum_of(const void* bytes, std::size_t count) { return XXH3_64bits(bytes, count); }
+// What processes that were killed while they wrote left behind.
+void remove_left_overs() {
+  for (const PackedFile& file : packed_files())
+    if (file.state == PackedFile::State::left_over) remove(file);
+}
 
 // The oldest files go until the others take no more than the limit.
-void make_room(const std::string& folder, const std::string& keep) {
-  struct Old {
-    fs::file_time_type used;
-    std::uint64_t bytes;
-    fs::path path;
-  };
-  std::vector<Old> files;
+void make_room(const std::string& keep) {
+  std::vector<PackedFile> files = packed_files();
   std::uint64_t sum = 0;
-  std::error_code ignored;
-  for (fs::directory_iterator at(folder, ignored), end; !ignored && at != end; at.increment(ignored)) {
-    std::error_code none;
-    if (at->path().extension() != ".packed") continue;
-    files.push_back({at->last_write_time(none), at->file_size(none), at->path()});
-    sum += files.back().bytes;
-  }
-  std::sort(files.begin(), files.end(), [](const Old& a, const Old& b) { return a.used < b.used; });
-  for (const Old& file : files) {
-    if (sum <= PackedCache::most_bytes_kept) return;
-    if (file.path == keep) continue;
-    fs::remove(file.path, ignored);
-    sum -= file.bytes;
+  for (const PackedFile& file : files) sum += file.bytes;
+  for (; sum > PackedCache::most_bytes_kept && !files.empty(); files.pop_back()) {
+    if (files.back().path == keep || files.back().state == PackedFile::State::being_written) continue;
+    sum -= files.back().bytes;
+    remove(files.back());
   }
 }
 
@@ -106,16 +88,10 @@ bool write_all(int fd, const void* bytes, std::size_t count, off_t at) {
 
 }  // namespace
 
-PackedCache::PackedCache(std::string_view name, std::string_view source) {
+PackedCache::PackedCache(const std::string& folder, WeightType type, std::string_view source)
+    : folder_(plain_folder(folder)), path_(packed_path(folder_, type)), type_(type) {
   const XXH128_hash_t sum = XXH3_128bits(source.data(), source.size());
   source_ = fmt::format("layout {} source {:016x}{:016x}", layout_version, sum.high64, sum.low64);
-  const std::string folder = folder_of_cache();
-  if (folder.empty()) return;
-  // A name that people recognise, told apart by the sum of the whole of it.
-  std::string plain;
-  for (const char c : name.substr(name.size() - std::min<std::size_t>(name.size(), 60)))
-    plain += std::isalnum(static_cast<unsigned char>(c)) || c == '-' ? c : '_';
-  path_ = fmt::format("{}/{}-{:016x}.packed", folder, plain, sum_of(name.data(), name.size()));
 }
 
 bool PackedCache::read() {
@@ -124,28 +100,18 @@ bool PackedCache::read() {
   if (!opened.ok()) return false;
   const File file = std::move(opened).value();
   try {
-    Prologue start;
-    file.read_at(0, std::as_writable_bytes(std::span(&start, 1)));
-    if (std::string_view(start.magic, magic.size()) != magic || start.header_bytes > max_header_bytes) return false;
-    std::string text(start.header_bytes, '\0');
-    file.read_at(sizeof start, std::as_writable_bytes(std::span(text)));
-    if (sum_of(text.data(), text.size()) != start.header_sum) return false;
-    const Json header = parse_json(text, path_, {.bytes = max_header_bytes}).value();
-    if (header.at("source").get<std::string>() != source_) return false;
-
-    if (start.data_begin > file.size() || start.data_bytes > file.size() - start.data_begin) return false;
-    const auto bytes = static_cast<Dim>(start.data_bytes), pieces = ceil_div(bytes, piece_bytes);
-    const std::uint64_t sums_at = start.data_begin + start.data_bytes;
-    if (file.size() != sums_at + static_cast<std::uint64_t>(pieces) * 8) return false;
+    const auto header = read_header(file);
+    if (!header || header->json.at("source").get<std::string>() != source_) return false;
+    const auto bytes = static_cast<Dim>(header->data_bytes), pieces = ceil_div(bytes, piece_bytes);
     std::vector<std::uint64_t> sums(static_cast<std::size_t>(pieces));
-    file.read_at(sums_at, std::as_writable_bytes(std::span(sums)));
+    file.read_at(header->data_begin + header->data_bytes, std::as_writable_bytes(std::span(sums)));
     const std::shared_ptr<Storage> block = Storage::allocate(static_cast<std::size_t>(bytes));
     std::atomic<bool> sound{true};
     parallel_rows(pieces, 1, [&](Rows r) {
       for (Dim p = r.begin; p < r.end; ++p) {
         const Dim at = p * piece_bytes;
         const std::span out(block->data() + at, static_cast<std::size_t>(std::min(piece_bytes, bytes - at)));
-        file.read_at(start.data_begin + static_cast<std::uint64_t>(at), out);
+        file.read_at(header->data_begin + static_cast<std::uint64_t>(at), out);
         if (sum_of(out.data(), out.size()) != sums[static_cast<std::size_t>(p)]) sound = false;
       }
     });
@@ -154,7 +120,7 @@ bool PackedCache::read() {
       return false;
     }
     Dim offset = 0;
-    for (const Json& entry : header.at("entries")) {
+    for (const Json& entry : header->json.at("entries")) {
       const Dim in = entry.at("in").get<Dim>(), out = entry.at("out").get<Dim>();
       const auto type = static_cast<WeightType>(entry.at("type").get<int>());
       std::vector<std::shared_ptr<Storage>> storages;
@@ -183,7 +149,7 @@ std::optional<PackedMatrix> PackedCache::find(const std::string& key) const {
 
 void PackedCache::write(const std::vector<std::pair<std::string, PackedMatrix>>& matrices) const {
   if (!enabled()) return;
-  Json header = {{"source", source_}, {"entries", Json::array()}};
+  Json header = {{"model", folder_}, {"type", name(type_)}, {"source", source_}, {"entries", Json::array()}};
   Dim bytes = 0;
   for (const auto& [key, matrix] : matrices) {
     if (matrix.type() == WeightType::dense) return;
@@ -200,6 +166,7 @@ void PackedCache::write(const std::vector<std::pair<std::string, PackedMatrix>>&
   std::error_code failed;
   const std::string folder = fs::path(path_).parent_path().string();
   fs::create_directories(folder, failed);
+  remove_left_overs();  // first: they may be what fills the disk
   struct statvfs disk;
   if (failed || ::statvfs(folder.c_str(), &disk) != 0) return;
   if (static_cast<double>(disk.f_bavail) * static_cast<double>(disk.f_frsize) < 3.0 * static_cast<double>(bytes)) {
@@ -235,8 +202,10 @@ void PackedCache::write(const std::vector<std::pair<std::string, PackedMatrix>>&
     const auto add = [&](const std::byte* from, Dim count) {
       while (count > 0) {
         const Dim some = std::min(count, piece_bytes - static_cast<Dim>(piece.size()));
-        if (from) piece.insert(piece.end(), from, from + some), from += some;
-        else piece.resize(piece.size() + static_cast<std::size_t>(some));
+        if (from)
+          piece.insert(piece.end(), from, from + some), from += some;
+        else
+          piece.resize(piece.size() + static_cast<std::size_t>(some));
         count -= some;
         if (static_cast<Dim>(piece.size()) == piece_bytes) flush();
       }
@@ -255,7 +224,7 @@ void PackedCache::write(const std::vector<std::pair<std::string, PackedMatrix>>&
     ::unlink(temporary.c_str());
     return;
   }
-  make_room(folder, path_);
+  make_room(path_);
 }
 
 }  // namespace tap

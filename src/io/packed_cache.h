@@ -3,8 +3,7 @@
 // anything that is wrong with a file (another version, other sources, a damaged part) means that it is not used, and is
 // written anew. TAPETUM_PACKED_CACHE names another folder, or is "off".
 //
-// The file: a prologue of sizes, a header in JSON {source, entries}, then the entries' bytes, each aligned to 64, then one XXH3
-// checksum for every piece of 4 MiB.
+// The files themselves: io/packed_files.h.
 #pragma once
 
 #include <map>
@@ -25,8 +24,8 @@ class PackedCache {
   // All files together; those used longest ago go first.
   static constexpr std::uint64_t most_bytes_kept = std::uint64_t{64} << 30;
 
-  // `source`: what the weights are made of, files and settings; `name` goes into the file's own name. Nothing is read.
-  PackedCache(std::string_view name, std::string_view source);
+  // Of the model in `folder`; `source`: what the weights are made of, files and settings. Nothing is read.
+  PackedCache(const std::string& folder, WeightType type, std::string_view source);
 
   bool enabled() const { return !path_.empty(); }
   const std::string& path() const { return path_; }
@@ -38,7 +37,8 @@ class PackedCache {
   void write(const std::vector<std::pair<std::string, PackedMatrix>>& matrices) const;
 
  private:
-  std::string path_, source_;
+  std::string folder_, path_, source_;
+  WeightType type_;
   std::map<std::string, PackedMatrix> held_;
 };
 

@@ -325,7 +325,7 @@ struct Weights::Shared {
   }
 
   void open_cache() {
-    cache.emplace(fmt::format("{} {}", name(options.type), folder), source());
+    cache.emplace(folder, options.type, source());
     complete = cache->read();
     packing = !complete && cache->enabled();
   }

@@ -79,6 +79,7 @@ class Completions(Case):
         self.assertEqual(self.bash("show", "na"), ["nano"])
         self.assertEqual(self.bash("completions", ""), ["bash", "zsh", "fish"])
         self.assertEqual(self.bash("man", "tok"), ["tokenize"])
+        self.assertEqual(self.bash("cache", ""), ["clear"])
         self.assertEqual(self.bash("--max-tokens", ""), [])
 
     def test_zsh_and_fish_can_read_their_scripts(self):

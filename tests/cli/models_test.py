@@ -50,6 +50,30 @@ class Names(Case):
         self.bad("-m", "acme/tiny", ROOF, "x", env=environment(HF_HUB_CACHE=str(cache)), says="config.json")
 
 
+class PackedCache(Case):
+    def test_the_packed_cache_is_listed_and_cleared(self):
+        env = environment(TAPETUM_PACKED_CACHE=str(self.folder))
+        self.assertEqual(self.good_json("cache", env=env), {"folder": str(self.folder), "bytes": 0, "most_bytes": 64 << 30, "files": []})
+        ours, theirs = self.folder / "broken-0123456789abcdef.packed", self.folder / "photo.packed"
+        ours.write_bytes(bytes(1000))
+        theirs.write_bytes(b"mine")
+        text = self.good("cache", env=env)
+        self.assertRegex(text, rf"^{ours.name} .* damaged\n1\.0 KB of at most 68.7 GB, 1 file in {self.folder}\n$")
+        self.assertEqual(self.good("cache", "-q", env=env), text.splitlines(True)[0])
+        self.bad("cache", "clear", "acme/none", env=env, code=1, says=["acme/none", "tapetum cache"])
+        self.bad("cache", "clean", env=env, code=2, says=["clean", "clear"])
+        self.assertTrue(ours.exists())
+        self.assertEqual(self.good_json("cache", "clear", env=env), {"folder": str(self.folder), "files": 1, "freed_bytes": 1000})
+        self.assertEqual(list(self.folder.iterdir()), [theirs])
+
+    def test_a_packed_cache_that_is_off_has_nothing_to_clear(self):
+        env = environment(TAPETUM_PACKED_CACHE="off")
+        self.assertIn("TAPETUM_PACKED_CACHE", self.good("cache", env=env))
+        self.assertEqual(self.good_json("cache", env=env)["files"], [])
+        self.assertEqual(self.good_json("cache", "clear", env=env)["freed_bytes"], 0)
+        self.bad("cache", "clear", "acme/none", env=env, says="acme/none")
+
+
 class Folders(Case):
     def copy(self, **files):
         folder = self.folder / "model"

@@ -46,6 +46,14 @@ TEST_CASE("the cache folder follows the variables in the hub's order and no HOME
       contains(error_of("org/name", HubEnv{}), "no hub cache to look in (HF_HUB_CACHE, HF_HOME and HOME are not set)"));
 }
 
+TEST_CASE("a snapshot's folder tells the model's name") {
+  CHECK(hub_name_of("/hub/models--org--small.model-1/snapshots/abc123") == "org/small.model-1");
+  CHECK(hub_name_of("/hub/models--org--small--er/snapshots/abc123") == "org/small--er");
+  for (const char* folder : {"", "/", "/models/own", "/hub/models--org--name", "/hub/models--org--name/blobs/abc",
+                             "/hub/org--name/snapshots/abc"})
+    CHECK(hub_name_of(folder).empty());
+}
+
 TEST_CASE("a model's name means a folder or a snapshot of the cache") {
   const TempFolder cache;
   add_model(cache, "models--org--small.model-1", "abc123", true);

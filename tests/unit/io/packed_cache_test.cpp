@@ -5,6 +5,9 @@
 #include <filesystem>
 #include <fstream>
 
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <doctest/doctest.h>
 
 #include "base/rng.h"
@@ -58,11 +61,11 @@ void change_byte(const std::string& path, std::streamoff at) {
 TEST_CASE("packed matrices come back from the cache to the bit, for the same sources only") {
   const CacheFolder kept;
   const auto written = matrices();
-  PackedCache cache("q8 /models/some", "sources");
+  PackedCache cache("/models/some", WeightType::q8, "sources");
   CHECK(!cache.read());
   cache.write(written);
 
-  PackedCache again("q8 /models/some", "sources");
+  PackedCache again("/models/some", WeightType::q8, "sources");
   REQUIRE(again.read());
   for (const auto& [key, matrix] : written) {
     const auto found = again.find(key);
@@ -70,16 +73,16 @@ TEST_CASE("packed matrices come back from the cache to the bit, for the same sou
     check_same(*found, matrix);
   }
   CHECK(!again.find("e"));
-  CHECK(!PackedCache("q8 /models/some", "other sources").read());
-  CHECK(!PackedCache("q4 /models/some", "sources").read());
+  CHECK(!PackedCache("/models/some", WeightType::q8, "other sources").read());
+  CHECK(!PackedCache("/models/some", WeightType::q4, "sources").read());
 }
 
 TEST_CASE("a cached file that is damaged, cut or foreign is not used") {
   const CacheFolder kept;
-  PackedCache("model", "sources").write(matrices());
-  const std::string path = PackedCache("model", "sources").path();
+  PackedCache("model", WeightType::q8, "sources").write(matrices());
+  const std::string path = PackedCache("model", WeightType::q8, "sources").path();
   const auto size = static_cast<std::streamoff>(std::filesystem::file_size(path));
-  const auto refused = [&] { return !PackedCache("model", "sources").read(); };
+  const auto refused = [&] { return !PackedCache("model", WeightType::q8, "sources").read(); };
   for (const std::streamoff at : {std::streamoff{0}, std::streamoff{20}, std::streamoff{60}, size / 2, size - 1}) {
     change_byte(path, at);
     CHECK(refused());
@@ -94,18 +97,35 @@ TEST_CASE("a cached file that is damaged, cut or foreign is not used") {
   CHECK(refused());
 }
 
+TEST_CASE("writing to the cache removes what killed writers left there") {
+  const CacheFolder kept;
+  const pid_t ended = ::fork();
+  if (ended == 0) ::_exit(0);
+  ::waitpid(ended, nullptr, 0);
+  const std::string left = fmt::format("other-0123456789abcdef.packed.{}", ended);
+  const std::string living = fmt::format("other-0123456789abcdef.packed.{}", ::getpid());
+  const std::string foreign = fmt::format("other.packed.{}", ended);
+  for (const std::string& name : {left, living, foreign}) kept.folder.write(name, "begun");
+  const PackedCache cache("model", WeightType::q8, "sources");
+  cache.write(matrices());
+  CHECK(std::filesystem::exists(cache.path()));
+  CHECK(!std::filesystem::exists(kept.folder / left));
+  CHECK(std::filesystem::exists(kept.folder / living));
+  CHECK(std::filesystem::exists(kept.folder / foreign));
+}
+
 TEST_CASE("small models are not cached, and the cache can be switched off") {
   const CacheFolder kept;
   const std::vector<std::pair<std::string, PackedMatrix>> small{{"a", PackedMatrix::pack(noise(64, 64), WeightType::q8)}};
-  PackedCache("small", "sources").write(small);
+  PackedCache("small", WeightType::q8, "sources").write(small);
   CHECK(std::filesystem::is_empty(kept.folder.path()));
   ::setenv("TAPETUM_PACKED_CACHE", "off", 1);
-  PackedCache off("model", "sources");
+  PackedCache off("model", WeightType::q8, "sources");
   CHECK(!off.enabled());
   CHECK(!off.read());
   off.write(matrices());
   ::setenv("TAPETUM_PACKED_CACHE", "/proc/nowhere", 1);
-  PackedCache("model", "sources").write(matrices());  // cannot be written: no error
+  PackedCache("model", WeightType::q8, "sources").write(matrices());  // cannot be written: no error
 }
 
 TEST_CASE("slabs hold what was planned of them") {
