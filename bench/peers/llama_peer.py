@@ -49,6 +49,7 @@ class Llama(Peer):
         self.context = lc.llama_init_from_model(self.model, params)
         self.threads = threads
         self.vocab = lc.llama_vocab_n_tokens(lc.llama_model_get_vocab(self.model))
+        self.held = 0  # tokens of the first user that the cache has
         self.eye = None
         if mmproj:
             params = mt.mtmd_context_params_default()
@@ -67,6 +68,15 @@ class Llama(Peer):
 
     def clear(self):
         lc.llama_memory_clear(lc.llama_get_memory(self.context), True)
+        self.held = 0
+
+    def fill(self, context):
+        """Ids depend on their position only, so more than that many are cut."""
+        memory = lc.llama_get_memory(self.context)
+        if self.held < context or not lc.llama_memory_seq_rm(memory, 0, context, -1):
+            self.clear()
+            self.run(context, 0)
+        self.held = context
 
     def run(self, tokens, past, users=1):
         """`tokens` more of each user; logits of the last."""
@@ -92,11 +102,12 @@ class Llama(Peer):
 
     def prefill(self, tokens=512):
         self.clear()
-        return timed(lambda: self.run(tokens, 0))
+        seconds = timed(lambda: self.run(tokens, 0))
+        self.held = tokens
+        return seconds
 
     def decode(self, context=200, steps=16):
-        self.clear()
-        self.run(context, 0)
+        self.fill(context)
         self.run(1, context)
         return timed(lambda: [self.run(1, context + 1 + i) for i in range(steps)]) / steps
 
@@ -107,7 +118,7 @@ class Llama(Peer):
         return timed(lambda: [self.run(1, context + i, users) for i in range(steps)]) / steps
 
     def first(self):
-        """A tile and 20 tokens of text, in the batches of mtmd_helper_eval_chunks: the picture, then the text."""
+        """A picture and 20 tokens of text, in the batches of mtmd_helper_eval_chunks: the picture, then the text."""
         self.clear()
 
         def work():

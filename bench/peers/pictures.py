@@ -1,4 +1,4 @@
-"""A picture in the form in which a family's modules of transformers take it, without a processor: no resize, one tile."""
+"""A picture as the modules of transformers take it, by family, without a processor: no resize, one tile."""
 import numpy as np
 import torch
 
@@ -32,6 +32,14 @@ def vision_inputs(config, picture, count=1):
         return {"pixel_values": rows.repeat(count, 1), "image_grid_thw": torch.tensor([grid] * count)}
     many = pixels.repeat(count, 1, 1, 1)
     return {"pixel_values": many[None] if config.model_type in ("idefics3", "smolvlm") else many}
+
+
+def picture_tokens(config, edge_px):
+    vision = config.vision_config
+    if config.model_type == "gemma3":
+        return config.mm_tokens_per_image
+    merge = vision.spatial_merge_size if config.model_type == "qwen2_5_vl" else config.scale_factor
+    return (edge_px // vision.patch_size // merge) ** 2
 
 
 def picture_rows(features):
