@@ -13,6 +13,9 @@ import gguf
 import numpy as np
 import torch
 from safetensors import safe_open
+from transformers import AutoConfig
+
+from pictures import mean_std
 
 TEXT_LAYER = {
     "self_attn.q_proj": "attn_q",
@@ -55,7 +58,7 @@ QWEN_LAYER = {
 class Checkpoint:
     def __init__(self, folder):
         self.folder = Path(folder)
-        self.config = json.loads((self.folder / "config.json").read_text())
+        self.config = AutoConfig.from_pretrained(self.folder).to_dict()  # with the defaults that files leave out
         self.files = {}
         for path in sorted(self.folder.glob("*.safetensors")):
             file = safe_open(path, "pt")
@@ -155,8 +158,13 @@ def write_text(checkpoint, path, kind):
         out.add_rope_dimension_count(head_dim)
     if architecture == "qwen2vl":
         out.add_rope_dimension_sections([*scaling["mrope_section"], 0])
+    query_gain = 1.0
     if gemma:
         out.add_sliding_window(text["sliding_window"])
+        out.add_sliding_window_pattern([kind == "sliding_attention" for kind in text["layer_types"]])
+        out.add_rope_freq_base_swa(text["rope_local_base_freq"])
+        if text["num_hidden_layers"] != 62:  # for all others llama.cpp divides by the root of the head's width
+            query_gain = (head_dim / text["query_pre_attn_scalar"]) ** 0.5
         if scaling.get("factor"):
             out.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
             out.add_rope_scaling_factor(scaling["factor"])
@@ -181,7 +189,7 @@ def write_text(checkpoint, path, kind):
         else:
             raise SystemExit(f"no name for {name}")
         if gemma and "norm" in new:
-            tensor = tensor.float() + 1
+            tensor = (tensor.float() + 1) * (query_gain if "attn_q_norm" in new else 1)
         writer.add(new, tensor)
     writer.close()
 
@@ -204,14 +212,19 @@ def write_vision(checkpoint, path, kind, picture_px):
     out.add_vision_patch_size(vision["patch_size"])
     out.add_vision_image_size(560 if qwen else vision["image_size"])
     out.add_vision_attention_layernorm_eps(1e-6 if qwen else vision.get("layer_norm_eps", 1e-6))
-    means = ([0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]) if qwen else ([0.5] * 3,) * 2
-    out.add_vision_image_mean(means[0])
-    out.add_vision_image_std(means[1])
+    mean, std = mean_std(family)
+    out.add_vision_image_mean(mean)
+    out.add_vision_image_std(std)
     if qwen:
         out.add_vision_use_silu(True)
+        if vision["window_size"] != 112:
+            raise SystemExit("llama.cpp knows windows of 112 pixels only")
         out.add_vision_n_wa_pattern(vision["fullatt_block_indexes"][0] + 1)
     else:
         out.add_vision_use_gelu(True)
+    if family == "gemma3":
+        side = vision["image_size"] // vision["patch_size"]
+        out.add_vision_projector_scale_factor(round(side / config["mm_tokens_per_image"] ** 0.5))
     if family in ("idefics3", "smolvlm"):
         out.add_vision_projector_scale_factor(config.get("scale_factor", 2))
         out.add_vision_preproc_image_size(picture_px or vision["image_size"])  # one tile

@@ -1,4 +1,4 @@
-"""llama.cpp, through llama-cpp-python's C bindings: llama_peer.py TEXT.gguf MMPROJ.gguf [THREADS] [CONTEXT]"""
+"""llama.cpp, through llama-cpp-python's C bindings: llama_peer.py TEXT.gguf MMPROJ.gguf THREADS CONTEXT PICTURE_PX"""
 import ctypes
 import sys
 
@@ -7,9 +7,29 @@ import llama_cpp.mtmd_cpp as mt
 import numpy as np
 
 from peer import Peer, serve, timed
+from pictures import noise
 
 CHUNK = 512
 NO_CALLBACK = mt.mtmd_helper_post_decode_callback()
+
+
+def tokenized(eye, bitmap):
+    """The chunks of a prompt that is the picture alone."""
+    text = mt.mtmd_input_text(b"<__media__>", 11, False, True)
+    bitmaps = (ctypes.c_void_p * 1)(bitmap)
+    chunks = mt.mtmd_input_chunks_init()
+    if mt.mtmd_tokenize(eye, chunks, ctypes.byref(text), bitmaps, 1) != 0:
+        raise RuntimeError("mtmd_tokenize failed")
+    return chunks
+
+
+def first_picture(chunks):
+    """Where the projector adds an overview, it is left out."""
+    for i in range(mt.mtmd_input_chunks_size(chunks)):
+        chunk = mt.mtmd_input_chunks_get(chunks, i)
+        if mt.mtmd_input_chunk_get_type(chunk) == mt.MTMD_INPUT_CHUNK_TYPE_IMAGE:
+            return chunk
+    raise RuntimeError("no picture among the chunks")
 
 
 class Llama(Peer):
@@ -29,40 +49,34 @@ class Llama(Peer):
         self.context = lc.llama_init_from_model(self.model, params)
         self.threads = threads
         self.vocab = lc.llama_vocab_n_tokens(lc.llama_model_get_vocab(self.model))
+        self.held = 0  # tokens of the first user that the cache has
         self.eye = None
         if mmproj:
             params = mt.mtmd_context_params_default()
             params.use_gpu, params.n_threads, params.warmup, params.print_timings = False, threads, False, False
             self.eye = mt.mtmd_init_from_file(mmproj.encode(), self.model, params)
-            pixels = np.random.default_rng(7).integers(0, 256, (picture_px, picture_px, 3), np.uint8).tobytes()
+            pixels = noise(picture_px).tobytes()
             buffer = (ctypes.c_uint8 * len(pixels)).from_buffer_copy(pixels)
             self.bitmap = mt.mtmd_bitmap_init(picture_px, picture_px, buffer)
 
-    def chunks(self, words):
-        text = mt.mtmd_input_text(words.encode(), len(words.encode()), False, True)
-        bitmaps = (ctypes.c_void_p * 1)(self.bitmap)
-        chunks = mt.mtmd_input_chunks_init()
-        if mt.mtmd_tokenize(self.eye, chunks, ctypes.byref(text), bitmaps, 1) != 0:
-            raise RuntimeError("mtmd_tokenize failed")
-        return chunks
-
     def encode(self, pictures=1):
-        """One tile: where the projector adds an overview, it is left out."""
-        chunks = self.chunks("<__media__>")
-        chunk = self.picture_of(chunks)
+        chunks = tokenized(self.eye, self.bitmap)
+        chunk = first_picture(chunks)
         seconds = sum(timed(lambda: mt.mtmd_encode_chunk(self.eye, chunk)) for _ in range(pictures))
         mt.mtmd_input_chunks_free(chunks)
         return seconds
 
-    def picture_of(self, chunks):
-        for i in range(mt.mtmd_input_chunks_size(chunks)):
-            chunk = mt.mtmd_input_chunks_get(chunks, i)
-            if mt.mtmd_input_chunk_get_type(chunk) == mt.MTMD_INPUT_CHUNK_TYPE_IMAGE:
-                return chunk
-        raise RuntimeError("no picture among the chunks")
-
     def clear(self):
         lc.llama_memory_clear(lc.llama_get_memory(self.context), True)
+        self.held = 0
+
+    def fill(self, context):
+        """Ids depend on their position only, so more than that many are cut."""
+        memory = lc.llama_get_memory(self.context)
+        if self.held < context or not lc.llama_memory_seq_rm(memory, 0, context, -1):
+            self.clear()
+            self.run(context, 0)
+        self.held = context
 
     def run(self, tokens, past, users=1):
         """`tokens` more of each user; logits of the last."""
@@ -88,11 +102,12 @@ class Llama(Peer):
 
     def prefill(self, tokens=512):
         self.clear()
-        return timed(lambda: self.run(tokens, 0))
+        seconds = timed(lambda: self.run(tokens, 0))
+        self.held = tokens
+        return seconds
 
     def decode(self, context=200, steps=16):
-        self.clear()
-        self.run(context, 0)
+        self.fill(context)
         self.run(1, context)
         return timed(lambda: [self.run(1, context + 1 + i) for i in range(steps)]) / steps
 
@@ -103,12 +118,12 @@ class Llama(Peer):
         return timed(lambda: [self.run(1, context + i, users) for i in range(steps)]) / steps
 
     def first(self):
-        """A tile and 20 tokens of text, in the batches of mtmd_helper_eval_chunks: the picture, then the text."""
+        """A picture and 20 tokens of text, in the batches of mtmd_helper_eval_chunks: the picture, then the text."""
         self.clear()
 
         def work():
-            chunks = self.chunks("<__media__>")
-            chunk, past = self.picture_of(chunks), ctypes.c_int(0)
+            chunks = tokenized(self.eye, self.bitmap)
+            chunk, past = first_picture(chunks), ctypes.c_int(0)
             mt.mtmd_encode_chunk(self.eye, chunk)
             rows = mt.mtmd_get_output_embd(self.eye)
             if mt.mtmd_helper_decode_image_chunk(

@@ -50,5 +50,5 @@ def serve(make):
         try:
             answer = getattr(peer, command)(*map(int, words))
             print(json.dumps(answer if isinstance(answer, dict) else {"s": answer}), flush=True)
-        except Refused as e:
-            print(json.dumps({"refused": str(e)}), flush=True)
+        except Exception as e:  # the others go on
+            print(json.dumps({"refused": f"{type(e).__name__}: {e}"}), flush=True)
