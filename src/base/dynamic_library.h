@@ -1,5 +1,5 @@
-// Libraries that few runs need, opened when they are first needed: linking them would add their own start (libcurl 8 ms,
-// libavif 6 ms) to every run. The headers are there at build time, so that types and names are checked.
+// Libraries that few runs need, opened when they are first needed: linking them would add their own start (libcurl 8
+// ms, libavif 6 ms) to every run. The headers are there at build time, so that types and names are checked.
 #pragma once
 
 #include <memory>

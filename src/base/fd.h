@@ -1,6 +1,9 @@
-// A file descriptor that closes itself.
+// A file descriptor that closes itself, and writing to one.
 #pragma once
 
+#include <cerrno>
+#include <cstddef>
+#include <span>
 #include <utility>
 
 #include <unistd.h>
@@ -24,5 +27,18 @@ class Fd {
  private:
   int fd_;
 };
+
+// Gives how many bytes were written, going on where a signal cut the write; fewer than all: errno says why.
+inline std::size_t write_all(int fd, std::span<const std::byte> bytes) {
+  std::size_t done = 0;
+  while (done < bytes.size()) {
+    const ssize_t n = ::write(fd, bytes.data() + done, bytes.size() - done);
+    if (n < 0 && errno == EINTR) continue;
+    if (n == 0) errno = EIO;  // a device that takes nothing would take nothing for ever
+    if (n <= 0) break;
+    done += static_cast<std::size_t>(n);
+  }
+  return done;
+}
 
 }  // namespace tap

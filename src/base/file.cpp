@@ -162,12 +162,7 @@ void write_file_atomic(const std::string& named, std::span<const std::byte> byte
   if (fd.get() < 0) refuse("cannot write", errno);
   if (direct)
     ::fcntl(fd.get(), F_SETFL, 0);  // O_NONBLOCK only kept the opening of a pipe that nobody reads from waiting
-  while (!bytes.empty()) {
-    const ssize_t n = ::write(fd.get(), bytes.data(), bytes.size());
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) refuse("cannot write", errno);
-    bytes = bytes.subspan(static_cast<std::size_t>(n));
-  }
+  if (write_all(fd.get(), bytes) < bytes.size()) refuse("cannot write", errno);
   if (direct) return;
   if (exists) (void)::fchmod(fd.get(), info.st_mode & 07777);  // best effort: the old file's permissions
   if (::fsync(fd.get()) != 0 && errno != EINVAL) refuse("cannot write", errno);

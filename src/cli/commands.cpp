@@ -118,8 +118,7 @@ const std::vector<Command>& command_table() {
        run_quantize},
       {"bench", "", "speed and memory of a model, as fractions of what this machine can do",
        "Prints one JSON object; progress goes to stderr. Nothing else should run meanwhile. --profile prints a table "
-       "of "
-       "operations instead\n(--json: as an array).",
+       "of operations instead\n(--json: as an array).",
        join(join(model, {"profile"}), common), run_bench},
       {"verify", "FOLDER…", "check the engine against reference outputs (goldens)",
        "A golden folder holds manifest.json, its cases and a checkpoint. Exit code 0 only when every stage whose "

@@ -3,6 +3,7 @@
 #include <cerrno>
 #include <functional>
 #include <optional>
+#include <span>
 
 #include <fcntl.h>
 #include <sys/file.h>
@@ -10,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/fd.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "cli/line_reader.h"
@@ -28,12 +30,8 @@ std::size_t hash_of(const Json& id) { return std::hash<std::string>()(to_json_li
 }
 
 void write_whole(int fd, std::string_view text, const std::string& path) {
-  while (!text.empty()) {
-    const ssize_t n = ::write(fd, text.data(), text.size());
-    if (n < 0 && errno == EINTR) continue;  // a line is finished even when Ctrl-C was pressed
-    if (n < 0) refuse(path, "cannot write", errno);
-    text.remove_prefix(static_cast<std::size_t>(n));
-  }
+  // A line is finished even when Ctrl-C was pressed.
+  if (write_all(fd, std::as_bytes(std::span(text))) < text.size()) refuse(path, "cannot write", errno);
 }
 
 struct GoodLine {

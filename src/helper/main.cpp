@@ -12,6 +12,7 @@ extern "C" {
 #include <libavutil/log.h>
 }
 
+#include "base/fd.h"
 #include "codec/media_protocol.h"
 #include "helper/sandbox.h"
 #include "helper/still.h"
@@ -33,11 +34,7 @@ void set_text(std::span<char> to, const std::string& text) {
 int shared(std::span<const std::byte> bytes) {
   const int fd = ::memfd_create("frame", MFD_CLOEXEC);
   if (fd < 0) return -1;
-  for (std::size_t at = 0; at < bytes.size();) {
-    const ssize_t wrote = ::write(fd, bytes.data() + at, bytes.size() - at);
-    if (wrote <= 0) return ::close(fd), -1;
-    at += static_cast<std::size_t>(wrote);
-  }
+  if (write_all(fd, bytes) < bytes.size()) return ::close(fd), -1;
   return fd;
 }
 

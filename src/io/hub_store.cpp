@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/exec_context.h"
+#include "base/fd.h"
 #include "base/file.h"
 
 namespace tap {
@@ -183,19 +184,15 @@ void PartialBlob::restart() {
 }
 
 void PartialBlob::append(std::span<const std::byte> bytes) {
-  while (!bytes.empty()) {
-    const ssize_t n = ::write(fd_, bytes.data(), bytes.size());
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0)
-      throw Error(ErrorCode::io,
-                  fmt::format("{}: cannot write: {}; {} bytes are kept, the same command goes on from there", path_,
-                              reason_of(errno), bytes_),
-                  path_);
-    const auto written = bytes.first(static_cast<std::size_t>(n));
-    hash_.add(written);
-    bytes_ += written.size();
-    bytes = bytes.subspan(written.size());
-  }
+  const std::size_t written = write_all(fd_, bytes);
+  const int problem = errno;
+  hash_.add(bytes.first(written));
+  bytes_ += written;
+  if (written < bytes.size())
+    throw Error(ErrorCode::io,
+                fmt::format("{}: cannot write: {}; {} bytes are kept, the same command goes on from there", path_,
+                            reason_of(problem), bytes_),
+                path_);
 }
 
 bool PartialBlob::finish() {

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 
@@ -73,17 +72,6 @@ void make_room(const std::string& keep) {
     sum -= files.back().bytes;
     remove(files.back());
   }
-}
-
-bool write_all(int fd, const void* bytes, std::size_t count, off_t at) {
-  const auto* from = static_cast<const char*>(bytes);
-  while (count > 0) {
-    const ssize_t written = ::pwrite(fd, from, count, at);
-    if (written < 0 && errno == EINTR) continue;
-    if (written <= 0) return false;
-    from += written, at += written, count -= static_cast<std::size_t>(written);
-  }
-  return true;
 }
 
 }  // namespace
@@ -173,11 +161,14 @@ void PackedCache::write(const std::vector<std::pair<std::string, PackedMatrix>>&
     log::info("{}: not written: the disk is nearly full", path_);
     return;
   }
-  const std::string text = to_json_line(header);
+  std::string text = to_json_line(header);
+  const auto before_data =
+      static_cast<std::size_t>(round_up(static_cast<Dim>(sizeof(Prologue) + text.size()), alignment));
+  text.resize(before_data - sizeof(Prologue), ' ');
   Prologue start{};
   std::copy(magic.begin(), magic.end(), start.magic);
   start.header_bytes = text.size();
-  start.data_begin = static_cast<std::uint64_t>(round_up(static_cast<Dim>(sizeof start + text.size()), alignment));
+  start.data_begin = before_data;
   start.data_bytes = static_cast<std::uint64_t>(bytes);
   start.header_sum = sum_of(text.data(), text.size());
 
@@ -187,16 +178,14 @@ void PackedCache::write(const std::vector<std::pair<std::string, PackedMatrix>>&
   {
     const Fd file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
     if (file.get() < 0) return log::info("{}: not written: {}", path_, reason_of(errno));
-    written = write_all(file.get(), &start, sizeof start, 0) &&
-              write_all(file.get(), text.data(), text.size(), static_cast<off_t>(sizeof start));
+    const auto put = [&](std::span<const std::byte> more) { return write_all(file.get(), more) == more.size(); };
+    written = put(std::as_bytes(std::span(&start, 1))) && put(std::as_bytes(std::span(text)));
     // Piece by piece through one buffer, as the checksums count.
     std::vector<std::byte> piece;
     std::vector<std::uint64_t> sums;
-    auto at = static_cast<off_t>(start.data_begin);
     const auto flush = [&] {
       sums.push_back(sum_of(piece.data(), piece.size()));
-      written = written && write_all(file.get(), piece.data(), piece.size(), at);
-      at += static_cast<off_t>(piece.size());
+      written = written && put(piece);
       piece.clear();
     };
     const auto add = [&](const std::byte* from, Dim count) {
@@ -216,7 +205,7 @@ void PackedCache::write(const std::vector<std::pair<std::string, PackedMatrix>>&
         add(nullptr, round_up(part.bytes, alignment) - part.bytes);
       }
     if (!piece.empty()) flush();
-    written = written && write_all(file.get(), sums.data(), sums.size() * 8, at);
+    written = written && put(std::as_bytes(std::span(sums)));
   }
   // No fsync: what a power cut leaves behind fails its checksums.
   if (!written || std::rename(temporary.c_str(), path_.c_str()) != 0) {

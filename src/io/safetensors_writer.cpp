@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "base/fd.h"
 #include "base/file.h"
 #include "io/json.h"
 
@@ -65,12 +66,7 @@ void SafetensorsWriter::refuse(int error_number) const {
 // Not pwrite: a device that is full says so to both, and write is what the tests of faults make fail.
 void SafetensorsWriter::write_at(std::uint64_t offset, std::span<const std::byte> bytes) {
   if (::lseek(fd_, static_cast<off_t>(offset), SEEK_SET) < 0) refuse(errno);
-  while (!bytes.empty()) {
-    const ssize_t n = ::write(fd_, bytes.data(), bytes.size());
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) refuse(errno);
-    bytes = bytes.subspan(static_cast<std::size_t>(n));
-  }
+  if (write_all(fd_, bytes) < bytes.size()) refuse(errno);
 }
 
 void SafetensorsWriter::write(std::size_t index, std::uint64_t offset, std::span<const std::byte> bytes) {

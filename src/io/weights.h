@@ -58,8 +58,7 @@ class Weights {
   // wanted shape come back, so that one error can list everything.
   Tensor tensor(std::string_view name, const Shape& shape) const;
   Tensor tensor_or_undefined(std::string_view name, const Shape& shape) const;  // absent is fine
-  Tensor raw(std::string_view name, const Shape& shape) const;  // in its own dtype (an embedding table in bf16)
-  StoredRows stored_rows(std::string_view name, Dim rows, Dim width) const;  // undefined when it cannot be had
+  StoredRows stored_rows(std::string_view name, Dim rows, Dim width) const;     // undefined when it cannot be had
   // `name` of shape [out, in] (or any shape whose first axis is out and the rest multiply to in), packed as the options
   // say.
   PackedMatrix matrix(std::string_view name, Dim in, Dim out) const;

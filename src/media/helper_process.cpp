@@ -166,16 +166,11 @@ HelperProcess HelperProcess::of_file(const std::string& path) {
 
 HelperProcess HelperProcess::of_bytes(std::span<const std::byte> bytes, const std::string& name) {
   const int file = ::memfd_create("bytes", MFD_CLOEXEC);
-  for (std::size_t at = 0; file >= 0 && at < bytes.size();) {
-    const ssize_t wrote = ::write(file, bytes.data() + at, bytes.size() - at);
-    if (wrote < 0 && errno == EINTR) continue;
-    if (wrote <= 0) {
-      ::close(file);
-      throw Error(ErrorCode::out_of_memory, fmt::format("{}: out of memory for the media helper", name), name);
-    }
-    at += static_cast<std::size_t>(wrote);
-  }
   if (file < 0) throw Error(ErrorCode::io, fmt::format("{}: no memory to share: {}", name, std::strerror(errno)), name);
+  if (write_all(file, bytes) < bytes.size()) {
+    ::close(file);
+    throw Error(ErrorCode::out_of_memory, fmt::format("{}: out of memory for the media helper", name), name);
+  }
   return {name, file};
 }
 

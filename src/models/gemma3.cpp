@@ -78,8 +78,8 @@ struct Vision {
         tower(c.tower, in.child_or_empty("vision_config"), w.seeing() / "vision_tower.vision_model"),
         norm(w / "multi_modal_projector.mm_soft_emb_norm", c.tower.width, c.tower.norm_eps,
              nn::RmsNorm::Gain::one_plus),
-        projection(
-            nn::Linear::transposed(w.seeing() / "multi_modal_projector", "mm_input_projection_weight", c.tower.width, width)) {}
+        projection(nn::Linear::transposed(w.seeing() / "multi_modal_projector", "mm_input_projection_weight",
+                                          c.tower.width, width)) {}
 
   Tensor project(const Tensor& hidden) const {  // [n, p, v] to [n * rows, d]
     const Dim patches = config.tower.side;

@@ -135,7 +135,8 @@ struct SmolVlm final : Network {
   SmolVlm(const Config& c, const ConfigReader& in, const Weights& w, bool tied)
       : config(c),
         text(c.text, in.child_or_empty("text_config"), w / "model.text_model", w, tied),
-        connector(w.seeing() / "model.connector.modality_projection.proj", c.vision.width * c.factor * c.factor, c.text.width),
+        connector(w.seeing() / "model.connector.modality_projection.proj", c.vision.width * c.factor * c.factor,
+                  c.text.width),
         vision{siglip::Tower(c.vision, in.child_or_empty("vision_config"), w.seeing() / "model.vision_model")} {}
 
   NetworkShape shape() const override {

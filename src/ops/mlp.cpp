@@ -54,7 +54,8 @@ Tensor by_panels(const Tensor& x, Dim inner_width, const PackedMatrix& down, con
   for (Dim row = 0; row < rows; row += panel) {
     const Dim count = std::min(panel, rows - row);
     inner(row, count, wide.as<float>());
-    const Profile::Scope profile([&] { return product_label("down", down); }, [&] { return product_work(count, down); });
+    const Profile::Scope profile([&] { return product_label("down", down); },
+                                 [&] { return product_work(count, down); });
     const kernels::Operand a = kernels::prepare(view.type, wide.as<float>(), inner_width, count, inner_width);
     product(a, view, finish.from(row, 0));
   }

@@ -110,7 +110,8 @@ std::size_t PackedSlabs::plan(std::size_t bytes) {
   return place.alone ? bytes : place.new_block;
 }
 
-PackedMatrix::Builder::Builder(WeightType type, Dim in, Dim out, PackedSlabs* slabs) : state_(std::make_unique<State>()) {
+PackedMatrix::Builder::Builder(WeightType type, Dim in, Dim out, PackedSlabs* slabs)
+    : state_(std::make_unique<State>()) {
   if (in < 1 || out < 1)
     fail(ErrorCode::bad_input, "a packed matrix of {} x {}: both sizes must be at least 1", out, in);
   auto data = std::make_shared<Data>();

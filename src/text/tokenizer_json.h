@@ -23,7 +23,8 @@ class JsonPlace {
   [[noreturn]] void bad(std::string_view wanted) const {
     fail(ErrorCode::bad_file, "{}: got {}, wanted {}", path_, got(), wanted);
   }
-  // A key's value; absent and null are the same. A key that stands twice is refused: readers differ in which one counts.
+  // A key's value; absent and null are the same. A key that stands twice is refused: readers differ in which one
+  // counts.
   std::optional<JsonPlace> find(std::string_view key) const {
     std::optional<simdjson::dom::element> value;
     for (const auto& [name, element] : object()) {

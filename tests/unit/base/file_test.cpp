@@ -6,10 +6,12 @@
 
 #include <doctest/doctest.h>
 
+#include <fcntl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/fd.h"
 #include "support/temp_folder.h"
 
 using namespace tap;
@@ -51,6 +53,22 @@ class FileSizeLimit {
 };
 
 }  // namespace
+
+TEST_CASE("write_all says how much it wrote, and why not more") {
+  const TempFolder folder;
+  const std::string text = "eight by";
+  const auto bytes = std::as_bytes(std::span(text));
+  {
+    const Fd file(::open((folder / "file").c_str(), O_WRONLY | O_CREAT, 0600));
+    CHECK(write_all(file.get(), {}) == 0);
+    CHECK(write_all(file.get(), bytes) == 8);
+    CHECK(write_all(file.get(), bytes.first(3)) == 3);
+  }
+  CHECK(read_file(folder / "file", 100).value() == "eight byeig");
+  const Fd full(::open("/dev/full", O_WRONLY));
+  CHECK(write_all(full.get(), bytes) == 0);
+  CHECK(errno == ENOSPC);
+}
 
 TEST_CASE("a file is read whole or refused with its path and the reason") {
   const TempFolder folder;

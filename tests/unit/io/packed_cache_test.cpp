@@ -93,7 +93,8 @@ TEST_CASE("a cached file that is damaged, cut or foreign is not used") {
   CHECK(refused());
   std::filesystem::resize_file(path, 10);
   CHECK(refused());
-  std::ofstream(path, std::ios::trunc) << "something else, and longer than a header would be, so that it is read as one";
+  std::ofstream(path, std::ios::trunc)
+      << "something else, and longer than a header would be, so that it is read as one";
   CHECK(refused());
 }
 
@@ -116,7 +117,8 @@ TEST_CASE("writing to the cache removes what killed writers left there") {
 
 TEST_CASE("small models are not cached, and the cache can be switched off") {
   const CacheFolder kept;
-  const std::vector<std::pair<std::string, PackedMatrix>> small{{"a", PackedMatrix::pack(noise(64, 64), WeightType::q8)}};
+  const std::vector<std::pair<std::string, PackedMatrix>> small{
+      {"a", PackedMatrix::pack(noise(64, 64), WeightType::q8)}};
   PackedCache("small", WeightType::q8, "sources").write(small);
   CHECK(std::filesystem::is_empty(kept.folder.path()));
   ::setenv("TAPETUM_PACKED_CACHE", "off", 1);
@@ -141,8 +143,7 @@ TEST_CASE("slabs hold what was planned of them") {
       CHECK(reinterpret_cast<std::uintptr_t>(taken.back()->data()) % 64 == 0);
       std::memset(taken.back()->data(), i, bytes);
     }
-    for (std::size_t i = 0; i < taken.size(); ++i)
-      CHECK(taken[i]->data()[bytes - 1] == static_cast<std::byte>(i));
+    for (std::size_t i = 0; i < taken.size(); ++i) CHECK(taken[i]->data()[bytes - 1] == static_cast<std::byte>(i));
     CHECK(context.arena()->stats().in_use_bytes == blocks);
   }
 }
