@@ -63,7 +63,8 @@ HWY_INLINE float whole_range(F32 d, const float* x, Dim n, float largest) {
     const Dim count = count_above(d, x, n, std::ldexp(largest, -halvings));
     return count <= most_outliers(n) && (count * 127) << halvings <= most_beyond;
   };
-  if (!(largest > 0) || most_outliers(n) == 0 || !fits(2)) return largest;
+  constexpr float least = 1e-20f;  // smaller rows would have steps whose inverse is no number
+  if (!(largest > least) || most_outliers(n) == 0 || !fits(2)) return largest;
   int halvings = 2;
   while (halvings < 10 && fits(halvings + 1)) ++halvings;
   return std::ldexp(largest, -halvings);

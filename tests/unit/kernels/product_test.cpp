@@ -153,6 +153,19 @@ TEST_CASE("a few values that stand out do not spoil the rest of a q8 row") {
   }
 }
 
+TEST_CASE("a q8 row of the smallest numbers has no outliers that do not fit") {
+  const Dim in = 960;
+  const Weight w(Pack::q8, in, 64);
+  std::vector<float> x(static_cast<std::size_t>(in), 1e-39f);
+  for (const float largest : {1e-30f, 1e-35f, 1e-38f}) {
+    x[3] = largest;
+    CAPTURE(largest);
+    const kernels::Operand a = kernels::prepare(Pack::q8, x.data(), in, 1, in);
+    CHECK(a.outlier_counts[0] <= kernels::most_outliers(in));
+    for (const float y : run(w, x, 1)) CHECK(std::fabs(y) < 1e-28f);
+  }
+}
+
 TEST_CASE("every type multiplies right at every instruction set and odd sizes") {
   for (const Isa isa : usable_isas()) {
     const IsaScope scope(isa);
