@@ -294,8 +294,8 @@ void for_each_step(const AttentionLayout& layout, const AttentionSequence& seque
 
 std::size_t attention_scratch_bytes(const AttentionLayout& layout) {
   const Dim d = round_up(layout.head_dim, 32), lanes = attention_lanes, keys = attention_block_keys;
-  const Dim block = 2 * d * lanes + keys * lanes + 2 * keys * d;  // queries, mixed, scores, keys and values
-  const Dim row = layout.heads * d + 4 * keys + 2 * keys * d;     // queries, scores, keys and values
+  const Dim block = 2 * d * lanes + keys * lanes + 2 * keys * d;             // queries, mixed, scores, keys and values
+  const Dim row = layout.heads / layout.kv_heads * d + keys + 2 * keys * d;  // queries, scores, keys and values
   return static_cast<std::size_t>(std::max(block, row) + 8 * 16) * sizeof(float);
 }
 
@@ -344,7 +344,7 @@ void attention_row(const AttentionLayout& layout, const AttentionSequence& seque
     std::fill_n(part + g * (2 + d) + 1, 1 + d, 0.0f);
   }
   Carver carve(scratch);
-  float *queries = carve.take(group * padded), *scores = carve.take(attention_block_keys * 4);
+  float *queries = carve.take(group * padded), *scores = carve.take(attention_block_keys);
   float *keys = carve.take(attention_block_keys * padded), *values = carve.take(attention_block_keys * padded);
   const float* q = sequence.q + kv_head * group * d;
   auto* rounded = reinterpret_cast<std::uint16_t*>(queries);

@@ -132,10 +132,12 @@ Operand prepare(Pack type, const float* x, Dim stride, Dim rows, Dim in) {
   a.stride = padded;
   a.kept = Scratch(std::max<Dim>(1, rows * padded * (type == Pack::bf16 ? 2 : 1)));
   a.data = a.kept.as<void>();
+  Outlier* outliers = nullptr;
+  std::int32_t* counts = nullptr;
   if (type == Pack::q8) {
     a.kept_outliers = Scratch(rows * (4 + most_outliers(in) * static_cast<Dim>(sizeof(Outlier))) + 64);
-    a.outlier_counts = a.kept_outliers.as<std::int32_t>();
-    a.outliers = reinterpret_cast<const Outlier*>(a.outlier_counts + round_up(rows, 16));
+    a.outlier_counts = counts = a.kept_outliers.as<std::int32_t>();
+    a.outliers = outliers = reinterpret_cast<Outlier*>(counts + round_up(rows, 16));
   }
   if (type == Pack::q8 || type == Pack::q4) {
     const Dim scales = type == Pack::q8 ? rows : rows * groups;
@@ -154,8 +156,7 @@ Operand prepare(Pack type, const float* x, Dim stride, Dim rows, Dim in) {
         break;
       case Pack::q8:
         rows_to_u8(from, stride, r.size(), in, a.kept.as<std::uint8_t>() + r.begin * padded, padded, scale + r.begin,
-                   const_cast<Outlier*>(a.outliers) + r.begin * most_outliers(in),
-                   const_cast<std::int32_t*>(a.outlier_counts) + r.begin);
+                   outliers + r.begin * most_outliers(in), counts + r.begin);
         break;
       case Pack::q4:
         rows_to_s8_groups(from, stride, r.size(), in, a.kept.as<std::int8_t>() + r.begin * padded, padded,
