@@ -41,20 +41,20 @@ Workload::Workload(const Model& model, Dim picture_px) : model_(&model) {
 double Workload::first_token_s() {
   Session session(*model_);
   const Stopwatch watch;
-  PreparedPrompt prepared;
-  if (!picture_) {
-    Conversation conversation;
-    conversation.user("What is in this picture, and what is it doing there?", {});
-    (void)session.ask(conversation, {}).next();
-    return watch.s();
+  Conversation conversation;
+  conversation.user("What is in this picture, and what is it doing?",
+                    picture_ ? std::vector{picture_} : std::vector<std::shared_ptr<const Image>>());
+  PreparedPrompt prepared = model_->prepare(conversation);
+  if (picture_ && prepared.plans.front().tokens != plan_.tokens) {
+    // The checkpoint's own tiling makes more of the picture than the one tile: only that, among some 20 tokens of text.
+    prepared = {};
+    prepared.plans = {plan_};
+    prepared.media = {{picture_}};
+    const bool trusted = true;
+    prepared.prompt = processor_->place(
+        std::vector<TextSpan>{{"<image>", trusted}, {"What is in this picture, and what is it doing?", !trusted}},
+        prepared.plans, false);
   }
-  // Some 20 tokens of text around the one tile, whatever the checkpoint's own tiling would make of the picture.
-  prepared.plans = {plan_};
-  prepared.media = {{picture_}};
-  const bool trusted = true;
-  prepared.prompt = processor_->place(
-      std::vector<TextSpan>{{"<image>", trusted}, {"What is in this picture, and what is it doing?", !trusted}},
-      prepared.plans, false);
   (void)session.ask(std::move(prepared), {}).next();
   return watch.s();
 }
