@@ -36,24 +36,25 @@ Workload::Workload(const Model& model, Dim picture_px) : model_(&model) {
   picture_ = std::make_shared<const Image>(noise_picture(first.tile));
   plan_ = processor_->plan(first.tile.width, first.tile.height);
   pixels_ = processor_->pixels(*picture_, plan_);
+  tiled_ = model.processor().plan(first.tile.width, first.tile.height).tokens != plan_.tokens;
 }
 
 double Workload::first_token_s() {
+  constexpr const char* question = "What is in this picture, and what is it doing?";
   Session session(*model_);
   const Stopwatch watch;
-  Conversation conversation;
-  conversation.user("What is in this picture, and what is it doing?",
-                    picture_ ? std::vector{picture_} : std::vector<std::shared_ptr<const Image>>());
-  PreparedPrompt prepared = model_->prepare(conversation);
-  if (picture_ && prepared.plans.front().tokens != plan_.tokens) {
+  PreparedPrompt prepared;
+  if (picture_ && tiled_) {
     // The checkpoint's own tiling makes more of the picture than the one tile: only that, among some 20 tokens of text.
-    prepared = {};
+    const bool trusted = true;
     prepared.plans = {plan_};
     prepared.media = {{picture_}};
-    const bool trusted = true;
-    prepared.prompt = processor_->place(
-        std::vector<TextSpan>{{"<image>", trusted}, {"What is in this picture, and what is it doing?", !trusted}},
-        prepared.plans, false);
+    prepared.prompt =
+        processor_->place(std::vector<TextSpan>{{"<image>", trusted}, {question, !trusted}}, prepared.plans, false);
+  } else {
+    Conversation conversation;
+    conversation.user(question, picture_ ? std::vector{picture_} : std::vector<std::shared_ptr<const Image>>());
+    prepared = model_->prepare(conversation);
   }
   (void)session.ask(std::move(prepared), {}).next();
   return watch.s();

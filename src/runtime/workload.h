@@ -17,9 +17,9 @@ class Workload {
   const ImagePlan& plan() const { return plan_; }  // of the picture
   double first_token_s();  // from the question about the picture (or about none) to its answer's first token
   // Seconds of one pass each; nothing is warmed up before.
-  double encode_s(Dim pictures = 1);     // so many different pictures of one tile as one, where a family batches them
-  double prefill_s(Dim tokens);          // ends with the last row's logits
-  double decode_s(Dim context, Dim steps = 16);  // of one step behind `context` tokens
+  double encode_s(Dim pictures = 1);  // so many different pictures of one tile as one, where a family batches them
+  double prefill_s(Dim tokens);       // ends with the last row's logits
+  double decode_s(Dim context, Dim steps = 16);           // of one step behind `context` tokens
   double batch_s(Dim users, Dim context, Dim steps = 8);  // of one step that gives a token to each
   Dim cache_bytes() const;                                // of the keys and values held by the last prefill or decode
 
@@ -35,6 +35,7 @@ class Workload {
   std::shared_ptr<const Image> picture_;
   ImagePlan plan_;
   Tensor pixels_;
+  bool tiled_ = false;  // the checkpoint's own processor makes more of the picture than `plan_`
   Held one_;
 };
 
