@@ -7,6 +7,7 @@ unset(tapetum_FIND_REQUIRED)
 # Headers only.
 find_package(nlohmann_json REQUIRED)
 find_package(CLI11 REQUIRED)
+find_path(BOOST_INCLUDE_DIR boost/beast/version.hpp REQUIRED)
 # Opened when first needed (base/dynamic_library.h): headers only.
 find_path(AVIF_INCLUDE_DIR avif/avif.h REQUIRED)
 find_path(TIFF_INCLUDE_DIR tiffio.h REQUIRED)

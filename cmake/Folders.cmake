@@ -1,6 +1,7 @@
-# tap_folder(NAME USES folder... LINK library...): one static library per folder of src/, made of every .cpp in it.
+# tap_folder(NAME [PROGRAM] USES folder... LINK library...): one static library per folder of src/, made of every .cpp in
+# it. PROGRAM: only the program has it, libtapetum does not.
 function(tap_folder NAME)
-  cmake_parse_arguments(F "" "" "USES;LINK" ${ARGN})
+  cmake_parse_arguments(F "PROGRAM" "" "USES;LINK" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS "${CMAKE_SOURCE_DIR}/src/${NAME}/*.cpp" "${CMAKE_SOURCE_DIR}/src/${NAME}/*/*.cpp")
   list(TRANSFORM F_USES PREPEND tap_ OUTPUT_VARIABLE uses)
   if(sources)
@@ -12,8 +13,10 @@ function(tap_folder NAME)
   endif()
   target_include_directories(tap_${NAME} ${scope} "${CMAKE_SOURCE_DIR}/src" "${CMAKE_SOURCE_DIR}/include")
   target_link_libraries(tap_${NAME} ${scope} ${uses} ${F_LINK})
-  set_property(GLOBAL APPEND PROPERTY TAP_FOLDERS ${NAME})  # for cmake/Install.cmake
-  set_property(GLOBAL APPEND PROPERTY TAP_LINKED ${F_LINK})
+  if(NOT F_PROGRAM)
+    set_property(GLOBAL APPEND PROPERTY TAP_FOLDERS ${NAME})  # for cmake/Install.cmake
+    set_property(GLOBAL APPEND PROPERTY TAP_LINKED ${F_LINK})
+  endif()
 endfunction()
 
 # tap_test(FOLDER): one executable per folder of tests/unit, every doctest case a ctest case of its own.

@@ -45,6 +45,12 @@ class Image {
   static Image decode(std::span<const std::byte> bytes, std::string_view name = "picture",
                       const ImageOptions& options = {});
 
+  // What an http:, https: or data: URL holds. Addresses that are private, loopback or link-local are refused unless
+  // `allow_private`, on every redirect too. Throws bad_input for a URL that may not be fetched, io for the network, and as
+  // `decode`.
+  //   const tap::Image photo = tap::Image::fetch("https://example.org/photo.jpg");
+  static Image fetch(const std::string& url, const ImageOptions& options = {}, bool allow_private = false);
+
   // Copies width * height * 3 bytes: rows from the top, pixels from the left, each red, green, blue. Throws usage when
   // a size is below 1 or the bytes are not as many, limit as `load`.
   //   const std::vector<std::uint8_t> grey(64 * 48 * 3, 128);

@@ -26,6 +26,16 @@ Image Image::decode(std::span<const std::byte> bytes, std::string_view name, con
   return api::guarded([&] { return api::Access::image(decode_image(bytes, name, decode_options(options)).value()); });
 }
 
+Image Image::fetch(const std::string& url, const ImageOptions& options, bool allow_private) {
+  return api::guarded([&] {
+    FetchOptions fetching;
+    fetching.max_bytes = ImageLimits{}.max_file_bytes;
+    fetching.allow_private = allow_private;
+    const std::string bytes = picture_url_bytes(url, fetching), name = shortened_url(url);
+    return api::Access::image(decode_picture(std::as_bytes(std::span(bytes)), name, decode_options(options)));
+  });
+}
+
 Image Image::from_rgb(std::int64_t width, std::int64_t height, std::span<const std::uint8_t> rgb) {
   return api::guarded([&] {
     const ImageLimits limits;

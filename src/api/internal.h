@@ -16,6 +16,8 @@
 #include "codec/decode.h"
 #include "codec/encode.h"
 #include "io/embedded.h"
+#include "io/url.h"
+#include "media/picture_bytes.h"
 #include "runtime/session.h"
 #include "tasks/detect.h"
 #include "tasks/embed.h"

@@ -112,6 +112,20 @@ Dim KvCache::truncate(Dim rows, Dim index) {
   return kept;
 }
 
+bool KvCache::copy(Dim from, Dim to, Dim rows) {
+  if (from == to || shape_.windowed_layers() > 0 || rows > this->rows(from)) return false;
+  reserve(rows, to);
+  const Sequence& source = sequences_.at(static_cast<std::size_t>(from));
+  Sequence& sequence = sequences_.at(static_cast<std::size_t>(to));
+  const auto bytes = static_cast<std::size_t>(rows * shape_.head_dim * bytes_of(type_));
+  for (Dim layer = 0; layer < shape_.layers; ++layer)
+    for (int part = 0; part < 2; ++part)
+      for (Dim head = 0; head < shape_.kv_heads; ++head)
+        std::memcpy(at(sequence, layer, part, head, 0), at(source, layer, part, head, 0), bytes);
+  std::ranges::fill(sequence.rows, rows);
+  return true;
+}
+
 // Room for `count` rows behind `past` in a windowed layer: rows that are out of every window go when it is full.
 void KvCache::make_room(Sequence& sequence, Dim layer, Dim past, Dim count) {
   Dim& base = sequence.bases[static_cast<std::size_t>(layer)];

@@ -66,6 +66,8 @@ class KvCache {
   // Forgets the rows from `rows` on, in every layer: also what a forward that was interrupted left in some layers only.
   // Gives the rows that a forward can go on from: none when a windowed layer no longer holds what the next row sees.
   Dim truncate(Dim rows, Dim sequence = 0);
+  // Sequence `to` becomes the first `rows` rows of `from`. Not where a layer is windowed: false, and nothing is done.
+  bool copy(Dim from, Dim to, Dim rows);
   Dim bytes() const;  // memory held
   KvLayer layer(Dim index) { return {*this, index}; }
 

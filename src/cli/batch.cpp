@@ -13,6 +13,7 @@
 #include "cli/request.h"
 #include "cli/results_file.h"
 #include "io/url.h"
+#include "tasks/results_json.h"
 
 namespace tap::cli {
 

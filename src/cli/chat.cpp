@@ -14,6 +14,7 @@
 #include "cli/output.h"
 #include "cli/pictures.h"
 #include "cli/terminal.h"
+#include "tasks/results_json.h"
 
 namespace tap::cli {
 

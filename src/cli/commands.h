@@ -15,6 +15,7 @@ int run_batch(const Options& options);
 int run_guard(const Options& options);
 int run_watch(const Options& options);
 int run_act(const Options& options);
+int run_serve(const Options& options);
 int run_compare(const Options& options);
 int run_verify(const Options& options);
 int run_tokenize(const Options& options);

@@ -7,27 +7,11 @@
 #include "cli/commands.h"
 #include "cli/detection_files.h"
 #include "cli/dry_run.h"
+#include "tasks/results_json.h"
 
 namespace tap::cli {
 
 namespace {
-
-double tenth(float px) { return static_cast<double>(static_cast<std::int64_t>(px * 10 + 0.5f)) / 10; }
-
-Json object_json(const Detection& d) {
-  Json json = {{"label", d.label}};
-  if (d.point)
-    json["point"] = {tenth(d.point->x), tenth(d.point->y)};
-  else
-    json["box"] = {tenth(d.box.x1), tenth(d.box.y1), tenth(d.box.x2), tenth(d.box.y2)};
-  json["score"] = d.score ? Json(*d.score) : Json(nullptr);
-  if (d.primary) json["primary"] = true;
-  if (d.mask) {
-    json["mask"] = {{"size", {d.mask->height, d.mask->width}}, {"counts", compressed(*d.mask)}};
-    json["area"] = d.mask->area();
-  }
-  return json;
-}
 
 int find(const Options& options, Want::Kind usual, const char* usage) {
   if (options.words.empty() || options.words.size() + options.clipboard < 2) fail(ErrorCode::usage, "{}", usage);
@@ -85,28 +69,6 @@ void ask_where(const DetectTask& task, const std::shared_ptr<const Image>& image
                Item& item) {
   item.conversation = task.conversation(0, image, system);
   for (std::size_t i = 1; i < task.questions(); ++i) item.more.push_back(task.conversation(i, image, system));
-}
-
-Json detections_json(const Detections& found) {
-  Json objects = Json::array(), counts = Json::object();
-  for (const Detection& d : found.objects) {
-    objects.push_back(object_json(d));
-    counts[d.label] = counts.value(d.label, 0) + 1;
-  }
-  Json json = {
-      {"prompt_sent", found.prompts_sent.size() == 1 ? Json(found.prompts_sent.front()) : Json(found.prompts_sent)},
-      {"objects", std::move(objects)},
-      {"counts", std::move(counts)},
-      {"text", found.text},
-      {"invalid", found.invalid},
-      {"cut", found.cut}};
-  for (const Count& count : found.counts)
-    json["counted"].push_back({{"label", count.label},
-                               {"count", count.value()},
-                               {"boxes", count.boxes},
-                               {"answered", count.answered ? Json(*count.answered) : Json(nullptr)},
-                               {"agree", count.agree()}});
-  return json;
 }
 
 std::string detections_text(const Detections& found, const std::string& heading) {

@@ -2,7 +2,6 @@
 #pragma once
 
 #include "cli/items.h"
-#include "io/json.h"
 #include "tasks/detect.h"
 
 namespace tap::cli {
@@ -12,8 +11,6 @@ DetectOptions detect_options(const Options& options, Want::Kind usual);
 void ask_where(const DetectTask& task, const std::shared_ptr<const Image>& image, const std::string& system,
                Item& item);
 
-// {"prompt_sent", "objects": [{"label", "box", "score", …}], "counts": {label: objects}, "text", …}
-Json detections_json(const Detections& found);
 // A line a place and a count, each behind `heading`.
 std::string detections_text(const Detections& found, const std::string& heading);
 

@@ -11,6 +11,7 @@
 #include "cli/output.h"
 #include "cli/pictures.h"
 #include "tasks/calibrate.h"
+#include "tasks/results_json.h"
 
 namespace tap::cli {
 

@@ -78,34 +78,6 @@ std::shared_ptr<const Model> load_guard(const GuardSpec& spec, const Options& op
   return load_model_for(own, {}, 1).model;
 }
 
-Json safety_json(const Safety& safety) {
-  Json results = Json::array(), categories = Json::object(), scores = Json::object();
-  for (const PolicyScore& score : safety.scores) {
-    Json one = {{"policy", score.policy},
-                {"p_violates", score.p_violates},
-                {"violates", score.violates()},
-                {"threshold", score.threshold}};
-    if (safety.frames > 1) one["frame"] = score.frame;
-    results.push_back(std::move(one));
-    categories[score.policy] = score.violates();
-    scores[score.policy] = score.p_violates;
-  }
-  Json json = {{"guard", safety.guard},
-               {"checked", {safety.checked}},
-               {"flagged", safety.flagged()},
-               {"categories", std::move(categories)},
-               {"category_scores", std::move(scores)},
-               {"results", std::move(results)}};
-  if (safety.checked == "image") json["frames"] = safety.frames;
-  return json;
-}
-
-Json safety_json(const std::vector<Safety>& all) {
-  Json list = Json::array();
-  for (const Safety& safety : all) list.push_back(safety_json(safety));
-  return list;
-}
-
 Guards::Guards(const Options& options) {
   std::vector<GuardSpec> specs;
   for (const std::string& text : options.guards) specs.push_back(parse_guard(text));

@@ -28,9 +28,6 @@ void set_threshold(GuardOptions& options, const std::string& text);
 // The guard's model, with a context of its own. `options` say what load_model_for reads of them.
 std::shared_ptr<const Model> load_guard(const GuardSpec& spec, const Options& options);
 
-Json safety_json(const Safety& safety);
-Json safety_json(const std::vector<Safety>& all);  // an array
-
 class Guards {
  public:
   Guards() = default;

@@ -9,6 +9,7 @@
 #include "cli/asking.h"
 #include "cli/output.h"
 #include "runtime/batch_generator.h"
+#include "tasks/results_json.h"
 
 namespace tap::cli {
 

@@ -14,6 +14,9 @@ namespace tap::cli {
 struct Options {
   std::vector<std::string> words;  // positional arguments
   std::string model = "nano";
+  std::string host = "127.0.0.1";
+  std::int64_t port = 8080;
+  std::vector<std::string> api_keys, allow_hosts;
   std::int64_t max_tokens = 512;
   std::optional<double> temperature, top_p, min_p;
   std::optional<std::int64_t> top_k, seed;

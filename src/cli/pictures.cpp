@@ -11,8 +11,9 @@
 #include "base/log.h"
 #include "cli/clipboard.h"
 #include "codec/decode.h"
-#include "io/fetch.h"
+#include "io/url.h"
 #include "media/helper_process.h"
+#include "media/picture_bytes.h"
 
 namespace tap::cli {
 
@@ -27,20 +28,11 @@ DecodeOptions decode_options(const Options& options) {
   return decode;
 }
 
-// The bytes that an http:, https: or data: URL stands for.
 std::string bytes_of_url(const std::string& url, std::size_t max_bytes, const Options& options) {
-  if (!is_data_url(url)) {
-    FetchOptions fetching;
-    fetching.max_bytes = max_bytes;
-    fetching.allow_private = options.allow_private;
-    return fetch(url, fetching).value();
-  }
-  DataUrl data = parse_data_url(url, max_bytes).value();
-  if (!data.mime.starts_with("image/"))
-    throw Error(ErrorCode::bad_input,
-                fmt::format("{}: its type is {}: must be image/…", shortened_url(url), log::one_line(data.mime)),
-                shortened_url(url));
-  return std::move(data.bytes);
+  FetchOptions fetching;
+  fetching.max_bytes = max_bytes;
+  fetching.allow_private = options.allow_private;
+  return picture_url_bytes(url, fetching);
 }
 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }

@@ -39,9 +39,11 @@ BatchGenerator::BatchGenerator(const Model& model, BatchOptions options)
     : model_(&model),
       context_(options.context > 0 ? std::min(options.context, model.context()) : model.context()),
       rows_per_step_(options.rows_per_step),
+      rows_beside_(options.rows_beside),
       encoder_(model, std::move(options.features)),
       cache_(model.network().kv_shape(), model.cache_type(), context_, options.sequences),
-      running_(static_cast<std::size_t>(cache_.sequences())) {}
+      running_(static_cast<std::size_t>(cache_.sequences())),
+      held_(running_.size()) {}
 
 BatchGenerator::~BatchGenerator() = default;
 
@@ -55,40 +57,87 @@ bool BatchGenerator::idle() const {
 
 BatchGenerator::Id BatchGenerator::add(const Conversation& conversation, const GenerateOptions& options) {
   const Stopwatch since;
-  return add(model_->prepare(conversation), options, since);
+  return add(BatchRequest{model_->prepare(conversation), options}, since);
 }
 
 BatchGenerator::Id BatchGenerator::add(PreparedPrompt prepared, const GenerateOptions& options) {
-  return add(std::move(prepared), options, Stopwatch());
+  return add(BatchRequest{std::move(prepared), options}, Stopwatch());
 }
 
-BatchGenerator::Id BatchGenerator::add(PreparedPrompt prepared, const GenerateOptions& options,
-                                       const Stopwatch& since) {
-  const auto free = std::find(running_.begin(), running_.end(), nullptr);
-  if (free == running_.end()) fail(ErrorCode::internal, "a batch of {} is full", running_.size());
-  require_fits(prepared, options, context_);
-  auto request = std::make_unique<Request>(next_id_, std::move(prepared), *model_, options, context_);
+BatchGenerator::Id BatchGenerator::add(BatchRequest request) { return add(std::move(request), Stopwatch()); }
+
+Dim BatchGenerator::rows_that_count(Dim sequence) const {
+  const auto i = static_cast<std::size_t>(sequence);
+  return running_[i] ? running_[i]->held() : static_cast<Dim>(held_[i].keys.size());
+}
+
+// The free sequence that has most of the prompt's beginning, else the one that was used longest ago; `reused`: how many
+// rows it has, or was given by a sequence that has more.
+Dim BatchGenerator::place_of(const Prompt& prompt, const Held& wanted, Dim& reused) {
+  constexpr Dim worth_copying = 32;  // rows; computing so few costs little more
+  Dim best = -1, best_rows = 0, source = -1, source_rows = 0;
+  for (Dim s = 0; s < sequences(); ++s) {
+    const Held& held = held_[static_cast<std::size_t>(s)];
+    const auto counting = static_cast<std::size_t>(rows_that_count(s));
+    const Dim rows = held.owner != wanted.owner ? 0
+                                                : reusable_rows(prompt, wanted.keys,
+                                                                std::span(held.keys).first(std::min(counting, held.keys.size())));
+    if (rows > source_rows) source = s, source_rows = rows;
+    if (running_[static_cast<std::size_t>(s)]) continue;
+    if (best < 0 || rows > best_rows || (rows == best_rows && held.last < held_[static_cast<std::size_t>(best)].last))
+      best = s, best_rows = rows;
+  }
+  reused = cache_.truncate(best_rows, best);
+  if (source_rows > reused + worth_copying && cache_.copy(source, best, source_rows)) reused = source_rows;
+  return best;
+}
+
+void BatchGenerator::free(Dim sequence) {
+  const auto i = static_cast<std::size_t>(sequence);
+  const Request& request = *running_[i];
+  Held& held = held_[i];
+  const auto prompt = static_cast<std::size_t>(request.prepared.prompt.rows()), rows = static_cast<std::size_t>(request.cached);
+  for (std::size_t at = prompt; at < rows; ++at) held.keys.push_back({.id = request.loop.output()[at - prompt]});
+  held.keys.resize(rows);
+  running_[i].reset();
+  cache_.truncate(static_cast<Dim>(rows), sequence);
+}
+
+BatchGenerator::Id BatchGenerator::add(BatchRequest what, const Stopwatch& since) {
+  if (!has_room()) fail(ErrorCode::internal, "a batch of {} is full", running_.size());
+  require_fits(what.prepared, what.generate, context_);
+  std::vector<PictureKey> pictures = what.pictures.empty() ? encoder_.keys_of(what.prepared) : std::move(what.pictures);
+  for (PictureKey& key : pictures) key = owned_key(what.owner, key);
+  auto request = std::make_unique<Request>(next_id_, std::move(what.prepared), *model_, what.generate, context_);
   const Prompt& prompt = request->prepared.prompt;
   request->since_add = since;
   request->timings.load.ms = model_->load_ms();
   request->timings.prompt_tokens = prompt.rows();
   request->timings.image_tokens = static_cast<Dim>(prompt.slots.size());
-  const auto sequence = static_cast<Dim>(free - running_.begin());
-  cache_.truncate(0, sequence);
+  Held held{row_keys(prompt, pictures), std::move(what.owner), next_id_};
+  const Dim sequence = place_of(prompt, held, request->cached);
+  const auto place = static_cast<std::size_t>(sequence);
+  request->timings.cached_tokens = request->cached;
+  // Until its pictures are encoded, which other answers need not wait for, the sequence is free and holds what it reuses.
+  held_[place] = held;
+  held_[place].keys.resize(static_cast<std::size_t>(request->cached));
   cache_.expect(prompt.rows(), std::min(context_, prompt.rows() + request->loop.max_tokens()), sequence);
-  for (std::size_t i = 0; i < request->prepared.media.size(); ++i) {
+  for (std::size_t i = 0; i < pictures.size(); ++i) {
     Medium& medium = request->prepared.media[i];
+    const PictureSlots& slots = prompt.pictures[i];
+    const bool needed = slots.count > 0 && prompt.slots[static_cast<std::size_t>(slots.begin + slots.count - 1)] >= request->cached;
     request->features.push_back(
-        encoder_.rows(encoder_.key_of(medium), medium, request->prepared.plans[i], &request->timings));
+        needed ? encoder_.rows(pictures[i], medium, request->prepared.plans[i], &request->timings) : Tensor());
     medium = {};
   }
-  *free = std::move(request);
+  held_[place] = std::move(held);
+  running_[place] = std::move(request);
   return next_id_++;
 }
 
 bool BatchGenerator::cancel(Id id) {
-  for (auto& request : running_)
-    if (request && request->id == id) return request.reset(), true;
+  for (std::size_t s = 0; s < running_.size(); ++s)
+    if (running_[s] && running_[s]->id == id) return free(static_cast<Dim>(s)), true;
   return false;
 }
 
@@ -98,13 +147,15 @@ std::vector<BatchGenerator::Share> BatchGenerator::shares() {
   std::vector<Share> shares;
   Dim rows = 0;
   const bool alone = std::ranges::count_if(running_, [](const auto& r) { return r != nullptr; }) == 1;
+  const bool waited_for = std::ranges::any_of(running_, [](const auto& r) { return r && !r->reading(); });
+  const Dim most = waited_for ? rows_beside_ : rows_per_step_, chunk = std::min(most, prefill_rows);
   for (std::size_t s = 0; s < running_.size(); ++s) {
     Request* request = running_[s].get();
     if (!request) continue;
     Share share{.sequence = static_cast<Dim>(s)};
     if (request->reading()) {
-      share.rows = chunk_end(request->prepared.prompt, request->cached) - request->cached;
-      if (rows > 0 && rows + share.rows > rows_per_step_) continue;
+      share.rows = chunk_end(request->prepared.prompt, request->cached, chunk) - request->cached;
+      if (rows > 0 && rows + share.rows > most) continue;
       rows += share.rows;
     } else if (!request->agreed) {
       const std::vector<TokenId>& output = request->loop.output();
@@ -126,10 +177,7 @@ void BatchGenerator::forward(std::span<Share> shares) {
   std::vector<Dim> last;  // rows whose logits are wanted
   for (const Share& share : shares) {
     if (share.rows == 0) continue;
-    while (input.sequences() < share.sequence) {
-      const Request* idle = running_[static_cast<std::size_t>(input.sequences())].get();
-      input.add_nothing(idle ? idle->held() : 0);
-    }
+    while (input.sequences() < share.sequence) input.add_nothing(rows_that_count(input.sequences()));
     const Request& request = *running_[static_cast<std::size_t>(share.sequence)];
     const Prompt& prompt = request.prepared.prompt;
     if (request.reading())
@@ -156,7 +204,7 @@ void BatchGenerator::forward(std::span<Share> shares) {
 
 void BatchGenerator::roll_back() {
   for (std::size_t s = 0; s < running_.size(); ++s)
-    cache_.truncate(running_[s] ? running_[s]->held() : 0, static_cast<Dim>(s));
+    cache_.truncate(rows_that_count(static_cast<Dim>(s)), static_cast<Dim>(s));
 }
 
 BatchGenerator::Step BatchGenerator::step() {
@@ -227,13 +275,14 @@ void BatchGenerator::take(Dim sequence, Step& step) {
   std::string rest = request.loop.rest();
   Answer answer = answer_of(request.loop, request.text + rest, request.timings, request.prepared.sent);
   step.finished.push_back({request.id, std::move(answer), std::move(rest), std::nullopt});
-  running_[static_cast<std::size_t>(sequence)].reset();
+  free(sequence);
 }
 
 void BatchGenerator::fail_request(Dim sequence, const Error& error, Step& step) {
-  auto& request = running_[static_cast<std::size_t>(sequence)];
-  step.finished.push_back({request->id, {}, {}, error});
-  request.reset();
+  step.finished.push_back({running_[static_cast<std::size_t>(sequence)]->id, {}, {}, error});
+  free(sequence);
+  held_[static_cast<std::size_t>(sequence)].keys.clear();  // what led to an error leads to no other answer
+  cache_.truncate(0, sequence);
 }
 
 }  // namespace tap

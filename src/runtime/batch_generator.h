@@ -14,6 +14,7 @@
 #include "runtime/answer.h"
 #include "runtime/forward_input.h"
 #include "runtime/picture_encoder.h"
+#include "runtime/row_keys.h"
 
 namespace tap {
 
@@ -21,7 +22,16 @@ struct BatchOptions {
   Dim sequences = 8;                       // answers at once, at least 1
   Dim context = 0;                         // rows of one sequence; 0 = the model's
   Dim rows_per_step = 2048;                // of prompts in one forward; one chunk is always taken
+  Dim rows_beside = prefill_rows;          // the same while others are being answered, who wait for it
   std::shared_ptr<FeatureCache> features;  // null = its own
+};
+
+// A prompt for a batch, with what its preparation could find out already.
+struct BatchRequest {
+  PreparedPrompt prepared;
+  GenerateOptions generate;
+  std::string owner = {};                 // what is cached for one is never used for another
+  std::vector<PictureKey> pictures = {};  // media_keys(prepared); empty: found out here
 };
 
 class BatchGenerator {
@@ -52,10 +62,12 @@ class BatchGenerator {
 
   bool has_room() const;
   bool idle() const;  // nothing to do
-  // Takes a request, when there is room. Its pictures are encoded here and let go, so that only one request's pixels
+  // Takes a request, when there is room. What its prompt has in common with one of the same owner that is, or lately
+  // was, in the batch is not computed again. Its pictures are encoded here and let go, so that only one request's pixels
   // are in memory at a time. Throws what Session::ask and encoding throw; the others go on.
   Id add(const Conversation& conversation, const GenerateOptions& options);
   Id add(PreparedPrompt prepared, const GenerateOptions& options);
+  Id add(BatchRequest request);
   // One forward, or the next token of a draft that one has checked. Throws Error(cancelled) when the context was
   // cancelled: nothing is lost, the next step() does the same work again. Any other failure of the shared forward is
   // tried on each sequence alone and ends those that fail.
@@ -71,17 +83,27 @@ class BatchGenerator {
  private:
   struct Request;
   struct Share;
-  Id add(PreparedPrompt prepared, const GenerateOptions& options, const Stopwatch& since);
+  // What the rows of a sequence were made of: of its prompt while it is answered, of all that count once it is free.
+  struct Held {
+    std::vector<RowKey> keys;
+    std::string owner;
+    Id last = 0;  // request
+  };
+  Id add(BatchRequest request, const Stopwatch& since);
+  Dim place_of(const Prompt& prompt, const Held& wanted, Dim& reused);
+  void free(Dim sequence);
+  Dim rows_that_count(Dim sequence) const;
   std::vector<Share> shares();
   void forward(std::span<Share> shares);
   void fail_request(Dim sequence, const Error& error, Step& step);
   void take(Dim sequence, Step& step);
   void roll_back();
   const Model* model_;
-  Dim context_, rows_per_step_;
+  Dim context_, rows_per_step_, rows_beside_;
   PictureEncoder encoder_;
   KvCache cache_;
   std::vector<std::unique_ptr<Request>> running_;  // by sequence of the cache; null = free
+  std::vector<Held> held_;                         // by sequence
   Id next_id_ = 0;
 };
 

@@ -50,6 +50,14 @@ PictureKey bytes_key(std::string_view bytes) {
   return sum.key();
 }
 
+PictureKey owned_key(std::string_view owner, const PictureKey& key) {
+  if (owner.empty()) return key;
+  Sha256 sum;
+  sum.add_field(owner.data(), owner.size());
+  sum.add(key.data(), key.size());
+  return sum.key();
+}
+
 const Tensor* FeatureCache::find(const PictureKey& key) {
   const auto at = entries_.find(key);
   if (at == entries_.end()) return nullptr;

@@ -18,6 +18,7 @@ using PictureKey = std::array<std::uint8_t, 32>;
 PictureKey picture_key(std::string_view model, std::string_view processor_settings, const Image& image);
 
 PictureKey bytes_key(std::string_view bytes);  // SHA-256 of them
+PictureKey owned_key(std::string_view owner, const PictureKey& key);  // of what no other owner shares; "": the key itself
 
 constexpr Dim feature_cache_bytes = Dim{256} << 20;
 

@@ -4,8 +4,8 @@
 
 namespace tap {
 
-Dim chunk_end(const Prompt& prompt, Dim begin) {
-  Dim end = std::min(begin + prefill_rows, prompt.rows());
+Dim chunk_end(const Prompt& prompt, Dim begin, Dim rows) {
+  Dim end = std::min(begin + rows, prompt.rows());
   for (const Span& span : prompt.atomic)
     if (span.begin < end && end < span.end) end = span.begin > begin ? span.begin : span.end;
   return end;

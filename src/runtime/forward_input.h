@@ -13,7 +13,7 @@ constexpr Dim prefill_rows = 512;  // a chunk: enough to keep the products busy,
 
 // The end of the chunk of a prompt that starts at row `begin`: enough rows to keep the products busy, few enough to be
 // interrupted; no atomic span is cut.
-Dim chunk_end(const Prompt& prompt, Dim begin);
+Dim chunk_end(const Prompt& prompt, Dim begin, Dim rows = prefill_rows);
 
 class ForwardInput {
  public:

@@ -26,13 +26,19 @@ PictureKey frames_key(std::span<const Image> frames, std::string text = {}) {
 
 }  // namespace
 
-PictureKey PictureEncoder::key_of(const Medium& medium) const {
-  const std::string settings = model_->processor().settings();
-  if (medium.image) return picture_key(model_->fingerprint(), settings, *medium.image);
+PictureKey media_key(const Model& model, const Medium& medium) {
+  const std::string settings = model.processor().settings();
+  if (medium.image) return picture_key(model.fingerprint(), settings, *medium.image);
   const Clip& clip = *medium.clip;
   return frames_key(clip.frames,
-                    fmt::format("{} {} video {}x{} {} {} ", model_->fingerprint(), settings, clip.plan.source.width,
+                    fmt::format("{} {} video {}x{} {} {} ", model.fingerprint(), settings, clip.plan.source.width,
                                 clip.plan.source.height, clip.change, clip.plan.step_seconds));
+}
+
+std::vector<PictureKey> media_keys(const Model& model, const PreparedPrompt& prepared) {
+  std::vector<PictureKey> keys;
+  for (const Medium& medium : prepared.media) keys.push_back(media_key(model, medium));
+  return keys;
 }
 
 Tensor PictureEncoder::picture(const Image& image, const ImagePlan& plan, double& preprocess_ms, double& encode_ms) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <vector>
 
 #include "runtime/feature_cache.h"
 #include "runtime/model.h"
@@ -11,12 +12,17 @@ namespace tap {
 
 constexpr Dim encode_pixel_elements = Dim{1} << 20;  // of tiles in memory as floats at a time, at least one tile
 
+// What tells a picture or a video apart from all others that this model may see. Hashes every pixel.
+PictureKey media_key(const Model& model, const Medium& medium);
+std::vector<PictureKey> media_keys(const Model& model, const PreparedPrompt& prepared);
+
 class PictureEncoder {
  public:
   // `features`: shared between encoders; null = its own.
   PictureEncoder(const Model& model, std::shared_ptr<FeatureCache> features);
 
-  PictureKey key_of(const Medium& medium) const;
+  PictureKey key_of(const Medium& medium) const { return media_key(*model_, medium); }
+  std::vector<PictureKey> keys_of(const PreparedPrompt& prepared) const { return media_keys(*model_, prepared); }
   // [plan.tokens, d]: kept, or computed a few tiles at a time. The stages are added to `timings`, when given.
   Tensor rows(const PictureKey& key, const Medium& medium, const ImagePlan& plan, Timings* timings = nullptr);
 

@@ -27,7 +27,6 @@ Generation Session::ask(PreparedPrompt prepared, const GenerateOptions& options)
 void Session::clear() {
   cache_.truncate(0);
   cached_.clear();
-  pictures_.clear();
   ++turn_;
 }
 
@@ -36,37 +35,13 @@ Tensor Session::features_of(const Image& image, const ImagePlan& plan, Timings* 
   return encoder_.rows(encoder_.key_of(medium), medium, plan, timings);
 }
 
-std::vector<Session::RowKey> Session::keys_of(const PreparedPrompt& prepared, std::vector<PictureKey>& keys) {
-  const Prompt& prompt = prepared.prompt;
-  std::vector<RowKey> rows;
-  for (const TokenId id : prompt.ids) rows.push_back({id, -1, 0});
-  for (std::size_t i = 0; i < prepared.media.size(); ++i) {
-    keys.push_back(encoder_.key_of(prepared.media[i]));
-    const auto known = std::find(pictures_.begin(), pictures_.end(), keys.back());
-    const auto index = static_cast<std::int32_t>(known - pictures_.begin());
-    if (known == pictures_.end()) pictures_.push_back(keys.back());
-    const PictureSlots& slots = prompt.pictures[i];
-    for (Dim row = 0; row < slots.count; ++row) {
-      RowKey& key = rows[static_cast<std::size_t>(prompt.slots[static_cast<std::size_t>(slots.begin + row)])];
-      key.picture = index;
-      key.row = static_cast<std::int32_t>(row);
-    }
-  }
-  return rows;
-}
-
 Tensor Session::prefill(const PreparedPrompt& prepared, Dim more_rows, Timings& timings) {
   const Prompt& prompt = prepared.prompt;
   const Network& network = model_->network();
-  std::vector<PictureKey> keys;
-  const std::vector<RowKey> rows = keys_of(prepared, keys);
+  const std::vector<PictureKey> keys = encoder_.keys_of(prepared);
+  const std::vector<RowKey> rows = row_keys(prompt, keys);
 
-  Dim reused = 0;  // the last row is always computed: its logits are wanted
-  const Dim most = std::min(static_cast<Dim>(cached_.size()), prompt.rows() - 1);
-  while (reused < most && cached_[static_cast<std::size_t>(reused)] == rows[static_cast<std::size_t>(reused)]) ++reused;
-  for (const Span& span : prompt.atomic)
-    if (span.begin < reused && reused < span.end) reused = span.begin;
-  reused = cache_.truncate(reused);
+  const Dim reused = cache_.truncate(reusable_rows(prompt, rows, cached_));
   cached_.resize(static_cast<std::size_t>(reused));
   cache_.expect(prompt.rows(), std::min(context_, prompt.rows() + more_rows));
   timings.cached_tokens = reused;

@@ -10,6 +10,7 @@
 #include "runtime/answer.h"
 #include "runtime/forward_input.h"
 #include "runtime/picture_encoder.h"
+#include "runtime/row_keys.h"
 
 namespace tap {
 
@@ -79,27 +80,18 @@ class Session {
 
  private:
   friend class Generation;
-  // What a cached row was made of: equal rows at equal places can be reused.
-  struct RowKey {
-    TokenId id;
-    std::int32_t picture;  // index into pictures_, -1 = text
-    std::int32_t row;      // row within the picture
-    bool operator==(const RowKey&) const = default;
-  };
-  std::vector<RowKey> keys_of(const PreparedPrompt& prepared, std::vector<PictureKey>& keys);
   // Logits of the last row [1, vocab]; `more_rows` of answer are expected behind them (KvCache::expect).
   Tensor prefill(const PreparedPrompt& prepared, Dim more_rows, Timings& timings);
   // Logits [n, vocab] of the newest token and of those drafted behind it. Only the newest one counts as cached; the
   // others do as keep() takes them.
   Tensor decode(std::span<const TokenId> ids, std::int32_t position, std::size_t axes);
-  void keep(TokenId id) { cached_.push_back({id, -1, 0}); }
+  void keep(TokenId id) { cached_.push_back({.id = id}); }
   void recover();  // drops what an interrupted forward or a wrong draft left behind
   const Model* model_;
   Dim context_;
   PictureEncoder encoder_;
   KvCache cache_;
-  std::vector<RowKey> cached_;        // one per cached row that counts
-  std::vector<PictureKey> pictures_;  // every picture this session has seen
+  std::vector<RowKey> cached_;  // one per cached row that counts
   std::uint64_t turn_ = 0;
 };
 

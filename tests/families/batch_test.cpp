@@ -264,6 +264,91 @@ TEST_CASE("equal pictures of several requests are encoded once") {
   CHECK(batch.pictures_encoded() == 1);
 }
 
+namespace {
+
+// The batch's answer to one more request, while those that it has go on.
+Answer answer_in(BatchGenerator& batch, const Model& model, const Request& request, const std::string& owner = {}) {
+  const auto id = batch.add(BatchRequest{model.prepare(request.talk), request.how, owner});
+  for (;;)
+    for (auto& finished : batch.step().finished)
+      if (finished.id == id) return std::move(finished.answer);
+}
+
+}  // namespace
+
+TEST_CASE("what a prompt has in common with an earlier one is not computed again and its answer is the same") {
+  const auto model = nano(Dtype::q8);
+  const auto image = picture(100, 60);
+  const auto ask = [&](const char* question, std::shared_ptr<const Image> about) {
+    return Request{Conversation().user(question, {std::move(about)}), tokens(6)};
+  };
+  BatchGenerator batch(*model, {.sequences = 2, .context = 0, .rows_per_step = 2048, .features = nullptr});
+  CHECK(answer_in(batch, *model, ask("What is this?", image)).timings.cached_tokens == 0);
+  for (const char* question : {"What is this?", "How many birds are there?", "What is that?"}) {
+    CAPTURE(question);
+    const Request request = ask(question, image);
+    const Answer got = answer_in(batch, *model, request);
+    CHECK(got.timings.cached_tokens > got.timings.image_tokens);
+    CHECK(got.timings.cached_tokens < got.timings.prompt_tokens);
+    CHECK(got.tokens == alone(*model, request).ids);
+  }
+  // Another picture shares no row that stands behind it.
+  const Request other = ask("What is this?", picture(60, 100));
+  const Answer got = answer_in(batch, *model, other);
+  CHECK(got.timings.cached_tokens < 16);
+  CHECK(got.tokens == alone(*model, other).ids);
+  CHECK(batch.pictures_encoded() == 2);
+}
+
+TEST_CASE("a conversation goes on in a batch where it stopped") {
+  const auto model = nano(Dtype::q8);
+  BatchGenerator batch(*model, {.sequences = 3, .context = 0, .rows_per_step = 2048, .features = nullptr});
+  Conversation talk;
+  talk.user("What is this?", {picture(100, 60)});
+  Dim known = 0;
+  for (const char* question : {"And what color is it?", "How many are there?", "Why?"}) {
+    const Answer got = answer_in(batch, *model, {talk, tokens(6)});
+    CHECK(got.timings.cached_tokens >= known);
+    CHECK(got.tokens == alone(*model, {talk, tokens(6)}).ids);
+    known = got.timings.prompt_tokens - 8;  // the template's last words may tokenize anew beside an answer
+    talk.assistant(got.text).user(question);
+  }
+  CHECK(known > 60);
+}
+
+TEST_CASE("an answer that is being written lends its prompt to others") {
+  const auto model = nano(Dtype::q8);
+  BatchGenerator batch(*model, {.sequences = 3, .context = 0, .rows_per_step = 2048, .features = nullptr});
+  const auto image = picture(100, 60);
+  Request first{Conversation().user("What is this?", {image}), tokens(200)};
+  first.how.ignore_end = true;
+  const auto id = batch.add(first.talk, first.how);
+  std::vector<TokenId> ids;
+  while (ids.size() < 5)
+    for (const auto& event : batch.step().events) ids.push_back(event.token.id);
+  const Request second{Conversation().user("How many birds are there?", {image}), tokens(6)};
+  const Answer got = answer_in(batch, *model, second);
+  CHECK(got.timings.cached_tokens > got.timings.image_tokens);
+  CHECK(got.tokens == alone(*model, second).ids);
+  CHECK(batch.cancel(id));
+}
+
+TEST_CASE("nothing is shared between owners") {
+  const auto model = nano(Dtype::q8);
+  BatchGenerator batch(*model, {.sequences = 4, .context = 0, .rows_per_step = 2048, .features = nullptr});
+  const Request request{Conversation().user("What is this?", {picture(100, 60)}), tokens(6)};
+  const std::vector<TokenId> want = alone(*model, request).ids;
+  Dim encoded = 0;
+  for (const char* owner : {"ann", "bob", ""}) {
+    const Answer first = answer_in(batch, *model, request, owner), again = answer_in(batch, *model, request, owner);
+    CHECK(first.timings.cached_tokens == 0);
+    CHECK(again.timings.cached_tokens > 0);
+    CHECK(first.tokens == want);
+    CHECK(again.tokens == want);
+    CHECK(batch.pictures_encoded() == ++encoded);
+  }
+}
+
 TEST_CASE("[B35] a request beyond the context fails alone and the others are answered") {
   const auto model = golden_model(Dtype::q8, {{"text_config.max_position_embeddings", 100}});
   const std::vector<Request> requests{

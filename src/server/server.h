@@ -1,0 +1,44 @@
+// The server: its routes, and the way of a request from the network through preparation (threads of its own) to the
+// engine.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "server/engine.h"
+#include "server/http_server.h"
+#include "server/request_pictures.h"
+
+namespace tap::server {
+
+struct ServerOptions {
+  HttpOptions http;
+  PictureLimits pictures;
+  std::vector<std::string> keys;  // a request needs one of them ("Authorization: Bearer …"); none: no request needs one
+  GenerateOptions generate;       // max_tokens and lookup where a request says nothing; sampling is the model's own
+  int preparing_threads = 2;
+};
+
+class Server {
+ public:
+  // Listens, and answers that the model is being loaded. Throws what HttpServer throws.
+  explicit Server(ServerOptions options);
+  ~Server();
+  Server(const Server&) = delete;
+  Server& operator=(const Server&) = delete;
+
+  std::uint16_t port() const;
+  // Answers requests, computing on this thread in `context`, until drain() or stop(). `ready` is called once they are
+  // taken.
+  void run(std::shared_ptr<const Model> model, const EngineOptions& options, ExecContext& context,
+           const std::function<void()>& ready);
+  void drain();  // no new requests; those that are there get their answers. Any thread
+  void stop();   // … and those that are there end too. Any thread
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace tap::server
