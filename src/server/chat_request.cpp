@@ -26,12 +26,12 @@ RequestPart part_of(const Json& value, const std::string& at) {
   if (type == "text") return {part.need_text("text")};
   if (type == "image_url") {
     const Json& url = part.need("image_url");
-    if (url.is_string()) return {{}, url.get<std::string>(), at};
+    if (url.is_string()) return {{}, true, url.get<std::string>(), at};
     const JsonFields fields(url, part.place("image_url"));
     fields.word("detail", {"auto", "low", "high"});
-    return {{}, fields.need_text("url"), at};
+    return {{}, true, fields.need_text("url"), at};
   }
-  if (type == "image") return {{}, part.need_text("image"), at};
+  if (type == "image") return {{}, true, part.need_text("image"), at};
   refuse(part.place("type"), fmt::format("is {}: must be text or image_url", shown(part.need("type"))));
 }
 
@@ -57,7 +57,7 @@ std::vector<RequestMessage> messages_of(const Json& value) {
   std::size_t images = 0;
   for (std::size_t i = 0; i < value.size(); ++i) {
     messages.push_back(message_of(value[i], fmt::format("messages[{}]", i)));
-    for (const RequestPart& part : messages.back().parts) images += !part.url.empty();
+    for (const RequestPart& part : messages.back().parts) images += part.picture;
   }
   if (images > most_request_images)
     throw Error(ErrorCode::limit, fmt::format("messages have {} pictures, the limit is {}", images, most_request_images),

@@ -12,7 +12,8 @@ namespace tap::server {
 
 struct RequestPart {
   std::string text;
-  std::string url = {};    // of a picture, instead of a text
+  bool picture = false;    // `url` says which, instead of a text
+  std::string url = {};
   std::string place = {};  // "messages[0].content[1]", for errors
 };
 

@@ -67,7 +67,6 @@ std::string_view view(beast::string_view text) { return {text.data(), text.size(
 int status_of(const error_code& error) {
   if (error == http::error::header_limit || error == http::error::buffer_overflow) return 431;
   if (error == http::error::body_limit) return 413;
-  if (error == beast::error::timeout) return 408;
   return 400;
 }
 
@@ -95,7 +94,6 @@ std::string_view reason_phrase(int status) {
     case 403: return "Forbidden";
     case 404: return "Not Found";
     case 405: return "Method Not Allowed";
-    case 408: return "Request Timeout";
     case 413: return "Content Too Large";
     case 415: return "Unsupported Media Type";
     case 417: return "Expectation Failed";
@@ -232,7 +230,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   }
   void got_head(error_code error) {
     if (error == http::error::end_of_stream || error == net::error::eof || error == net::error::connection_reset ||
-        error == net::error::operation_aborted)
+        error == net::error::operation_aborted || error == beast::error::timeout)  // which has closed the socket
       return shut();
     const auto& request = parser_->get();
     version_ = request.version();
@@ -283,7 +281,6 @@ class Connection : public std::enable_shared_from_this<Connection> {
     const int status = status_of(error);
     if (status == 431) return fail(431, fmt::format("the request's head is over the limit of {} bytes", limits.head_bytes));
     if (status == 413) return fail(413, fmt::format("the request's body is over the limit of {} bytes", limits.body_bytes));
-    if (status == 408) return fail(408, "the request did not come to its end in time");
     fail(400, fmt::format("the request is not HTTP: {}", error.message()));
   }
   // An answer of the server's own, after which the connection ends: what follows cannot be trusted.
@@ -432,7 +429,8 @@ class Exchange final : public HttpExchange {
 }  // namespace
 
 void Connection::got_body(error_code error) {
-  if (error == net::error::operation_aborted || error == net::error::connection_reset) return shut();
+  if (error == net::error::operation_aborted || error == net::error::connection_reset || error == beast::error::timeout)
+    return shut();
   if (error) return fail_read(error);
   auto message = parser_->release();
   HttpRequest request;

@@ -28,7 +28,7 @@ Conversation conversation_of(const ChatRequest& request, const PictureLimits& li
   for (const RequestMessage& message : request.messages) {
     Message& to = conversation.messages.emplace_back(Message{message.role, {}});
     for (const RequestPart& part : message.parts) {
-      if (part.url.empty()) {
+      if (!part.picture) {
         to.parts.push_back({part.text});
         continue;
       }

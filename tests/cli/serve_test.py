@@ -171,7 +171,7 @@ class Refusals(ServerCase):
                 reply = server.raw(data)
                 self.assertTrue(reply.startswith(b"HTTP/1.1 %d " % status), reply[:200])
                 self.assertIn("message", json.loads(reply.partition(b"\r\n\r\n")[2])["error"])
-        self.assertEqual(server.raw(b"GET /health", shut=True), b"")
+        self.assertTrue(server.raw(b"GET /health", shut=True).startswith(b"HTTP/1.1 400 "))
         reply = server.raw(head + b"Expect: 100-continue\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}")
         self.assertTrue(reply.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 400 "), reply)
         reply = server.raw(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\nGET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
@@ -186,7 +186,7 @@ class Refusals(ServerCase):
         self.assertEqual(server.ask("GET", "/health")[0], 200)
         began = time.monotonic()
         silent[0].settimeout(30)
-        self.assertTrue(silent[0].recv(1000).startswith(b"HTTP/1.1 408 "))
+        self.assertEqual(silent[0].recv(1000), b"")
         self.assertLess(time.monotonic() - began, 20)
         for one in silent:
             one.close()
@@ -219,7 +219,7 @@ class Leaving(ServerCase):
 
     def test_F09_a_server_that_is_told_to_stop_gives_its_answers_first(self):
         server = Served()
-        body = json.dumps({"messages": about("yard.png", "What is in the image?")}).encode()
+        body = json.dumps({"messages": about("yard.png", "What is in the image?"), "max_tokens": 400, "guided_regex": "[a-z ]{3000}"}).encode()
         head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body)
         with socket.create_connection(("127.0.0.1", server.port), timeout=30) as to:
             to.sendall(head + body)
@@ -230,5 +230,5 @@ class Leaving(ServerCase):
                 reply += more
         self.assertTrue(reply.startswith(b"HTTP/1.1 200 OK"), reply[:200])
         self.assertIn(b"Connection: close", reply)
-        code, said = server.close()
-        self.assertEqual((code, said), (0, ""))
+        server.process.wait(15)
+        self.assertEqual(server.close(), (0, ""))
