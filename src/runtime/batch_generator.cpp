@@ -40,6 +40,7 @@ BatchGenerator::BatchGenerator(const Model& model, BatchOptions options)
       context_(options.context > 0 ? std::min(options.context, model.context()) : model.context()),
       rows_per_step_(options.rows_per_step),
       rows_beside_(options.rows_beside),
+      share_prefixes_(options.share_prefixes),
       encoder_(model, std::move(options.features)),
       cache_(model.network().kv_shape(), model.cache_type(), context_, options.sequences),
       running_(static_cast<std::size_t>(cache_.sequences())),
@@ -74,12 +75,12 @@ Dim BatchGenerator::rows_that_count(Dim sequence) const {
 // The free sequence that has most of the prompt's beginning, else the one that was used longest ago; `reused`: how many
 // rows it has, or was given by a sequence that has more.
 Dim BatchGenerator::place_of(const Prompt& prompt, const Held& wanted, Dim& reused) {
-  constexpr Dim worth_copying = 32;  // rows; computing so few costs little more
+  constexpr Dim worth_copying = 8;  // rows; computing so few costs little more
   Dim best = -1, best_rows = 0, source = -1, source_rows = 0;
   for (Dim s = 0; s < sequences(); ++s) {
     const Held& held = held_[static_cast<std::size_t>(s)];
     const auto counting = static_cast<std::size_t>(rows_that_count(s));
-    const Dim rows = held.owner != wanted.owner ? 0
+    const Dim rows = !share_prefixes_ || held.owner != wanted.owner ? 0
                                                 : reusable_rows(prompt, wanted.keys,
                                                                 std::span(held.keys).first(std::min(counting, held.keys.size())));
     if (rows > source_rows) source = s, source_rows = rows;

@@ -23,6 +23,9 @@ struct BatchOptions {
   Dim context = 0;                         // rows of one sequence; 0 = the model's
   Dim rows_per_step = 2048;                // of prompts in one forward; one chunk is always taken
   Dim rows_beside = prefill_rows;          // the same while others are being answered, who wait for it
+  // Beginnings that prompts of one owner have in common are computed once. What stands behind them is then computed in
+  // other pieces than alone: the same within rounding, no more to the bit.
+  bool share_prefixes = false;
   std::shared_ptr<FeatureCache> features;  // null = its own
 };
 
@@ -62,8 +65,8 @@ class BatchGenerator {
 
   bool has_room() const;
   bool idle() const;  // nothing to do
-  // Takes a request, when there is room. What its prompt has in common with one of the same owner that is, or lately
-  // was, in the batch is not computed again. Its pictures are encoded here and let go, so that only one request's pixels
+  // Takes a request, when there is room. With share_prefixes, what its prompt has in common with one of the same owner
+  // that is, or lately was, in the batch is not computed again. Its pictures are encoded here and let go, so that only one request's pixels
   // are in memory at a time. Throws what Session::ask and encoding throw; the others go on.
   Id add(const Conversation& conversation, const GenerateOptions& options);
   Id add(PreparedPrompt prepared, const GenerateOptions& options);
@@ -100,6 +103,7 @@ class BatchGenerator {
   void roll_back();
   const Model* model_;
   Dim context_, rows_per_step_, rows_beside_;
+  bool share_prefixes_;
   PictureEncoder encoder_;
   KvCache cache_;
   std::vector<std::unique_ptr<Request>> running_;  // by sequence of the cache; null = free

@@ -25,7 +25,8 @@ Error cancelled_error() { return {ErrorCode::cancelled, "the request was cancell
 }  // namespace
 
 Engine::Engine(std::shared_ptr<const Model> model, EngineOptions options)
-    : model_(std::move(model)), options_(options), batch_(*model_, {.sequences = options.sequences, .context = options.context, .rows_beside = options.rows_beside, .features = nullptr}) {}
+    : model_(std::move(model)), options_(options), batch_(*model_, {.sequences = options.sequences, .context = options.context, 
+                              .rows_beside = options.rows_beside, .share_prefixes = true, .features = nullptr}) {}
 
 std::function<void()> Engine::submit(Job job) {
   const auto place = std::make_shared<Place>();

@@ -282,7 +282,7 @@ TEST_CASE("what a prompt has in common with an earlier one is not computed again
   const auto ask = [&](const char* question, std::shared_ptr<const Image> about) {
     return Request{Conversation().user(question, {std::move(about)}), tokens(6)};
   };
-  BatchGenerator batch(*model, {.sequences = 2, .context = 0, .rows_per_step = 2048, .features = nullptr});
+  BatchGenerator batch(*model, {.sequences = 2, .context = 0, .rows_per_step = 2048, .share_prefixes = true, .features = nullptr});
   CHECK(answer_in(batch, *model, ask("What is this?", image)).timings.cached_tokens == 0);
   for (const char* question : {"What is this?", "How many birds are there?", "What is that?"}) {
     CAPTURE(question);
@@ -302,7 +302,7 @@ TEST_CASE("what a prompt has in common with an earlier one is not computed again
 
 TEST_CASE("a conversation goes on in a batch where it stopped") {
   const auto model = nano(Dtype::q8);
-  BatchGenerator batch(*model, {.sequences = 3, .context = 0, .rows_per_step = 2048, .features = nullptr});
+  BatchGenerator batch(*model, {.sequences = 3, .context = 0, .rows_per_step = 2048, .share_prefixes = true, .features = nullptr});
   Conversation talk;
   talk.user("What is this?", {picture(100, 60)});
   Dim known = 0;
@@ -318,7 +318,7 @@ TEST_CASE("a conversation goes on in a batch where it stopped") {
 
 TEST_CASE("an answer that is being written lends its prompt to others") {
   const auto model = nano(Dtype::q8);
-  BatchGenerator batch(*model, {.sequences = 3, .context = 0, .rows_per_step = 2048, .features = nullptr});
+  BatchGenerator batch(*model, {.sequences = 3, .context = 0, .rows_per_step = 2048, .share_prefixes = true, .features = nullptr});
   const auto image = picture(100, 60);
   Request first{Conversation().user("What is this?", {image}), tokens(200)};
   first.how.ignore_end = true;
@@ -335,7 +335,7 @@ TEST_CASE("an answer that is being written lends its prompt to others") {
 
 TEST_CASE("nothing is shared between owners") {
   const auto model = nano(Dtype::q8);
-  BatchGenerator batch(*model, {.sequences = 4, .context = 0, .rows_per_step = 2048, .features = nullptr});
+  BatchGenerator batch(*model, {.sequences = 4, .context = 0, .rows_per_step = 2048, .share_prefixes = true, .features = nullptr});
   const Request request{Conversation().user("What is this?", {picture(100, 60)}), tokens(6)};
   const std::vector<TokenId> want = alone(*model, request).ids;
   Dim encoded = 0;
