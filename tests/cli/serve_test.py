@@ -218,8 +218,8 @@ class Leaving(ServerCase):
                 self.assertLess(time.monotonic() - began, 2, "the place of the one that left was not free")
 
     def test_F09_a_server_that_is_told_to_stop_gives_its_answers_first(self):
-        server = Served()
-        body = json.dumps({"messages": about("yard.png", "What is in the image?"), "max_tokens": 400, "guided_regex": "[a-z ]{3000}"}).encode()
+        server = Served("--batch", "1")
+        body = json.dumps({"messages": about("yard.png", "What is in the image?"), "max_tokens": 400, "n": 16, "guided_regex": "[a-z ]{3000}"}).encode()
         head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body)
         with socket.create_connection(("127.0.0.1", server.port), timeout=30) as to:
             to.sendall(head + body)
