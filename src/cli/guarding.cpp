@@ -13,7 +13,6 @@ namespace tap::cli {
 namespace {
 
 constexpr std::size_t thresholds_limit_bytes = std::size_t{1} << 20;
-constexpr std::size_t remembered_pictures = 4096;
 
 double threshold_of(const std::string& text, std::string_view what) {
   std::size_t used = 0;
@@ -85,81 +84,9 @@ Guards::Guards(const Options& options) {
     GuardOptions how;
     how.policies = options.policies;
     set_threshold(how, spec.threshold);
-    auto one = std::make_unique<One>(load_guard(spec, options), std::move(how), spec);
-    if (spec.out) (void)AnswerFilter({&one->guard}, {}, {});  // refuses a guard of pictures
-    guards_.push_back(std::move(one));
+    add(load_guard(spec, options), std::move(how), spec.in, spec.out);
   }
-  if (empty()) return;
-  const auto checks = [&](bool One::*stage, bool pictures) {
-    return std::ranges::any_of(
-        guards_, [&](const auto& one) { return (*one).*stage && one->guard.judges_pictures() == pictures; });
-  };
-  std::vector<std::string_view> open;
-  if (!checks(&One::in, true)) open.push_back("pictures");
-  if (!checks(&One::in, false)) open.push_back("questions");
-  if (!checks(&One::out, false)) open.push_back("answers");
-  if (!open.empty()) log::warn("no guard checks {}", fmt::join(open, ", "));
-}
-
-std::vector<Safety> Guards::judge_picture(std::span<const std::byte> file, const std::string& what) {
-  std::vector<Safety> all;
-  for (const auto& one : guards_) {
-    if (!one->in || !one->guard.judges_pictures()) continue;
-    const PictureKey key = bytes_key({reinterpret_cast<const char*>(file.data()), file.size()});
-    auto at = std::ranges::find(one->pictures, key, &std::pair<PictureKey, Safety>::first);
-    if (at == one->pictures.end()) {
-      if (one->pictures.size() >= remembered_pictures) one->pictures.clear();
-      one->pictures.emplace_back(key, one->guard.judge_picture(file, what));
-      at = one->pictures.end() - 1;
-    }
-    require_safe(at->second, what);
-    all.push_back(at->second);
-  }
-  return all;
-}
-
-bool Guards::judges_pictures() const {
-  return std::ranges::any_of(guards_, [](const auto& one) { return one->in && one->guard.judges_pictures(); });
-}
-
-std::vector<Safety> Guards::judge_frames(Dim frames, const std::function<std::shared_ptr<const Image>(Dim)>& frame,
-                                         const std::string& what) {
-  std::vector<Safety> all;
-  for (const auto& one : guards_) {
-    if (!one->in || !one->guard.judges_pictures()) continue;
-    all.push_back(one->guard.judge_frames(frames, frame, what));
-    require_safe(all.back(), what);
-  }
-  return all;
-}
-
-std::vector<Safety> Guards::judge_words(const Conversation& conversation, const std::string& what) {
-  std::vector<Safety> all;
-  const Guard* unable = nullptr;
-  for (const auto& one : guards_) {
-    if (!one->in) continue;
-    if (one->guard.judges_pictures()) {
-      unable = &one->guard;
-      continue;
-    }
-    all.push_back(one->guard.judge_text(words_of(conversation)));
-    require_safe(all.back(), what);
-  }
-  if (all.empty() && unable && conversation.media().empty())
-    throw Error(ErrorCode::unsupported,
-                fmt::format("{}: is text alone, and {} judges pictures only; name a guard of texts too, such as "
-                            "--guard google/shieldgemma-2b@in",
-                            what, unable->name()),
-                what);
-  return all;
-}
-
-std::unique_ptr<AnswerFilter> Guards::filter(const Conversation& conversation, const std::string& what) {
-  std::vector<Guard*> behind;
-  for (const auto& one : guards_)
-    if (one->out) behind.push_back(&one->guard);
-  if (behind.empty()) return nullptr;
-  return std::make_unique<AnswerFilter>(std::move(behind), words_of(conversation), what);
+  if (const auto open = unchecked(); !open.empty()) log::warn("no guard checks {}", fmt::join(open, ", "));
 }
 
 }  // namespace tap::cli

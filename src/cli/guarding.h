@@ -9,8 +9,7 @@
 
 #include "cli/options.h"
 #include "io/json.h"
-#include "runtime/conversation.h"
-#include "tasks/guard.h"
+#include "tasks/guards.h"
 
 namespace tap::cli {
 
@@ -28,37 +27,12 @@ void set_threshold(GuardOptions& options, const std::string& text);
 // The guard's model, with a context of its own. `options` say what load_model_for reads of them.
 std::shared_ptr<const Model> load_guard(const GuardSpec& spec, const Options& options);
 
-class Guards {
+// Those that --guard names.
+class Guards : public tap::Guards {
  public:
   Guards() = default;
-  // Loads the models that --guard names. Throws Error: a guard that is none, or one of pictures behind a model.
+  // Loads their models. Throws Error: a guard that is none, or one of pictures behind a model.
   explicit Guards(const Options& options);
-  Guards(const Guards&) = delete;
-  Guards& operator=(const Guards&) = delete;
-
-  bool empty() const { return guards_.empty(); }
-  // What the input guards say of a picture's file; pictures seen before are not judged again. Throws Error(refused).
-  std::vector<Safety> judge_picture(std::span<const std::byte> file, const std::string& what);
-  // Whether anything judges pictures before a model.
-  bool judges_pictures() const;
-  // Of a video's frames.
-  std::vector<Safety> judge_frames(Dim frames, const std::function<std::shared_ptr<const Image>(Dim)>& frame,
-                                   const std::string& what);
-  // What they say of all that users typed in the conversation. Throws Error(refused), and Error(unsupported) for a
-  // conversation of words alone that no input guard can judge.
-  std::vector<Safety> judge_words(const Conversation& conversation, const std::string& what);
-  // Lets an answer out as the output guards pass it; null: there are none.
-  std::unique_ptr<AnswerFilter> filter(const Conversation& conversation, const std::string& what);
-
- private:
-  struct One {
-    One(std::shared_ptr<const Model> model, GuardOptions options, const GuardSpec& spec)
-        : guard(std::move(model), std::move(options)), in(spec.in), out(spec.out) {}
-    Guard guard;
-    bool in, out;
-    std::vector<std::pair<PictureKey, Safety>> pictures;  // judged before, by their files' bytes
-  };
-  std::vector<std::unique_ptr<One>> guards_;
 };
 
 }  // namespace tap::cli

@@ -8,12 +8,6 @@ namespace tap::server {
 
 namespace {
 
-// Answers wait no longer than this for the pictures of another request, as far as its layers allow.
-constexpr double encode_slice_ms = 20;
-// A forward that a cancelled job takes part in is given up once it has taken this long: a client that leaves frees its
-// place, and one that comes and goes cannot keep the others from getting on.
-constexpr double abandon_after_ms = 40;
-
 BatchGenerator::Finished failed_with(Error error) {
   BatchGenerator::Finished finished;
   finished.error = std::move(error);
@@ -24,9 +18,15 @@ Error cancelled_error() { return {ErrorCode::cancelled, "the request was cancell
 
 }  // namespace
 
-Engine::Engine(std::shared_ptr<const Model> model, EngineOptions options)
-    : model_(std::move(model)), options_(options), batch_(*model_, {.sequences = options.sequences, .context = options.context, 
-                              .rows_beside = options.rows_beside, .share_prefixes = true, .features = nullptr}) {}
+Engine::Engine(std::shared_ptr<const Model> model, EngineOptions options, EngineThread& thread)
+    : model_(std::move(model)),
+      options_(options),
+      thread_(thread),
+      batch_(*model_, {.sequences = options.sequences,
+                       .context = options.context,
+                       .rows_beside = options.rows_beside,
+                       .share_prefixes = true,
+                       .features = nullptr}) {}
 
 std::function<void()> Engine::submit(Job job) {
   const auto place = std::make_shared<Place>();
@@ -35,31 +35,28 @@ std::function<void()> Engine::submit(Job job) {
     const std::lock_guard lock(mutex_);
     if (ending_) throw Error(ErrorCode::cancelled, "the server is shutting down");
     if (queue_.size() >= options_.queued)
-      throw Error(ErrorCode::limit, fmt::format("{} requests are waiting already, the limit is {}: try again later",
-                                                queue_.size(), options_.queued));
+      throw Busy(fmt::format("{} requests are waiting already, the limit is {}: try again later", queue_.size(),
+                             options_.queued));
     queue_.push_back(place);
   }
-  work_.notify_one();
-  return [this, place = std::weak_ptr(place)] {
+  thread_.wake();
+  return [self = weak_from_this(), place = std::weak_ptr(place)] {
     const PlacePtr held = place.lock();
-    if (!held || held->cancelled.exchange(true)) return;
-    ++cancelled_;
-    const std::lock_guard lock(mutex_);
-    work_.notify_one();
+    const auto engine = self.lock();
+    if (!held || !engine || held->cancelled.exchange(true)) return;
+    ++engine->cancelled_;
+    engine->thread_.wake();
   };
 }
 
 void Engine::end() {
   const std::lock_guard lock(mutex_);
   ending_ = true;
-  work_.notify_one();
 }
 
 void Engine::cancel() {
-  const std::lock_guard lock(mutex_);
-  ending_ = true;
+  end();
   all_cancelled_ = true;
-  work_.notify_one();
 }
 
 EngineLoad Engine::load() const {
@@ -71,22 +68,15 @@ void Engine::finish(Place& place, BatchGenerator::Finished finished) {
   if (place.job.on_end) place.job.on_end(std::move(finished));
 }
 
-// False when there will be none.
-bool Engine::wait_for_work() {
-  std::unique_lock lock(mutex_);
-  work_.wait(lock, [&] { return !batch_.idle() || !queue_.empty() || ending_; });
-  return !batch_.idle() || !queue_.empty();
+bool Engine::has_work() const {
+  const std::lock_guard lock(mutex_);
+  return running_count_.load() > 0 || !queue_.empty();
 }
 
-void Engine::run(ExecContext& context) {
-  const ExecContext::Scope scope(context);
-  context.set_hook([this] { between_layers(); });
-  while (wait_for_work()) {
-    drop_cancelled();
-    add_waiting();
-    if (!batch_.idle()) step();
-  }
-  context.set_hook({});
+void Engine::turn() {
+  drop_cancelled();
+  add_waiting();
+  if (!batch_.idle()) step();
 }
 
 void Engine::drop_cancelled() {
@@ -117,15 +107,33 @@ void Engine::drop_cancelled() {
   }
 }
 
-void Engine::add_waiting() {
-  for (;;) {
-    PlacePtr place;
-    {
-      const std::lock_guard lock(mutex_);
-      if (queue_.empty() || (!queue_.front()->job.work && !batch_.has_room())) return;
-      place = std::move(queue_.front());
-      queue_.pop_front();
+// Of those that have a place if they are taken now: who has the fewest answers in the works, then who came first.
+Engine::PlacePtr Engine::take_next() {
+  const auto in_the_works = [&](const Asker& asker) {
+    std::pair<std::size_t, std::size_t> count{0, 0};  // of the owner, of this part of it
+    for (const auto& [id, place] : running_) {
+      if (place->job.asker.owner != asker.owner) continue;
+      ++count.first;
+      if (place->job.asker.part == asker.part) ++count.second;
     }
+    return count;
+  };
+  const std::lock_guard lock(mutex_);
+  auto best = queue_.end();
+  std::pair<std::size_t, std::size_t> least;
+  for (auto at = queue_.begin(); at != queue_.end(); ++at) {
+    if (!(*at)->job.work && !batch_.has_room()) continue;
+    const auto count = in_the_works((*at)->job.asker);
+    if (best == queue_.end() || count < least) best = at, least = count;
+  }
+  if (best == queue_.end()) return nullptr;
+  PlacePtr place = std::move(*best);
+  queue_.erase(best);
+  return place;
+}
+
+void Engine::add_waiting() {
+  while (const PlacePtr place = take_next()) {
     add(place);
     if (!batch_.idle()) step();  // those that are being answered wait for one at most
   }
@@ -133,35 +141,25 @@ void Engine::add_waiting() {
 
 void Engine::add(const PlacePtr& place) {
   std::optional<Error> failed;
-  adding_ = place;
   try {
-    if (place->job.work)
-      place->job.work();
-    else
-      running_.emplace(batch_.add(std::move(place->job.request)), place);
+    thread_.in_encoding([&] { return place->cancelled.load() || all_cancelled_.load(); },
+                        [&] {
+                          if (place->job.work) return place->job.work();
+                          running_.emplace(batch_.add(std::move(place->job.request)), place);
+                        });
   } catch (const Error& error) {
     failed = error;
   } catch (const std::bad_alloc&) {
     failed = Error(ErrorCode::out_of_memory, "out of memory");
   }
-  adding_ = nullptr;
   running_count_ = running_.size();
+  pictures_encoded_ = batch_.pictures_encoded();
   if (!failed && !place->job.work) return;
   if (place->cancelled.exchange(true)) --cancelled_;  // else the mark keeps later calls from counting it
   finish(*place, failed ? failed_with(std::move(*failed)) : BatchGenerator::Finished());
 }
 
-void Engine::step() {
-  BatchGenerator::Step step;
-  stepping_ = true;
-  since_step_ = Stopwatch();
-  try {
-    step = batch_.step();
-  } catch (const Error& error) {
-    if (error.code() != ErrorCode::cancelled) throw;
-  }
-  stepping_ = false;
-  since_step_ = Stopwatch();
+void Engine::deliver(BatchGenerator::Step& step) {
   for (const auto& event : step.events) {
     const Place& place = *running_.at(event.id);
     if (place.job.on_token && !place.cancelled.load()) place.job.on_token(event);
@@ -172,18 +170,13 @@ void Engine::step() {
     if (place->cancelled.exchange(true)) --cancelled_;
     finish(*place, std::move(finished));
   }
-  drop_cancelled();
 }
 
-// After every layer of any network.
-void Engine::between_layers() {
-  if (stepping_) {
-    if ((cancelled_.load() > 0 || all_cancelled_.load()) && since_step_.ms() > abandon_after_ms) throw cancelled_error();
-    return;
-  }
-  if (!adding_) return;
-  if (adding_->cancelled.load() || all_cancelled_.load()) throw cancelled_error();
-  if (!batch_.idle() && since_step_.ms() > encode_slice_ms) step();
+void Engine::step() {
+  BatchGenerator::Step step;
+  thread_.in_step(*this, [&] { step = batch_.step(); });
+  thread_.undisturbed([&] { deliver(step); });
+  drop_cancelled();
 }
 
 }  // namespace tap::server

@@ -130,6 +130,7 @@ class HttpServer::Impl : public std::enable_shared_from_this<HttpServer::Impl> {
   net::steady_timer deadline;  // of close()
   std::unordered_set<Connection*> open;
   std::atomic<std::size_t> count{0};
+  std::uint64_t accepted = 0;
   bool closing = false;
 };
 
@@ -146,6 +147,9 @@ class Connection : public std::enable_shared_from_this<Connection> {
       : server_(std::move(server)), stream_(std::move(socket)) {
     server_->open.insert(this);
     ++server_->count;
+    id_ = ++server_->accepted;
+    error_code unknown;
+    if (const auto peer = stream_.socket().remote_endpoint(unknown); !unknown) client_ = peer.address().to_string();
   }
   ~Connection() {
     server_->open.erase(this);
@@ -366,7 +370,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::optional<http::request_parser<http::string_body>> parser_;
   std::string unsent_, being_sent_;
   std::size_t discarded_ = 0;
-  std::uint64_t number_ = 0;  // of the newest exchange
+  std::uint64_t id_ = 0, number_ = 0;  // of this, and of its newest exchange
+  std::string client_;
   unsigned version_ = 11;
   bool keep_alive_ = false, is_head_ = false, chunked_ = false;
   bool answering_ = false, begun_ = false, finished_ = false, writing_ = false, gone_ = false;
@@ -443,6 +448,8 @@ void Connection::got_body(error_code error) {
   for (const auto& field : message)
     request.headers.emplace_back(lower(view(field.name_string())), std::string(view(field.value())));
   request.body = std::move(message.body());
+  request.client = client_;
+  request.connection = id_;
   parser_.reset();
   ++number_;
   stream_.expires_never();

@@ -24,6 +24,8 @@ struct HttpRequest {
   std::string method, path, query;  // "POST", "/v1/models", "" (without the ?)
   Headers headers;
   std::string body;
+  std::string client = {};       // its address
+  std::uint64_t connection = 0;  // that it came over, counted from 1
   std::string_view header(std::string_view name) const;  // empty when it is not there
 };
 

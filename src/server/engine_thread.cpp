@@ -1,0 +1,156 @@
+#include "server/engine_thread.h"
+
+#include <algorithm>
+#include <new>
+#include <utility>
+
+namespace tap::server {
+
+namespace {
+
+// Answers wait no longer than this for the pictures of another request, as far as its layers allow.
+constexpr double encode_slice_ms = 20;
+// A forward that a cancelled job takes part in is given up once it has taken this long: a client that leaves frees its
+// place, and one that comes and goes cannot keep the others from getting on.
+constexpr double abandon_after_ms = 40;
+
+Error cancelled_error() { return {ErrorCode::cancelled, "the request was cancelled"}; }
+
+}  // namespace
+
+void EngineThread::attach(std::shared_ptr<Computing> one) {
+  const std::lock_guard lock(mutex_);
+  engines_.push_back(std::move(one));
+  if (ending_) engines_.back()->end();
+  if (all_cancelled_) engines_.back()->cancel();
+}
+
+void EngineThread::detach(const Computing* one) {
+  const std::lock_guard lock(mutex_);
+  std::erase_if(engines_, [&](const auto& engine) { return engine.get() == one; });
+}
+
+void EngineThread::wake() {
+  {
+    const std::lock_guard lock(mutex_);
+    awake_ = true;
+  }
+  work_.notify_one();
+}
+
+void EngineThread::submit(std::function<void()> work, std::function<void(std::optional<Error>)> done) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (ending_) throw Error(ErrorCode::cancelled, "the server is shutting down");
+    queue_.push_back({std::move(work), std::move(done)});
+  }
+  work_.notify_one();
+}
+
+std::vector<std::shared_ptr<Computing>> EngineThread::engines() const {
+  const std::lock_guard lock(mutex_);
+  return engines_;
+}
+
+void EngineThread::end() {
+  for (const auto& engine : engines()) engine->end();
+  const std::lock_guard lock(mutex_);
+  ending_ = awake_ = true;
+  work_.notify_one();
+}
+
+void EngineThread::cancel() {
+  for (const auto& engine : engines()) engine->cancel();
+  const std::lock_guard lock(mutex_);
+  ending_ = awake_ = true;
+  all_cancelled_ = true;
+  work_.notify_one();
+}
+
+// False when there will be none.
+bool EngineThread::wait_for_work() {
+  std::unique_lock lock(mutex_);
+  const auto some = [&] {
+    return !queue_.empty() || std::ranges::any_of(engines_, [](const auto& engine) { return engine->has_work(); });
+  };
+  work_.wait(lock, [&] { return awake_ || ending_ || some(); });
+  awake_ = false;
+  return some() || !ending_;
+}
+
+void EngineThread::run(ExecContext& context) {
+  const ExecContext::Scope scope(context);
+  context.set_hook([this] { between_layers(); });
+  while (wait_for_work()) {
+    for (const auto& engine : engines()) engine->turn();
+    run_work();
+  }
+  context.set_hook({});
+}
+
+void EngineThread::run_work() {
+  Work next;
+  {
+    const std::lock_guard lock(mutex_);
+    if (queue_.empty()) return;
+    next = std::move(queue_.front());
+    queue_.pop_front();
+  }
+  std::optional<Error> failed;
+  try {
+    in_encoding([this] { return all_cancelled_.load(); }, next.work);
+  } catch (const Error& error) {
+    failed = error;
+  } catch (const std::bad_alloc&) {
+    failed = Error(ErrorCode::out_of_memory, "out of memory");
+  }
+  if (next.done) next.done(std::move(failed));
+}
+
+void EngineThread::in_step(Computing& one, const std::function<void()>& step) {
+  Computing* const before = std::exchange(stepping_, &one);
+  since_step_ = Stopwatch();
+  try {
+    step();
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::cancelled) {
+      stepping_ = before;
+      throw;
+    }
+  }
+  stepping_ = before;
+  since_step_ = Stopwatch();
+}
+
+void EngineThread::in_encoding(const std::function<bool()>& cancelled, const std::function<void()>& encode) {
+  const auto* const before = std::exchange(cancelled_, &cancelled);
+  try {
+    encode();
+  } catch (...) {
+    cancelled_ = before;
+    throw;
+  }
+  cancelled_ = before;
+}
+
+void EngineThread::undisturbed(const std::function<void()>& work) {
+  const auto* const before = std::exchange(cancelled_, nullptr);
+  work();
+  cancelled_ = before;
+}
+
+// After every layer of any network.
+void EngineThread::between_layers() {
+  if (stepping_) {
+    if (stepping_->wants_to_stop() && since_step_.ms() > abandon_after_ms) throw cancelled_error();
+    return;
+  }
+  if (!cancelled_) return;
+  if ((*cancelled_)()) throw cancelled_error();
+  if (since_step_.ms() <= encode_slice_ms) return;
+  for (const auto& engine : engines())
+    if (engine->answering()) engine->step();
+  since_step_ = Stopwatch();
+}
+
+}  // namespace tap::server
