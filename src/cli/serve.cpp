@@ -69,7 +69,7 @@ int run_serve(const Options& options) {
   server::ServerOptions how;
   how.http.host = options.host;
   how.http.port = static_cast<std::uint16_t>(options.port);
-  how.pictures.allow_private = options.allow_private;
+  how.media.allow_private = options.allow_private;
   how.generate.max_tokens = std::numeric_limits<std::int32_t>::max();  // what the context leaves
   how.generate.lookup = options.lookup == "off" ? Lookup::off : Lookup::automatic;
   how.keys = options.api_keys;

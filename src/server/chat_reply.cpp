@@ -8,6 +8,7 @@
 #include <openssl/rand.h>
 
 #include "base/strings.h"
+#include "server/status_error.h"
 
 namespace tap::server {
 
@@ -55,6 +56,7 @@ Failure failure_of(const Error& error) {
     case ErrorCode::out_of_memory: status = 503; break;
     case ErrorCode::internal: status = 500; break;
   }
+  if (const auto* own = dynamic_cast<const StatusError*>(&error)) status = own->status();
   Json body = Json::parse(failure_body(status, error.message()));
   if (!error.item().empty()) body["error"]["param"] = error.item();
   body["error"]["code"] = name(error.code());

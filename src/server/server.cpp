@@ -41,6 +41,7 @@ class Server::Impl {
  public:
   explicit Impl(ServerOptions with)
       : options(std::move(with)),
+        media(options.media),
         http(options.http, [this](auto exchange) { route(std::move(exchange)); }, failure_body),
         work(options.preparing_threads) {
     for (const std::string& key : options.keys) key_sums.push_back(bytes_key(key));
@@ -162,15 +163,15 @@ class Server::Impl {
                   fmt::format("no such model: {}; there is {}", log::one_line(wanted.substr(0, 100)), model.name()), "model");
     GenerateOptions defaults = options.generate;
     defaults.sampling = model.sampling_defaults();
-    (this->*handler)({exchange, found, body, options.pictures, std::move(defaults), *owner_of(exchange->request())});
+    (this->*handler)({exchange, found, body, media, std::move(defaults), *owner_of(exchange->request())});
   }
 
   void chat(const Asked& asked) {
-    const auto& [exchange, computing, body, limits, defaults, owner] = asked;
+    const auto& [exchange, computing, body, reader, defaults, owner] = asked;
     const Model& model = computing->model();
     ChatRequest request = parse_chat_request(body, defaults);
     if (!request.form.is_null()) request.generate.constraint = constraint_of(model, request.form);
-    const PreparedPrompt prompt = model.prepare(conversation_of(request, limits));
+    const PreparedPrompt prompt = model.prepare(reader.conversation(request, model));
     require_fits(prompt, request.generate, computing->context());
     const std::vector<PictureKey> pictures = media_keys(model, prompt);
     const auto reply = std::make_shared<ChatReply>(exchange, model, request);
@@ -218,6 +219,7 @@ class Server::Impl {
   std::shared_ptr<Engine> engine;  // guarded by mutex
   std::shared_ptr<Guard> guard;    // set before engine
   bool draining = false, stopping = false;
+  MediaReader media;
   HttpServer http;
   WorkQueue work;
   std::thread network;

@@ -8,13 +8,13 @@
 
 #include "server/engine.h"
 #include "server/http_server.h"
-#include "server/request_pictures.h"
+#include "server/request_media.h"
 
 namespace tap::server {
 
 struct ServerOptions {
   HttpOptions http;
-  PictureLimits pictures;
+  MediaLimits media;
   std::vector<std::string> keys;  // a request needs one of them ("Authorization: Bearer …"); none: no request needs one
   GenerateOptions generate;       // max_tokens and lookup where a request says nothing; sampling is the model's own
   int preparing_threads = 2;

@@ -65,25 +65,25 @@ struct Input {
   std::shared_ptr<const Image> image;
 };
 
-Input input_at(const Json& value, const std::string& at, const PictureLimits& limits) {
+Input input_at(const Json& value, const std::string& at, const MediaReader& media) {
   if (value.is_string()) return {value.get<std::string>(), nullptr};
   const JsonFields part(value, at);
   const std::string& type = *part.word("type", {"text", "image_url"});
   if (type == "text") return {part.need_text("text"), nullptr};
   const Json& url = part.need("image_url");
   const std::string& text = url.is_string() ? url.get_ref<const std::string&>() : JsonFields(url, at + ".image_url").need_text("url");
-  return {{}, picture_of(text, at, limits)};
+  return {{}, media.picture(text, at)};
 }
 
 std::vector<Input> inputs_of(const Asked& asked) {
   const Json& value = JsonFields(asked.body, "").need("input");
-  if (!value.is_array()) return {input_at(value, "input", asked.pictures)};
+  if (!value.is_array()) return {input_at(value, "input", asked.media)};
   if (value.empty()) refuse("input", value, "a text, a picture or a list of them");
   if (value.size() > most_inputs)
     throw Error(ErrorCode::limit, fmt::format("input has {} entries, the limit is {}", value.size(), most_inputs), "input");
   std::vector<Input> inputs;
   for (std::size_t i = 0; i < value.size(); ++i)
-    inputs.push_back(input_at(value[i], fmt::format("input[{}]", i), asked.pictures));
+    inputs.push_back(input_at(value[i], fmt::format("input[{}]", i), asked.media));
   return inputs;
 }
 
@@ -121,8 +121,8 @@ void detect(const Asked& asked) {
   if (const std::string* system = body.text("system")) finding->system = *system;
   finding->task = std::make_shared<const DetectTask>(asked.engine->model(), body.need_text("prompt"), how);
   const Json& image = body.need("image");
-  finding->image = picture_of(image.is_string() ? image.get_ref<const std::string&>() : JsonFields(image, "image").need_text("url"),
-                              "image", asked.pictures);
+  finding->image = asked.media.picture(
+      image.is_string() ? image.get_ref<const std::string&>() : JsonFields(image, "image").need_text("url"), "image");
   finding->next();
 }
 
@@ -174,7 +174,7 @@ void tokenize(const Asked& asked) {
     json = {{"count", ids.size()}, {"tokens", ids}};
   } else {
     const ChatRequest request = parse_chat_request(asked.body, asked.generate);
-    const PreparedPrompt prompt = model.prepare(conversation_of(request, asked.pictures));
+    const PreparedPrompt prompt = model.prepare(asked.media.conversation(request, model));
     Json pictures = Json::array();
     for (const ImagePlan& plan : prompt.plans)
       pictures.push_back({{"width", plan.source.width}, {"height", plan.source.height}, {"tiles", plan.tiles()}, {"tokens", plan.tokens}});

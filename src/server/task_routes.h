@@ -6,7 +6,7 @@
 
 #include "server/engine.h"
 #include "server/http_server.h"
-#include "server/request_pictures.h"
+#include "server/request_media.h"
 #include "tasks/guard.h"
 
 namespace tap::server {
@@ -15,7 +15,7 @@ struct Asked {
   std::shared_ptr<HttpExchange> exchange;
   std::shared_ptr<Engine> engine;
   const Json& body;
-  const PictureLimits& pictures;
+  const MediaReader& media;
   GenerateOptions generate;  // the defaults
   std::string owner;         // of what is cached
 };
