@@ -79,7 +79,6 @@ HelperProcess HelperPool::take(std::span<const std::byte> bytes, const std::stri
         waiting_.pop_front();
       }
     }
-    changed_.notify_all();
     if (!helper) return HelperProcess::of_bytes(bytes, name);
     if (helper->give(bytes, name)) return std::move(*helper);
   }
@@ -88,7 +87,7 @@ HelperProcess HelperPool::take(std::span<const std::byte> bytes, const std::stri
 Image HelperPool::picture(std::span<const std::byte> bytes, const std::string& name, double seconds) {
   if (!usable()) return decode_picture(bytes, name);
   HelperProcess helper = take(bytes, name);
-  const auto end = [&] {
+  const auto end = [&] {  // and only now another is started: starting takes more than most pictures do
     const std::lock_guard lock(mutex_);
     used_.push_back(std::move(helper));
     changed_.notify_all();

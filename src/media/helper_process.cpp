@@ -201,7 +201,7 @@ bool HelperProcess::give(std::span<const std::byte> bytes, const std::string& na
   return true;
 }
 
-HelperProcess::Got HelperProcess::ask(const Request& request, std::uint64_t most, double seconds) {
+std::pair<Reply, Fd> HelperProcess::exchange(const Request& request, std::uint64_t most, double seconds) {
   int memory = -1;
   const auto gone = [&] {
     return Error(ErrorCode::io, fmt::format("{}: the media helper {}", path_, process_->ending()), path_);
@@ -235,30 +235,34 @@ HelperProcess::Got HelperProcess::ask(const Request& request, std::uint64_t most
   for (cmsghdr* head = CMSG_FIRSTHDR(&message); head; head = CMSG_NXTHDR(&message, head))
     if (head->cmsg_level == SOL_SOCKET && head->cmsg_type == SCM_RIGHTS && head->cmsg_len == CMSG_LEN(sizeof(int)))
       std::memcpy(&memory, CMSG_DATA(head), sizeof memory);
-  const Fd held(memory);
+  Fd held(memory);
   if (bytes <= 0) throw gone();
   if (bytes != static_cast<ssize_t>(sizeof reply) || reply.version != version || reply.status > Status::failed)
     throw Error(ErrorCode::io, fmt::format("{}: the media helper speaks no sense", path_), path_);
   if (reply.status != Status::good)
     throw Error(code_of(reply.status), fmt::format("{}: {}", path_, said(reply)), path_);
-  Got got{reply, {}};
   if (reply.bytes > most || (reply.bytes > 0) != (memory >= 0))
     throw Error(ErrorCode::io, fmt::format("{}: the media helper speaks no sense", path_), path_);
-  got.bytes.resize(reply.bytes);
-  read_all(memory, got.bytes.data(), got.bytes.size(), path_);
+  return {reply, std::move(held)};
+}
+
+HelperProcess::Got HelperProcess::ask(const Request& request, std::uint64_t most, double seconds) {
+  const auto [reply, memory] = exchange(request, most, seconds);
+  Got got{reply, std::vector<std::byte>(reply.bytes)};
+  if (!got.bytes.empty()) read_all(memory.get(), got.bytes.data(), got.bytes.size(), path_);
   return got;
 }
 
 Image HelperProcess::picture(Ask ask_for, std::int64_t index, double seconds, std::int64_t* count) {
-  const auto [reply, pixels] =
-      ask({.ask = ask_for, .index = index}, 3 * static_cast<std::uint64_t>(most_pixels), seconds);
+  const auto [reply, memory] =
+      exchange({.ask = ask_for, .index = index}, 3 * static_cast<std::uint64_t>(most_pixels), seconds);
   const std::int64_t edge = ask_for == Ask::heif ? most_edge : ImageLimits{}.max_edge_px;
   if (reply.width < 1 || reply.height < 1 || reply.width > edge || reply.height > edge ||
-      pixels.size() != static_cast<std::size_t>(reply.width * reply.height * 3) || (count && reply.frames < 1))
+      reply.bytes != static_cast<std::uint64_t>(reply.width * reply.height * 3) || (count && reply.frames < 1))
     throw Error(ErrorCode::io, fmt::format("{}: the media helper speaks no sense", path_), path_);
   if (count) *count = reply.frames;
   Image image(reply.width, reply.height);
-  std::memcpy(image.pixels.data(), pixels.data(), pixels.size());
+  read_all(memory.get(), image.pixels.data(), image.pixels.size(), path_);
   return image;
 }
 

@@ -6,8 +6,10 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "base/fd.h"
 #include "codec/image.h"
 #include "codec/media_protocol.h"
 
@@ -41,6 +43,9 @@ class HelperProcess {
  private:
   HelperProcess(const std::string& path, int file_descriptor);
   struct Process;
+  // The reply, and the memory that came with it, not yet read. Throws as `ask`.
+  std::pair<media_protocol::Reply, Fd> exchange(const media_protocol::Request& request, std::uint64_t most,
+                                                double seconds);
   std::string path_;
   std::unique_ptr<Process> process_;
 };
