@@ -65,6 +65,8 @@ class MediaReader::Reading {
     } catch (const Error& error) {
       const std::string message = fmt::format("{}: {}", at, error.message());
       if (error.code() == ErrorCode::limit) throw StatusError(413, error.code(), message, at);
+      // A URL that holds nothing is a fault of the request; 404 is for routes and models.
+      if (error.code() == ErrorCode::not_found) throw StatusError(400, error.code(), message, at);
       throw Error(error.code(), message, at);
     }
   }

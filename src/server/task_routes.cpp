@@ -166,7 +166,7 @@ void embed(const Asked& asked) {
 }
 
 void tokenize(const Asked& asked) {
-  only_known(asked.body, {"model", "messages", "prompt"});
+  only_known(asked.body, {"model", "messages", "prompt", "mm_processor_kwargs", "media_io_kwargs"});
   const Model& model = asked.engine->model();
   Json json;
   if (const std::string* text = JsonFields(asked.body, "").text("prompt")) {
