@@ -7,7 +7,6 @@
 
 #include <openssl/rand.h>
 
-#include "base/strings.h"
 #include "server/status_error.h"
 
 namespace tap::server {
@@ -87,17 +86,7 @@ Json ChatReply::usage() const {
           {"prompt_tokens_details", {{"cached_tokens", timings_.cached_tokens}, {"image_tokens", timings_.image_tokens}}}};
 }
 
-// Without the white space that templates leave before an answer, and models at its end: as Answer::text.
-std::string ChatReply::shaped(Choice& choice, std::string_view piece) const {
-  if (exact_) return choice.text += piece, std::string(piece);
-  std::string more = choice.unsent + std::string(piece);
-  if (choice.text.empty()) more.erase(0, std::min(more.size(), more.find_first_not_of(blanks)));
-  const std::size_t end = more.find_last_not_of(blanks) + 1;  // 0: all blank
-  choice.unsent = more.substr(end);
-  more.resize(end);
-  choice.text += more;
-  return more;
-}
+std::string ChatReply::shaped(Choice& choice, std::string_view piece) const { return choice.add(piece, exact_); }
 
 Json ChatReply::logprob_of(const BatchGenerator::Event& event) const {
   const Tokenizer& tokenizer = model_->tokenizer();

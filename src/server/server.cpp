@@ -13,6 +13,7 @@
 #include "server/chat_reply.h"
 #include "server/chat_request.h"
 #include "server/page.h"
+#include "server/responses_route.h"
 #include "server/task_routes.h"
 #include "server/work_queue.h"
 
@@ -99,6 +100,7 @@ class Server::Impl {
   using Handler = void (Impl::*)(const Asked&);
   static Handler handler_of(std::string_view path) {
     if (path == "/v1/chat/completions") return &Impl::chat;
+    if (path == "/v1/responses") return &Impl::respond;
     if (path == "/v1/detect") return &Impl::detect;
     if (path == "/v1/moderations") return &Impl::moderate;
     if (path == "/v1/embeddings") return &Impl::embed;
@@ -167,14 +169,25 @@ class Server::Impl {
   }
 
   void chat(const Asked& asked) {
+    const ChatRequest request = parse_chat_request(asked.body, asked.generate);
+    answer(asked, request, std::make_shared<ChatReply>(asked.exchange, asked.engine->model(), request));
+  }
+
+  void respond(const Asked& asked) {
+    ResponsesRequest request = parse_responses_request(asked.body, asked.generate, responses, asked.owner);
+    const ChatRequest chat = request.chat;
+    answer(asked, chat, std::make_shared<ResponsesReply>(asked.exchange, asked.engine->model().name(), std::move(request),
+                                                         responses, asked.owner));
+  }
+
+  // What the engine makes of a request goes to `reply`.
+  void answer(const Asked& asked, ChatRequest request, const std::shared_ptr<Reply>& reply) {
     const auto& [exchange, computing, body, reader, defaults, owner] = asked;
     const Model& model = computing->model();
-    ChatRequest request = parse_chat_request(body, defaults);
     if (!request.form.is_null()) request.generate.constraint = constraint_of(model, request.form);
     const PreparedPrompt prompt = model.prepare(reader.conversation(request, model));
     require_fits(prompt, request.generate, computing->context());
     const std::vector<PictureKey> pictures = media_keys(model, prompt);
-    const auto reply = std::make_shared<ChatReply>(exchange, model, request);
     std::vector<std::function<void()>> cancels;
     for (int i = 0; i < request.choices; ++i) {
       Job job{{prompt, request.generate, owner, pictures}};
@@ -220,6 +233,7 @@ class Server::Impl {
   std::shared_ptr<Guard> guard;    // set before engine
   bool draining = false, stopping = false;
   MediaReader media;
+  ResponseStore responses;
   HttpServer http;
   WorkQueue work;
   std::thread network;
