@@ -23,7 +23,7 @@ constexpr std::int64_t int_max = std::numeric_limits<std::int32_t>::max();
 
 RequestMessage message_of(const Json& value, const std::string& at) {
   const JsonFields fields(value, at);
-  RequestMessage message{*fields.word("role", {"system", "developer", "user", "assistant"}), {}};
+  RequestMessage message{fields.need_word("role", {"system", "developer", "user", "assistant"}), {}};
   if (message.role == "developer") message.role = "system";
   const Json& content = fields.need("content");
   const std::string place = fields.place("content");
@@ -94,7 +94,7 @@ Json form_of(const JsonFields& body) {
   };
   if (const Json* format = body.find("response_format")) {
     const JsonFields fields(*format, "response_format");
-    const std::string& type = *fields.word("type", {"text", "json_object", "json_schema"});
+    const std::string& type = fields.need_word("type", {"text", "json_object", "json_schema"});
     if (type == "json_object") take("response_format", {{"schema", {{"type", "object"}}}});
     if (type == "json_schema") {
       const JsonFields schema(fields.need("json_schema"), fields.place("json_schema"));

@@ -99,8 +99,7 @@ void add_item(const Json& value, const std::string& at, Translation& to) {
     throw Error(ErrorCode::unsupported,
                 fmt::format("{} is {}: this server takes messages only", item.place("type"), shown(*type)),
                 item.place("type"));
-  (void)item.need("role");
-  const std::string& role = *item.word("role", {"user", "assistant", "system", "developer"});
+  const std::string& role = item.need_word("role", {"user", "assistant", "system", "developer"});
   const Json& content = item.need("content");
   std::vector<std::string> places;
   Json parts = Json::array();
@@ -150,8 +149,7 @@ Json format_of(const JsonFields& body) {
   const Json* given = fields.find("format");
   if (!given) return nullptr;
   const JsonFields format(*given, "text.format");
-  (void)format.need("type");
-  const std::string& type = *format.word("type", {"text", "json_object", "json_schema"});
+  const std::string& type = format.need_word("type", {"text", "json_object", "json_schema"});
   if (type != "json_schema") return {{"type", type}};
   const Json& schema = format.need("schema");
   if (!schema.is_object()) refuse("text.format.schema", schema, "an object");

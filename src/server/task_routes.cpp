@@ -68,7 +68,7 @@ struct Input {
 Input input_at(const Json& value, const std::string& at, const MediaReader& media) {
   if (value.is_string()) return {value.get<std::string>(), nullptr};
   const JsonFields part(value, at);
-  const std::string& type = *part.word("type", {"text", "image_url"});
+  const std::string& type = part.need_word("type", {"text", "image_url"});
   if (type == "text") return {part.need_text("text"), nullptr};
   const Json& url = part.need("image_url");
   const std::string& text = url.is_string() ? url.get_ref<const std::string&>() : JsonFields(url, at + ".image_url").need_text("url");
