@@ -169,7 +169,10 @@ void tokenize(const Asked& asked) {
   only_known(asked.body, {"model", "messages", "prompt", "mm_processor_kwargs", "media_io_kwargs"});
   const Model& model = asked.engine->model();
   Json json;
-  if (const std::string* text = JsonFields(asked.body, "").text("prompt")) {
+  const JsonFields body(asked.body, "");
+  if (const std::string* text = body.text("prompt")) {
+    if (body.find("messages")) refuse("messages", "stands beside prompt: give one of them");
+    (void)clip_wish_of_body(asked.body);
     const std::vector<TokenId> ids = bare_prompt(model, *text).prompt.ids;
     json = {{"count", ids.size()}, {"tokens", ids}};
   } else {

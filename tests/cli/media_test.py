@@ -109,6 +109,31 @@ class Parts(Media):
                 self.refused(server, 400, says, say(part))
         self.refused(server, 400, "mm_processor_kwargs.fps", {**say(), "mm_processor_kwargs": {"fps": "fast"}})
 
+    def test_serve_says_what_is_missing_where_words_are_null(self):
+        server = self.serve()
+        for path, body, says in (
+            ("/v1/embeddings", {"input": [{"type": None, "image_url": "data:,"}]}, "input[0].type is missing"),
+            ("/v1/moderations", {"input": {"image_url": "data:,"}}, "input.type is missing"),
+            ("/v1/chat/completions", {"messages": [{"content": "x"}]}, "messages[0].role is missing"),
+            ("/v1/chat/completions", {"messages": [{"role": None, "content": "x"}]}, "messages[0].role is missing"),
+            ("/v1/chat/completions", {**say(), "response_format": {"type": None}}, "response_format.type is missing"),
+            ("/v1/chat/completions", say({"type": None}), "messages[0].content[0].type is missing"),
+            ("/v1/responses", {"input": [{"role": None, "content": "x"}]}, "input[0].role is missing"),
+            ("/v1/tokenize", {**say(), "prompt": "x"}, "messages stands beside prompt"),
+        ):
+            with self.subTest(path=path, body=body):
+                self.refused(server, 400, says, body, path=path)
+
+    def test_serve_says_429_when_as_many_wait_as_may(self):
+        server = self.serve()
+        body = {**say(text="count"), "n": 16, "guided_regex": "[a-z]{900}"}
+        with concurrent.futures.ThreadPoolExecutor(24) as pool:
+            got = [one.result() for one in [pool.submit(server.ask, "POST", "/v1/chat/completions", body) for _ in range(24)]]
+        refused = [json.loads(text)["error"] for status, _, text in got if status == 429]
+        self.assertEqual({status for status, _, _ in got}, {200, 429})
+        self.assertIn("256 requests are waiting already, the limit is 256", refused[0]["message"])
+        self.assertEqual(refused[0]["type"], "rate_limit_error")
+
     def test_serve_fetches_pictures_where_it_may(self):
         hub = Hub({})
         self.addCleanup(hub.close)
