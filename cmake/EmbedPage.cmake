@@ -1,17 +1,18 @@
-# Writes the files of the server's page into a C++ source, so that the program needs none beside it:
+# Writes the files of the server's page, and the OpenAPI file beside their folder, into a C++ source, so that the program needs none beside it:
 #   cmake -D folder=src/server/page -D out=page_files.cpp -P cmake/EmbedPage.cmake
 set(type_html "text/html; charset=utf-8")
 set(type_css "text/css; charset=utf-8")
 set(type_js "text/javascript; charset=utf-8")
+set(type_json "application/json")
 set(type_svg "image/svg+xml")
-file(GLOB files RELATIVE "${folder}" "${folder}/*.html" "${folder}/*.css" "${folder}/*.js" "${folder}/*.svg")
+file(GLOB files RELATIVE "${folder}" "${folder}/*.html" "${folder}/*.css" "${folder}/*.js" "${folder}/*.svg" "${folder}/../openapi.json")
 set(text "#include \"server/page.h\"\n\nnamespace tap::server {\n\nnamespace {\n\nconstexpr PageFile files[] = {\n")
 foreach(file IN LISTS files)
   file(READ "${folder}/${file}" content HEX)
   string(REGEX REPLACE "([0-9a-f][0-9a-f])" "\\\\x\\1" content "${content}")
   string(REGEX REPLACE "(................................................................................................................)" "\\1\"\n     \"" content "${content}")
   string(REGEX REPLACE ".*\\." "" ending "${file}")
-  string(REGEX REPLACE "^index\\.html$" "" path "${file}")
+  string(REGEX REPLACE "^(index\\.html$|\\.\\./)" "" path "${file}")
   string(APPEND text "    {\"/${path}\", \"${type_${ending}}\",\n     \"${content}\"},\n")
 endforeach()
 string(APPEND text "};\n\n}  // namespace\n\nstd::span<const PageFile> page_files() { return files; }\n\n}  // namespace tap::server\n")

@@ -13,11 +13,11 @@
 
 namespace tap::cli {
 
-Loaded load_model_for(const Options& options, const PictureList& pictures, Dim items) {
+Loaded load_model_for(const Options& options, const PictureList& pictures, Dim items, std::function<void(Dim)> need) {
   Loaded loaded;
   LoadOptions load;
   load.dtype = *parse_dtype(options.dtype);
-  load.admit = admission(options, pictures, items, loaded.sequences);
+  load.admit = admission(options, pictures, items, loaded.sequences, std::move(need));
   loaded.model = load_model(model_folder(options.model), load);
   const Model& model = *loaded.model;
   log::info("load: {:.1f} ms, {} in {}", model.load_ms(), model.name(), name(model.weight_type()));

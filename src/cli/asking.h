@@ -20,8 +20,8 @@ struct Loaded {
   Dim sequences = 1;  // to compute at once
 };
 // What --model and --dtype name, unless a run about these pictures, or of `items` conversations, would not fit in
-// memory: Error(out_of_memory).
-Loaded load_model_for(const Options& options, const PictureList& pictures, Dim items);
+// memory: Error(out_of_memory). `need` is called with the bytes that model and answers take, before they are taken.
+Loaded load_model_for(const Options& options, const PictureList& pictures, Dim items, std::function<void(Dim)> need = {});
 // The model's sampling defaults with what the options say over them; a seed drawn anew when one is needed and none is
 // given. Throws Error(usage).
 GenerateOptions generate_options(const Options& options, const Model& model, const GrammarPtr& grammar = nullptr);

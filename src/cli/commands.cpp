@@ -81,7 +81,8 @@ const std::vector<Command>& command_table() {
       {"serve", "", "answer over HTTP, as OpenAI's API does",
        "Prints one line once it answers. Routes: /v1/chat/completions (texts and pictures; streaming), /v1/models, /health. "
        "SIGTERM and\nCtrl-C let the requests that are there get their answers, for 10 seconds; a second one ends it at once.",
-       join(join(model, {"host", "port", "api-key", "allow-host", "lookup", "context", "batch", "allow-private", "force"}), common), run_serve},
+       join(join(model, {"host", "port", "api-key", "allow-host", "memory", "guard", "policy", "queue", "request-log", "lookup", "context", "batch",
+                           "allow-private", "force"}), common), run_serve},
       {"compare", "MODEL MODEL… IMAGE \"question\"", "the same question to several models, side by side",
        "One model is in memory at a time. --json says whether the answers are the same, and the times of each.",
        join(join(join(Names{"dtype", "threads"}, sampling),

@@ -295,12 +295,13 @@ int dry_run(const PictureList& pictures, const std::function<std::string(const M
 }
 
 std::function<void(const Model&)> admission(const Options& options, const PictureList& pictures, Dim items,
-                                            Dim& sequences) {
-  return [&options, &sources = pictures.sources, items, &sequences](const Model& model) {
+                                            Dim& sequences, std::function<void(Dim)> need) {
+  return [&options, &sources = pictures.sources, items, &sequences, need = std::move(need)](const Model& model) {
     const MemoryLimits limits = limits_here();
     const NetworkPlan network = plan_network(model.family(), model.files(), model.weight_type());
     RunSize run = run_size(network, model, options, items, limits);
     sequences = run.sequences;
+    if (need) need(plan_memory(network, run, 0).needed());
     if (options.force) return;
     for (std::size_t i = 0; i < std::min(sources.size(), most_admitted_pictures); ++i) {
       // stdin can be read only once, and no picture is asked of the clipboard or the network twice

@@ -19,6 +19,6 @@ int dry_run(const PictureList& pictures, const std::function<std::string(const M
 // For LoadOptions::admit: sets how many of at most `items` are computed at once, as --batch or memory says, and throws
 // Error(out_of_memory) when the run will not fit what is available, unless forced. The arguments must outlive it.
 std::function<void(const Model&)> admission(const Options& options, const PictureList& pictures, Dim items,
-                                            Dim& sequences);
+                                            Dim& sequences, std::function<void(Dim)> need = {});
 
 }  // namespace tap::cli

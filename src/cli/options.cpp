@@ -109,6 +109,7 @@ void set_option(Options& options, const Flag& f, const std::vector<std::string>&
     void operator()(std::vector<std::string> Options::*member) const { options.*member = values; }
   };
   std::visit(Visitor{f, options, values}, f.target);
+  if (!options.models.empty()) options.model = options.models.back();
 }
 
 Options parse(const Command& command, std::span<const std::string> words) {

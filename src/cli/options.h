@@ -16,7 +16,10 @@ struct Options {
   std::string model = "nano";
   std::string host = "127.0.0.1";
   std::int64_t port = 8080;
+  std::vector<std::string> models;  // all that --model names; `model` is the last
   std::vector<std::string> api_keys, allow_hosts;
+  std::string request_log, memory;
+  std::int64_t queue = 256;
   std::int64_t max_tokens = 512;
   std::optional<double> temperature, top_p, min_p;
   std::optional<std::int64_t> top_k, seed;

@@ -9,16 +9,13 @@
 #include "cli/options.h"
 #include "cli/pictures.h"
 #include "media/video_file.h"
+#include "runtime/clip.h"
 #include "runtime/model.h"
 
 namespace tap::cli {
 
 // Which frames the model's own sampling takes, as --frames, --fps, --start and --end say otherwise, and what they come
 // to: a clip without pixels. Throws Error naming the file: a model without videos, a span without frames.
-struct PlannedClip {
-  std::shared_ptr<Clip> clip;
-  std::vector<Dim> indices;  // of clip->plan.seconds
-};
 PlannedClip plan_clip(const VideoFile& video, const Model& model, const Options& options);
 
 // With the pixels of its frames, each prepared as it comes. Broken frames are skipped, and said. Throws Error naming

@@ -46,11 +46,6 @@ struct Library {
   decltype(avifCodecName)* codec_name;
 };
 
-Result<DynamicLibrary> open_library(std::string_view what) {
-  return DynamicLibrary::open(soname, fmt::format("{}: reading AVIF", what),
-                              AVIF_VERSION_MAJOR >= 1 ? "libavif16" : "libavif15");
-}
-
 // A decoder that has parsed the file's boxes; nothing of the size of the picture is allocated yet.
 struct Parsed {
   Parsed(const Library& l, std::span<const std::byte> bytes, const ImageLimits& limits,
@@ -114,8 +109,13 @@ bool takes_aom(const Library& library, const Header& header, const ImageLimits& 
 
 }  // namespace
 
+Result<DynamicLibrary> open_libavif(std::string_view what) {
+  return DynamicLibrary::open(soname, fmt::format("{}: reading AVIF", what),
+                              AVIF_VERSION_MAJOR >= 1 ? "libavif16" : "libavif15");
+}
+
 Result<Header> avif_header(std::span<const std::byte> bytes, std::string_view what, const DecodeOptions& options) {
-  const Result<DynamicLibrary> opened = open_library(what);
+  const Result<DynamicLibrary> opened = open_libavif(what);
   if (!opened) return opened.error();
   const Library library(*opened);
   const Parsed parsed(library, bytes, options.limits);
@@ -143,7 +143,7 @@ Result<Header> avif_header(std::span<const std::byte> bytes, std::string_view wh
 
 Result<Image> decode_avif(std::span<const std::byte> bytes, std::string_view what, const Header& header,
                           const DecodeOptions& options) {
-  const Result<DynamicLibrary> opened = open_library(what);
+  const Result<DynamicLibrary> opened = open_libavif(what);
   if (!opened) return opened.error();
   const Library library(*opened);
   Parsed parsed(library, bytes, options.limits,

@@ -207,6 +207,11 @@ Result<Image> load_image(const std::string& path, const DecodeOptions& options) 
   return decode_image(std::as_bytes(std::span(text->data(), text->size())), path == "-" ? "stdin" : path, options);
 }
 
+void open_late_libraries() {
+  (void)codec::open_libavif("");
+  (void)codec::open_libtiff("");
+}
+
 namespace codec {
 
 Error bad_picture(std::string_view what, ImageFormat format, std::string_view reason) {

@@ -56,4 +56,8 @@ Result<Image> decode_image(std::span<const std::byte> bytes, std::string_view wh
 // The same from a file, or from stdin when path is "-".
 Result<Image> load_image(const std::string& path, const DecodeOptions& options = {});
 
+// Opens what the first AVIF and the first TIFF picture would open: for a process that may open nothing later. What is
+// not installed stays unopened.
+void open_late_libraries();
+
 }  // namespace tap

@@ -1,6 +1,7 @@
 // The decoders behind decode.h, one per format. Inside codec only.
 #pragma once
 
+#include "base/dynamic_library.h"
 #include "codec/decode.h"
 
 namespace tap::codec {
@@ -24,6 +25,10 @@ using Decoder = Result<Image>(std::span<const std::byte> bytes, std::string_view
 
 HeaderReader png_header, jpeg_header, gif_header, webp_header, bmp_header, ppm_header, tiff_header, avif_header;
 Decoder decode_png, decode_jpeg, decode_gif, decode_webp, decode_bmp, decode_ppm, decode_tiff, decode_avif;
+
+// Opened when their first picture comes. Error(unsupported) where they are not installed.
+Result<DynamicLibrary> open_libavif(std::string_view what);
+Result<DynamicLibrary> open_libtiff(std::string_view what);
 
 // Scans that a progressive JPEG of so many pixels may have: each one is a pass over the whole picture.
 int allowed_scans(Dim pixels, const ImageLimits& limits);

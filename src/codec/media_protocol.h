@@ -8,12 +8,13 @@
 namespace tap::media_protocol {
 
 constexpr int socket_fd = 3, file_fd = 4;  // in the helper
-constexpr std::uint32_t version = 1;
+constexpr std::uint32_t version = 2;
 
 enum class Ask : std::uint32_t {
   open_video = 1,  // reply: size, frames; with doubles: the seconds of each frame, ascending from 0
   frame = 2,       // `index` of open_video's list; reply: RGB pixels, upright, and the index it really is
-  heif = 3         // picture `index` of a HEIC or HEIF file; reply: RGB pixels, upright, and how many it holds
+  heif = 3,        // picture `index` of a HEIC or HEIF file; reply: RGB pixels, upright, and how many it holds
+  picture = 4      // picture `index` of a file of the formats that codec reads; reply: RGB pixels, upright
 };
 
 enum class Status : std::uint32_t { good = 0, bad_file = 1, unsupported = 2, limit = 3, failed = 4 };

@@ -412,11 +412,11 @@ class BlockReader {
   std::vector<std::vector<std::uint8_t>> planes_;
 };
 
-Result<DynamicLibrary> open_library(std::string_view what) {
+}  // namespace
+
+Result<DynamicLibrary> open_libtiff(std::string_view what) {
   return DynamicLibrary::open("libtiff.so.6", fmt::format("{}: reading TIFF", what), "libtiff6");
 }
-
-}  // namespace
 
 Result<Header> tiff_header(std::span<const std::byte> bytes, std::string_view what, const DecodeOptions& options) {
   const auto bad = [&](std::string_view reason) { return bad_picture(what, ImageFormat::tiff, reason); };
@@ -430,7 +430,7 @@ Result<Header> tiff_header(std::span<const std::byte> bytes, std::string_view wh
     return Error(ErrorCode::limit, fmt::format("{}: TIFF: more than {} pictures, the limit", what, max_directories),
                  std::string(what));
   if (options.frame < 0 || options.frame >= header.info.frames) return header;  // refused by the caller
-  const Result<DynamicLibrary> opened = open_library(what);
+  const Result<DynamicLibrary> opened = open_libtiff(what);
   if (!opened) return opened.error();
   const Library library(*opened);
   const Page page(library, bytes, chain, options.limits);
@@ -448,7 +448,7 @@ Result<Header> tiff_header(std::span<const std::byte> bytes, std::string_view wh
 
 Result<Image> decode_tiff(std::span<const std::byte> bytes, std::string_view what, const Header& header,
                           const DecodeOptions& options) {
-  const Result<DynamicLibrary> opened = open_library(what);
+  const Result<DynamicLibrary> opened = open_libtiff(what);
   if (!opened) return opened.error();
   const Library library(*opened);
   DirectoryChain chain(bytes);

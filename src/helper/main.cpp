@@ -97,8 +97,10 @@ class Worker {
           reply.index = index;
           return send_reply(reply, std::as_bytes(std::span(image.pixels)));
         }
-        case Ask::heif: {
-          const Image image = heif_picture(file_fd, request.index, reply.frames);
+        case Ask::heif:
+        case Ask::picture: {
+          const Image image = request.ask == Ask::heif ? heif_picture(file_fd, request.index, reply.frames)
+                                                       : coded_picture(file_fd, request.index);
           reply.width = image.width;
           reply.height = image.height;
           return send_reply(reply, std::as_bytes(std::span(image.pixels)));
@@ -138,7 +140,7 @@ class Worker {
 int main() {
   using namespace tap::helper;
   av_log_set_level(AV_LOG_QUIET);
-  prepare_heif();
+  prepare_stills();
   if (!enter_sandbox()) return 4;  // rather no video than one without walls
   Worker worker;
   tap::media_protocol::Request request;

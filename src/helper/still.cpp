@@ -2,12 +2,15 @@
 
 #include <array>
 #include <memory>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <libheif/heif.h>
 #include <unistd.h>
 
+#include "codec/decode.h"
 #include "codec/pixels.h"
 #include "helper/refusal.h"
 
@@ -35,11 +38,7 @@ struct Freed {
   }
 };
 
-}  // namespace
-
-void prepare_heif() { heif_init(nullptr); }
-
-Image heif_picture(int fd, std::int64_t index, std::int64_t& count) {
+std::vector<std::uint8_t> whole_file(int fd) {
   const std::int64_t size = ::lseek(fd, 0, SEEK_END);
   if (size <= 0 || size > most_bytes)
     throw Refusal{size > most_bytes ? Status::limit : Status::bad_file,
@@ -50,6 +49,42 @@ Image heif_picture(int fd, std::int64_t index, std::int64_t& count) {
     if (got <= 0) throw Refusal{Status::bad_file, "cannot be read"};
     at += got;
   }
+  return bytes;
+}
+
+Status status_of(const Error& error) {
+  switch (error.code()) {
+    case ErrorCode::unsupported: return Status::unsupported;
+    case ErrorCode::limit:
+    case ErrorCode::out_of_memory: return Status::limit;
+    case ErrorCode::internal: return Status::failed;
+    default: return Status::bad_file;
+  }
+}
+
+}  // namespace
+
+void prepare_stills() {
+  heif_init(nullptr);
+  open_late_libraries();
+}
+
+Image coded_picture(int fd, std::int64_t index) {
+  const std::vector<std::uint8_t> bytes = whole_file(fd);
+  constexpr std::string_view what = "picture";  // the program puts its own name there
+  try {
+    DecodeOptions options;
+    options.frame = index;
+    return decode_image(std::as_bytes(std::span(bytes)), what, options).value();
+  } catch (const Error& error) {
+    const std::string_view why = error.message();
+    const bool named = why.starts_with(what) && why.substr(what.size()).starts_with(": ");
+    throw Refusal{status_of(error), std::string(named ? why.substr(what.size() + 2) : why)};
+  }
+}
+
+Image heif_picture(int fd, std::int64_t index, std::int64_t& count) {
+  std::vector<std::uint8_t> bytes = whole_file(fd);
   const std::unique_ptr<heif_context, Freed<heif_context_free>> context(heif_context_alloc());
   if (!context) throw std::bad_alloc();
   heif_context_set_max_decoding_threads(context.get(), 0);

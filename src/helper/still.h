@@ -1,4 +1,4 @@
-// HEIC and HEIF pictures through libheif.
+// Pictures: HEIC and HEIF through libheif, the others through codec.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +11,10 @@ namespace tap::helper {
 // white. `count`: how many there are. Throws Refusal.
 Image heif_picture(int fd, std::int64_t index, std::int64_t& count);
 
-// Before the sandbox: what the library reads of the system.
-void prepare_heif();
+// A picture of the formats that codec reads, as decode_image gives it. Throws Refusal.
+Image coded_picture(int fd, std::int64_t index);
+
+// Before the sandbox: what the libraries read of the system.
+void prepare_stills();
 
 }  // namespace tap::helper

@@ -19,6 +19,7 @@
 #include "base/exec_context.h"
 #include "base/fd.h"
 #include "base/file.h"
+#include "codec/decode.h"
 
 namespace tap {
 
@@ -111,12 +112,17 @@ pid_t spawn_helper(const std::string& program, Fd socket, Fd file, const std::st
 struct HelperProcess::Process {
   pid_t pid = -1;
   Fd socket;
+  Fd file;  // of one that waits: its bytes go here
 
   ~Process() {
     if (pid <= 0) return;
     ::kill(pid, SIGKILL);
     while (::waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
     }
+  }
+  bool ended() {
+    if (pid > 0 && ::waitpid(pid, nullptr, WNOHANG) == pid) pid = -1;
+    return pid <= 0;
   }
   // How it ended, once it has: it leaves no zombie behind.
   std::string ending() {
@@ -136,11 +142,13 @@ struct HelperProcess::Process {
   }
 };
 
+bool HelperProcess::installed() { return file_exists(helper_path()); }
+
 HelperProcess::HelperProcess(const std::string& path, int file_descriptor)
     : path_(path), process_(std::make_unique<Process>()) {
   Fd file(file_descriptor);
   const std::string program = helper_path();
-  if (!file_exists(program))
+  if (!installed())
     throw Error(ErrorCode::unsupported,
                 fmt::format("{}: videos and HEIC pictures are read by tapetum-media, which is not installed beside "
                             "tapetum (it needs libavformat59, libavcodec59, libswscale6, libheif1)",
@@ -174,7 +182,26 @@ HelperProcess HelperProcess::of_bytes(std::span<const std::byte> bytes, const st
   return {name, file};
 }
 
-HelperProcess::Got HelperProcess::ask(const Request& request, std::uint64_t most) {
+HelperProcess HelperProcess::waiting() {
+  Fd file(::memfd_create("bytes", MFD_CLOEXEC));
+  Fd kept(file.get() < 0 ? -1 : ::fcntl(file.get(), F_DUPFD_CLOEXEC, 0));
+  if (kept.get() < 0)
+    throw Error(ErrorCode::io, fmt::format("no memory to share with the media helper: {}", std::strerror(errno)));
+  HelperProcess helper("media", file.release());
+  helper.process_->file = std::move(kept);
+  return helper;
+}
+
+bool HelperProcess::give(std::span<const std::byte> bytes, const std::string& name) {
+  path_ = name;
+  if (process_->ended()) return false;
+  const Fd file = std::exchange(process_->file, Fd());
+  if (write_all(file.get(), bytes) < bytes.size())
+    throw Error(ErrorCode::out_of_memory, fmt::format("{}: out of memory for the media helper", name), name);
+  return true;
+}
+
+std::pair<Reply, Fd> HelperProcess::exchange(const Request& request, std::uint64_t most, double seconds) {
   int memory = -1;
   const auto gone = [&] {
     return Error(ErrorCode::io, fmt::format("{}: the media helper {}", path_, process_->ending()), path_);
@@ -184,7 +211,7 @@ HelperProcess::Got HelperProcess::ask(const Request& request, std::uint64_t most
   if (::send(process_->socket.get(), &request, sizeof request, MSG_NOSIGNAL) != static_cast<ssize_t>(sizeof request))
     throw gone();
   const Stopwatch watch;
-  const double patience = patience_s();
+  const double patience = seconds > 0 ? std::min(seconds, patience_s()) : patience_s();
   for (;;) {
     pollfd ready{process_->socket.get(), POLLIN, 0};
     const int events = ::poll(&ready, 1, look_ms);
@@ -208,30 +235,41 @@ HelperProcess::Got HelperProcess::ask(const Request& request, std::uint64_t most
   for (cmsghdr* head = CMSG_FIRSTHDR(&message); head; head = CMSG_NXTHDR(&message, head))
     if (head->cmsg_level == SOL_SOCKET && head->cmsg_type == SCM_RIGHTS && head->cmsg_len == CMSG_LEN(sizeof(int)))
       std::memcpy(&memory, CMSG_DATA(head), sizeof memory);
-  const Fd held(memory);
+  Fd held(memory);
   if (bytes <= 0) throw gone();
   if (bytes != static_cast<ssize_t>(sizeof reply) || reply.version != version || reply.status > Status::failed)
     throw Error(ErrorCode::io, fmt::format("{}: the media helper speaks no sense", path_), path_);
   if (reply.status != Status::good)
     throw Error(code_of(reply.status), fmt::format("{}: {}", path_, said(reply)), path_);
-  Got got{reply, {}};
   if (reply.bytes > most || (reply.bytes > 0) != (memory >= 0))
     throw Error(ErrorCode::io, fmt::format("{}: the media helper speaks no sense", path_), path_);
-  got.bytes.resize(reply.bytes);
-  read_all(memory, got.bytes.data(), got.bytes.size(), path_);
+  return {reply, std::move(held)};
+}
+
+HelperProcess::Got HelperProcess::ask(const Request& request, std::uint64_t most, double seconds) {
+  const auto [reply, memory] = exchange(request, most, seconds);
+  Got got{reply, std::vector<std::byte>(reply.bytes)};
+  if (!got.bytes.empty()) read_all(memory.get(), got.bytes.data(), got.bytes.size(), path_);
   return got;
 }
 
-Image heif_image(std::span<const std::byte> bytes, const std::string& name, Dim index, Dim* count) {
-  HelperProcess helper = HelperProcess::of_bytes(bytes, name);
-  const auto [reply, pixels] =
-      helper.ask({.ask = Ask::heif, .index = index}, 3 * static_cast<std::uint64_t>(most_pixels));
-  if (reply.width < 1 || reply.height < 1 || reply.width > most_edge || reply.height > most_edge ||
-      pixels.size() != static_cast<std::size_t>(reply.width * reply.height * 3) || reply.frames < 1)
-    throw Error(ErrorCode::io, fmt::format("{}: the media helper speaks no sense", name), name);
+Image HelperProcess::picture(Ask ask_for, std::int64_t index, double seconds, std::int64_t* count) {
+  const auto [reply, memory] =
+      exchange({.ask = ask_for, .index = index}, 3 * static_cast<std::uint64_t>(most_pixels), seconds);
+  const std::int64_t edge = ask_for == Ask::heif ? most_edge : ImageLimits{}.max_edge_px;
+  if (reply.width < 1 || reply.height < 1 || reply.width > edge || reply.height > edge ||
+      reply.bytes != static_cast<std::uint64_t>(reply.width * reply.height * 3) || (count && reply.frames < 1))
+    throw Error(ErrorCode::io, fmt::format("{}: the media helper speaks no sense", path_), path_);
   if (count) *count = reply.frames;
   Image image(reply.width, reply.height);
-  std::memcpy(image.pixels.data(), pixels.data(), pixels.size());
+  read_all(memory.get(), image.pixels.data(), image.pixels.size(), path_);
+  return image;
+}
+
+Image heif_image(std::span<const std::byte> bytes, const std::string& name, Dim index, Dim* count) {
+  std::int64_t frames = 0;
+  Image image = HelperProcess::of_bytes(bytes, name).picture(Ask::heif, index, 0, &frames);
+  if (count) *count = frames;
   return image;
 }
 

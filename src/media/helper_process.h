@@ -6,8 +6,10 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "base/fd.h"
 #include "codec/image.h"
 #include "codec/media_protocol.h"
 
@@ -19,20 +21,31 @@ class HelperProcess {
   // installed.
   static HelperProcess of_file(const std::string& path);
   static HelperProcess of_bytes(std::span<const std::byte> bytes, const std::string& name);
+  // One without a file, that has started by the time it is given one: starting takes it as long as some pictures do.
+  static HelperProcess waiting();
+  // Its file, once. False: it has ended while it waited. Throws Error(out_of_memory).
+  bool give(std::span<const std::byte> bytes, const std::string& name);
   ~HelperProcess();  // ends it
   HelperProcess(HelperProcess&&) noexcept;
+  static bool installed();
 
   struct Got {
     media_protocol::Reply reply;   // good
     std::vector<std::byte> bytes;  // that came with it, as many as it says
   };
   // Throws Error naming the file: what the helper says of it; io when it died, gave no answer in time, or said what
-  // makes no sense, more than `most` bytes among it; cancelled.
-  Got ask(const media_protocol::Request& request, std::uint64_t most);
+  // makes no sense, more than `most` bytes among it; cancelled. `seconds`: how long one answer may take, when above 0
+  // and less than usual.
+  Got ask(const media_protocol::Request& request, std::uint64_t most, double seconds = 0);
+  // The pixels that Ask::heif or Ask::picture gives, and for heif how many pictures there are. Throws as above.
+  Image picture(media_protocol::Ask ask_for, std::int64_t index, double seconds = 0, std::int64_t* count = nullptr);
 
  private:
   HelperProcess(const std::string& path, int file_descriptor);
   struct Process;
+  // The reply, and the memory that came with it, not yet read. Throws as `ask`.
+  std::pair<media_protocol::Reply, Fd> exchange(const media_protocol::Request& request, std::uint64_t most,
+                                                double seconds);
   std::string path_;
   std::unique_ptr<Process> process_;
 };

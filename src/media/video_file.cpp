@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 #include <string_view>
+#include <utility>
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -15,6 +16,18 @@ namespace tap {
 
 using namespace media_protocol;
 
+bool is_video(std::span<const std::byte> bytes) {
+  if (bytes.size() < 16) return false;
+  const std::string_view text(reinterpret_cast<const char*>(bytes.data()), 16);
+  const auto at = [&](std::size_t begin, std::string_view magic) { return text.substr(begin, magic.size()) == magic; };
+  using namespace std::string_view_literals;
+  if (at(4, "ftyp"))  // pictures are in the same boxes
+    return !at(8, "avif") && !at(8, "avis") && !is_heif(bytes.first(16));
+  return at(4, "moov") || at(4, "mdat") || at(4, "wide") || at(0, "\x1a\x45\xdf\xa3"sv) ||
+         (at(0, "RIFF") && at(8, "AVI ")) || at(0, "\0\0\1\xba"sv) || at(0, "\0\0\1\xb3"sv) || at(0, "FLV\1"sv) ||
+         at(0, "OggS");
+}
+
 bool is_video_file(const std::string& path) {
   struct stat info {};
   if (::stat(path.c_str(), &info) != 0 || !S_ISREG(info.st_mode)) return false;
@@ -22,21 +35,14 @@ bool is_video_file(const std::string& path) {
   char head[16] = {};
   const bool read = fd >= 0 && ::pread(fd, head, sizeof head, 0) == static_cast<ssize_t>(sizeof head);
   if (fd >= 0) ::close(fd);
-  if (!read) return false;
-  const std::string_view text(head, sizeof head);
-  const auto at = [&](std::size_t begin, std::string_view bytes) { return text.substr(begin, bytes.size()) == bytes; };
-  using namespace std::string_view_literals;
-  if (at(4, "ftyp")) {  // pictures are in the same boxes
-    if (at(8, "avif") || at(8, "avis") || is_heif(std::as_bytes(std::span(head)))) return false;
-    return true;
-  }
-  return at(4, "moov") || at(4, "mdat") || at(4, "wide") || at(0, "\x1a\x45\xdf\xa3"sv) ||
-         (at(0, "RIFF") && at(8, "AVI ")) || at(0, "\0\0\1\xba"sv) || at(0, "\0\0\1\xb3"sv) || at(0, "FLV\1"sv) ||
-         at(0, "OggS");
+  return read && is_video(std::as_bytes(std::span(head)));
 }
 
-VideoFile::VideoFile(const std::string& path) : path_(path), helper_(HelperProcess::of_file(path)) {
-  const auto [reply, bytes] = helper_.ask({.ask = Ask::open_video}, sizeof(double) * most_frames);
+VideoFile::VideoFile(const std::string& path) : VideoFile(HelperProcess::of_file(path), path) {}
+
+VideoFile::VideoFile(HelperProcess helper, const std::string& path, double answer_seconds)
+    : path_(path), helper_(std::move(helper)), answer_seconds_(answer_seconds) {
+  const auto [reply, bytes] = helper_.ask({.ask = Ask::open_video}, sizeof(double) * most_frames, answer_seconds_);
   const auto count = static_cast<std::uint64_t>(std::max<std::int64_t>(0, reply.frames));
   if (count < 1 || bytes.size() != count * sizeof(double) || reply.width < 1 || reply.height < 1 ||
       reply.width > most_edge || reply.height > most_edge || reply.width * reply.height > most_pixels)
@@ -61,7 +67,8 @@ VideoFile::Frame VideoFile::frame(Dim index) {
   if (index < 0 || index >= frames())
     throw Error(ErrorCode::bad_input, fmt::format("{}: has no frame {}: it holds {}", path_, index, frames()), path_);
   Frame frame{Image(width_, height_), 0, 0};
-  const auto [reply, bytes] = helper_.ask({.ask = Ask::frame, .index = index}, frame.image.pixels.size());
+  const auto [reply, bytes] =
+      helper_.ask({.ask = Ask::frame, .index = index}, frame.image.pixels.size(), answer_seconds_);
   if (reply.width != width_ || reply.height != height_ || bytes.size() != frame.image.pixels.size() ||
       reply.index < index || reply.index >= frames())
     throw Error(ErrorCode::io, fmt::format("{}: the media helper speaks no sense", path_), path_);

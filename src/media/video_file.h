@@ -10,6 +10,7 @@
 
 namespace tap {
 
+bool is_video(std::span<const std::byte> bytes);  // by how they begin
 // Whether a file begins as videos do (MP4, MOV, MKV, WebM, AVI, MPEG); false for what cannot be read.
 bool is_video_file(const std::string& path);
 
@@ -24,6 +25,8 @@ class VideoFile {
   // Starts a helper. Throws Error naming the file: not_found, io, bad_file for what is no video, unsupported for a
   // codec or where the helper is not installed, limit.
   explicit VideoFile(const std::string& path);
+  // Of a helper that has its file. `answer_seconds`: how long it may take for one answer (0: as usual).
+  VideoFile(HelperProcess helper, const std::string& name, double answer_seconds = 0);
 
   const std::string& name() const { return path_; }
   Dim width() const { return width_; }  // upright
@@ -42,6 +45,7 @@ class VideoFile {
  private:
   std::string path_, codec_;
   HelperProcess helper_;
+  double answer_seconds_ = 0;
   std::vector<double> seconds_;
   Dim width_ = 0, height_ = 0, broken_ = 0;
 };

@@ -7,7 +7,7 @@
 
 #include <openssl/rand.h>
 
-#include "base/strings.h"
+#include "server/status_error.h"
 
 namespace tap::server {
 
@@ -55,6 +55,7 @@ Failure failure_of(const Error& error) {
     case ErrorCode::out_of_memory: status = 503; break;
     case ErrorCode::internal: status = 500; break;
   }
+  if (const auto* own = dynamic_cast<const StatusError*>(&error)) status = own->status();
   Json body = Json::parse(failure_body(status, error.message()));
   if (!error.item().empty()) body["error"]["param"] = error.item();
   body["error"]["code"] = name(error.code());
@@ -85,17 +86,7 @@ Json ChatReply::usage() const {
           {"prompt_tokens_details", {{"cached_tokens", timings_.cached_tokens}, {"image_tokens", timings_.image_tokens}}}};
 }
 
-// Without the white space that templates leave before an answer, and models at its end: as Answer::text.
-std::string ChatReply::shaped(Choice& choice, std::string_view piece) const {
-  if (exact_) return choice.text += piece, std::string(piece);
-  std::string more = choice.unsent + std::string(piece);
-  if (choice.text.empty()) more.erase(0, std::min(more.size(), more.find_first_not_of(blanks)));
-  const std::size_t end = more.find_last_not_of(blanks) + 1;  // 0: all blank
-  choice.unsent = more.substr(end);
-  more.resize(end);
-  choice.text += more;
-  return more;
-}
+std::string ChatReply::shaped(Choice& choice, std::string_view piece) const { return choice.add(piece, exact_); }
 
 Json ChatReply::logprob_of(const BatchGenerator::Event& event) const {
   const Tokenizer& tokenizer = model_->tokenizer();

@@ -8,6 +8,7 @@
 #include "runtime/batch_generator.h"
 #include "server/chat_request.h"
 #include "server/http_server.h"
+#include "server/reply.h"
 
 namespace tap::server {
 
@@ -21,18 +22,16 @@ std::string failure_body(int status, std::string_view message);
 std::string random_id();  // 24 hex digits
 
 // For one request; its parts are called on the engine's thread.
-class ChatReply {
+class ChatReply final : public Reply {
  public:
   ChatReply(std::shared_ptr<HttpExchange> exchange, const Model& model, const ChatRequest& request);
 
-  void token(std::size_t choice, const BatchGenerator::Event& event);
-  void end(std::size_t choice, const BatchGenerator::Finished& finished);
+  void token(std::size_t choice, const BatchGenerator::Event& event) override;
+  void end(std::size_t choice, const BatchGenerator::Finished& finished) override;
   bool failed() const { return failed_; }
 
  private:
-  struct Choice {
-    std::string text;      // that has come, without the white space at its beginning
-    std::string unsent;    // white space that belongs to the text if more follows
+  struct Choice : AnswerText {
     Json logprobs = Json::array();
     std::string finish;
   };

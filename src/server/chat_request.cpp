@@ -5,39 +5,25 @@
 #include <limits>
 
 #include "server/json_fields.h"
+#include "server/status_error.h"
 
 namespace tap::server {
 
 namespace {
 
 // Read here, and known but without effect on an answer.
-constexpr std::array<std::string_view, 31> known_keys{
+constexpr std::array<std::string_view, 33> known_keys{
     "model", "messages", "temperature", "top_p", "top_k", "min_p", "n", "stream", "stream_options", "stop",
     "max_tokens", "max_completion_tokens", "seed", "logprobs", "top_logprobs", "presence_penalty",
     "frequency_penalty", "repetition_penalty", "response_format", "guided_json", "guided_regex", "guided_choice",
     "logit_bias", "user", "store", "metadata", "service_tier", "parallel_tool_calls", "safety_identifier",
-    "prompt_cache_key", "modalities"};
+    "prompt_cache_key", "modalities", "mm_processor_kwargs", "media_io_kwargs"};
 
 constexpr std::int64_t int_max = std::numeric_limits<std::int32_t>::max();
 
-RequestPart part_of(const Json& value, const std::string& at) {
-  const JsonFields part(value, at);
-  const std::string& type = part.need_text("type");
-  if (type == "text") return {part.need_text("text")};
-  if (type == "image_url") {
-    const Json& url = part.need("image_url");
-    if (url.is_string()) return {{}, true, url.get<std::string>(), at};
-    const JsonFields fields(url, part.place("image_url"));
-    fields.word("detail", {"auto", "low", "high"});
-    return {{}, true, fields.need_text("url"), at};
-  }
-  if (type == "image") return {{}, true, part.need_text("image"), at};
-  refuse(part.place("type"), fmt::format("is {}: must be text or image_url", shown(part.need("type"))));
-}
-
 RequestMessage message_of(const Json& value, const std::string& at) {
   const JsonFields fields(value, at);
-  RequestMessage message{*fields.word("role", {"system", "developer", "user", "assistant"}), {}};
+  RequestMessage message{fields.need_word("role", {"system", "developer", "user", "assistant"}), {}};
   if (message.role == "developer") message.role = "system";
   const Json& content = fields.need("content");
   const std::string place = fields.place("content");
@@ -57,11 +43,11 @@ std::vector<RequestMessage> messages_of(const Json& value) {
   std::size_t images = 0;
   for (std::size_t i = 0; i < value.size(); ++i) {
     messages.push_back(message_of(value[i], fmt::format("messages[{}]", i)));
-    for (const RequestPart& part : messages.back().parts) images += part.picture;
+    for (const RequestPart& part : messages.back().parts) images += part.kind != PartKind::text;
   }
   if (images > most_request_images)
-    throw Error(ErrorCode::limit, fmt::format("messages have {} pictures, the limit is {}", images, most_request_images),
-                "messages");
+    throw StatusError(413, ErrorCode::limit,
+                      fmt::format("messages have {} pictures, the limit is {}", images, most_request_images), "messages");
   return messages;
 }
 
@@ -108,7 +94,7 @@ Json form_of(const JsonFields& body) {
   };
   if (const Json* format = body.find("response_format")) {
     const JsonFields fields(*format, "response_format");
-    const std::string& type = *fields.word("type", {"text", "json_object", "json_schema"});
+    const std::string& type = fields.need_word("type", {"text", "json_object", "json_schema"});
     if (type == "json_object") take("response_format", {{"schema", {{"type", "object"}}}});
     if (type == "json_schema") {
       const JsonFields schema(fields.need("json_schema"), fields.place("json_schema"));
@@ -142,6 +128,7 @@ ChatRequest parse_chat_request(const Json& json, const GenerateOptions& defaults
   request.generate = defaults;
   read_generate(body, request.generate);
   request.form = form_of(body);
+  request.clip = clip_wish_of_body(json);
   request.choices = static_cast<int>(body.whole("n", 1, 16).value_or(1));
   request.stream = body.truth("stream").value_or(false);
   if (const Json* options = body.find("stream_options"))

@@ -7,15 +7,9 @@
 
 #include "io/json.h"
 #include "runtime/token_loop.h"
+#include "server/request_parts.h"
 
 namespace tap::server {
-
-struct RequestPart {
-  std::string text;
-  bool picture = false;    // `url` says which, instead of a text
-  std::string url = {};
-  std::string place = {};  // "messages[0].content[1]", for errors
-};
 
 struct RequestMessage {
   std::string role;  // "system", "user", "assistant"
@@ -27,6 +21,7 @@ struct ChatRequest {
   std::vector<RequestMessage> messages;
   GenerateOptions generate;  // the model's defaults, with what the body says
   Json form;                 // {"schema": {…}}, {"regex": "…"}, {"choices": […]}; null: any answer
+  ClipWish clip;             // of videos that say nothing themselves
   int choices = 1;           // "n"
   bool stream = false, include_usage = false;
   bool logprobs = false;

@@ -44,18 +44,12 @@ struct EngineLoad {
   std::size_t queued = 0, running = 0;
 };
 
-// Too many ask at once: the same request may have its answer later.
-class Busy : public Error {
- public:
-  explicit Busy(std::string message) : Error(ErrorCode::limit, std::move(message)) {}
-};
-
 class Engine final : public Computing, public std::enable_shared_from_this<Engine> {
  public:
   // The memory of `options.sequences` caches is taken as it is needed. The thread must outlive it.
   Engine(std::shared_ptr<const Model> model, EngineOptions options, EngineThread& thread);
 
-  // Gives a job a place in the queue. Throws Busy naming the numbers when it is full, Error(cancelled) when the
+  // Gives a job a place in the queue. Throws StatusError(429) naming the numbers when it is full, Error(cancelled) when the
   // engine ends. What is given back ends the job when it is called: no further event comes but on_end with
   // Error(cancelled). Any thread.
   std::function<void()> submit(Job job);

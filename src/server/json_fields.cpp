@@ -84,4 +84,9 @@ const std::string* JsonFields::word(std::string_view key, std::initializer_list<
   refuse(place(key), fmt::format("is {}: must be one of {}", shown(*value), wanted));
 }
 
+const std::string& JsonFields::need_word(std::string_view key, std::initializer_list<std::string_view> words) const {
+  (void)need(key);
+  return *word(key, words);
+}
+
 }  // namespace tap::server

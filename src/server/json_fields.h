@@ -36,6 +36,8 @@ class JsonFields {
   // One of `words`, or null.
   const std::string* word(std::string_view key, std::initializer_list<std::string_view> words) const;
 
+  const std::string& need_word(std::string_view key, std::initializer_list<std::string_view> words) const;
+
   const Json& json() const { return *object_; }
 
  private:

@@ -19,45 +19,47 @@ const Histogram::BucketBoundaries stage_buckets{0.001, 0.0025, 0.005, 0.01, 0.02
 const Histogram::BucketBoundaries gap_buckets{0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05,
                                               0.075, 0.1,    0.15,  0.25, 0.5,  1,    2.5};
 
+prometheus::Family<prometheus::Counter>& counters(prometheus::Registry& registry, const char* name, const char* help) {
+  return prometheus::BuildCounter().Name(name).Help(help).Register(registry);
+}
+prometheus::Family<prometheus::Gauge>& gauges(prometheus::Registry& registry, const char* name, const char* help) {
+  return prometheus::BuildGauge().Name(name).Help(help).Register(registry);
+}
+prometheus::Family<Histogram>& histograms(prometheus::Registry& registry, const char* name, const char* help) {
+  return prometheus::BuildHistogram().Name(name).Help(help).Register(registry);
+}
+
 }  // namespace
 
 class Metrics::Impl {
  public:
-  template <class Build>
-  auto& family(Build build, const char* name, const char* help) {
-    return build.Name(name).Help(help).Register(registry);
-  }
   prometheus::Registry registry;
   prometheus::Family<prometheus::Counter>& requests =
-      family(prometheus::BuildCounter(), "tapetum_requests_total",
-             "Requests answered, by route and status; 499: the client left");
+      counters(registry, "tapetum_requests_total", "Requests answered, by route and status; 499: the client left");
   prometheus::Family<Histogram>& request_seconds =
-      family(prometheus::BuildHistogram(), "tapetum_request_seconds", "From a request to the end of its answer");
+      histograms(registry, "tapetum_request_seconds", "From a request to the end of its answer");
   prometheus::Family<prometheus::Counter>& refusals =
-      family(prometheus::BuildCounter(), "tapetum_refusals_total", "Requests refused, by reason");
+      counters(registry, "tapetum_refusals_total", "Requests refused, by reason");
   prometheus::Family<prometheus::Counter>& answers =
-      family(prometheus::BuildCounter(), "tapetum_answers_total", "Answers generated, by model and finish reason");
+      counters(registry, "tapetum_answers_total", "Answers generated, by model and finish reason");
   prometheus::Family<prometheus::Counter>& tokens =
-      family(prometheus::BuildCounter(), "tapetum_tokens_total",
-             "Tokens, by model and kind: prompt and of them image and cached, output and of them looked_up");
+      counters(registry, "tapetum_tokens_total",
+               "Tokens, by model and kind: prompt and of them image and cached, output and of them looked_up");
   prometheus::Family<Histogram>& stages =
-      family(prometheus::BuildHistogram(), "tapetum_stage_seconds", "Time of an answer, by model and stage");
-  prometheus::Family<Histogram>& first = family(prometheus::BuildHistogram(), "tapetum_first_token_seconds",
-                                                "From a place in the queue to the first token");
+      histograms(registry, "tapetum_stage_seconds", "Time of an answer, by model and stage");
+  prometheus::Family<Histogram>& first =
+      histograms(registry, "tapetum_first_token_seconds", "From a place in the queue to the first token");
   prometheus::Family<Histogram>& gaps =
-      family(prometheus::BuildHistogram(), "tapetum_token_gap_seconds", "Between two tokens of one answer");
-  prometheus::Family<prometheus::Gauge>& ready =
-      family(prometheus::BuildGauge(), "tapetum_model_ready", "Whether the model is loaded");
+      histograms(registry, "tapetum_token_gap_seconds", "Between two tokens of one answer");
+  prometheus::Family<prometheus::Gauge>& ready = gauges(registry, "tapetum_model_ready", "Whether the model is loaded");
   prometheus::Family<prometheus::Gauge>& bytes =
-      family(prometheus::BuildGauge(), "tapetum_model_bytes", "Memory that the model and its caches may take");
+      gauges(registry, "tapetum_model_bytes", "Memory that the model and its caches may take");
   prometheus::Family<prometheus::Gauge>& queued =
-      family(prometheus::BuildGauge(), "tapetum_queue_jobs", "Answers that wait for a place in the batch");
-  prometheus::Family<prometheus::Gauge>& running =
-      family(prometheus::BuildGauge(), "tapetum_batch_answers", "Answers being generated");
+      gauges(registry, "tapetum_queue_jobs", "Answers that wait for a place in the batch");
+  prometheus::Family<prometheus::Gauge>& running = gauges(registry, "tapetum_batch_answers", "Answers being generated");
   prometheus::Family<prometheus::Gauge>& pictures =
-      family(prometheus::BuildGauge(), "tapetum_pictures_encoded",
-             "Pictures encoded since the model was loaded; equal ones once");
-  prometheus::Gauge& open = family(prometheus::BuildGauge(), "tapetum_connections", "Open connections").Add({});
+      gauges(registry, "tapetum_pictures_encoded", "Pictures encoded since the model was loaded; equal ones once");
+  prometheus::Gauge& open = gauges(registry, "tapetum_connections", "Open connections").Add({});
   Histogram& gap = gaps.Add({}, gap_buckets);
 };
 

@@ -43,7 +43,9 @@ ModelPool::ModelPool(std::vector<ServedModel> models, Dim budget, LoadModel load
   }
 }
 
-ModelPool::~ModelPool() {
+ModelPool::~ModelPool() { end(); }
+
+void ModelPool::end() {
   {
     const std::lock_guard lock(mutex_);
     ending_ = true;

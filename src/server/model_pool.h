@@ -56,6 +56,8 @@ class ModelPool {
   using Then = std::function<void(std::shared_ptr<Engine>, std::optional<Error>)>;
   void with(std::string_view name, Then then);
 
+  void end();  // loads nothing more: who still waits is told. Any thread, once
+
   std::vector<ModelStatus> status() const;
   bool begun() const;  // begin() is over
   const std::string& first() const { return entries_.front().served.name; }

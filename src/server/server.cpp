@@ -1,6 +1,7 @@
 #include "server/server.h"
 
 #include <algorithm>
+#include <chrono>
 #include <ctime>
 #include <optional>
 #include <thread>
@@ -13,6 +14,7 @@
 #include "server/chat_reply.h"
 #include "server/chat_request.h"
 #include "server/page.h"
+#include "server/responses_route.h"
 #include "server/task_routes.h"
 #include "server/work_queue.h"
 
@@ -23,16 +25,23 @@ namespace {
 constexpr std::string_view json_type = "application/json";
 // The page asks nobody but this server, and runs nothing but its own files.
 constexpr std::string_view page_policy =
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; media-src blob:; "
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
+    "media-src blob:; "
     "form-action 'none'; base-uri 'none'; frame-ancestors 'none'";
+
+std::string utc_now() {
+  const auto now = std::chrono::system_clock::now();
+  const std::time_t seconds = std::chrono::system_clock::to_time_t(now);
+  std::tm parts{};
+  ::gmtime_r(&seconds, &parts);
+  char text[32];
+  const std::string whole(text, std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &parts));
+  const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(now.time_since_epoch()).count() % 1000;
+  return fmt::format("{}.{:03}Z", whole, ms);
+}
 
 void respond_error(HttpExchange& exchange, int status, std::string_view message) {
   exchange.respond(status, json_type, failure_body(status, message));
-}
-
-void respond_error(HttpExchange& exchange, const Error& error) {
-  Failure failure = failure_of(error);
-  exchange.respond(failure.status, json_type, std::move(failure.body));
 }
 
 }  // namespace
@@ -41,17 +50,24 @@ class Server::Impl {
  public:
   explicit Impl(ServerOptions with)
       : options(std::move(with)),
-        http(options.http, [this](auto exchange) { route(std::move(exchange)); }, failure_body),
+        media(options.media),
+        http(
+            options.http, [this](auto exchange) { route(std::move(exchange)); }, failure_body),
         work(options.preparing_threads) {
     for (const std::string& key : options.keys) key_sums.push_back(bytes_key(key));
     network = std::thread([this] { http.run(); });
   }
   ~Impl() {
+    if (const auto models = loaded()) models->end();
     http.close(std::chrono::seconds(2));  // for the last bytes of the last answers
     network.join();
   }
 
-  void route(std::shared_ptr<HttpExchange> exchange) {
+  void route(std::shared_ptr<HttpExchange> plain) {
+    const auto exchange = std::make_shared<ObservedExchange>(
+        plain, [this, method = plain->request().method, path = plain->request().path, client = plain->request().client](
+                   const ObservedExchange::Done& done) { ended(method, path, client, done); });
+    exchange->note("request", exchange->id());
     const HttpRequest& request = exchange->request();
     const bool get = request.method == "GET" || request.method == "HEAD";
     const auto only = [&](bool right, std::string_view method) {
@@ -67,13 +83,18 @@ class Server::Impl {
                           {{"Content-Security-Policy", std::string(page_policy)}, {"Cache-Control", "no-cache"}});
     } else if (request.path == "/health") {
       if (only(get, "GET")) health(*exchange);
+    } else if (request.path == "/ready") {
+      if (only(get, "GET")) ready(*exchange);
     } else if (!owner_of(request)) {
+      metrics.refused("key");
       exchange->respond(401, json_type, failure_body(401, "this server wants an API key: Authorization: Bearer KEY"),
                         {{"WWW-Authenticate", "Bearer"}});
+    } else if (request.path == "/metrics") {
+      if (only(get, "GET")) exchange->respond(200, "text/plain; version=0.0.4; charset=utf-8", metrics_text());
     } else if (request.path == "/v1/models" || request.path.starts_with("/v1/models/")) {
       if (only(get, "GET")) models(*exchange);
     } else if (const auto handler = handler_of(request.path)) {
-      if (only(request.method == "POST", "POST")) later(std::move(exchange), handler);
+      if (only(request.method == "POST", "POST")) later(exchange, handler);
     } else {
       respond_error(*exchange, 404, fmt::format("no such route: {}", log::one_line(request.path.substr(0, 100))));
     }
@@ -84,9 +105,9 @@ class Server::Impl {
     if (options.keys.empty()) return "";
     std::string_view given = request.header("authorization");
     constexpr std::string_view scheme = "bearer ";
-    const bool bearer = given.size() > scheme.size() &&
-                        std::ranges::equal(given.substr(0, scheme.size()), scheme,
-                                           [](char a, char b) { return (a | 0x20) == (b | 0x20); });
+    const bool bearer =
+        given.size() > scheme.size() && std::ranges::equal(given.substr(0, scheme.size()), scheme,
+                                                           [](char a, char b) { return (a | 0x20) == (b | 0x20); });
     if (!bearer) return std::nullopt;
     const PictureKey sum = bytes_key(given.substr(scheme.size()));
     std::optional<std::string> owner;
@@ -95,9 +116,27 @@ class Server::Impl {
     return owner;
   }
 
+  void ended(const std::string& method, const std::string& path, const std::string& client,
+             const ObservedExchange::Done& done) {
+    const bool known =
+        handler_of(path) || path == "/health" || path == "/ready" || path == "/metrics" || path == "/v1/models";
+    metrics.request(known ? path : "other", done.status, done.seconds);
+    if (done.status == 429) metrics.refused("queue");
+    if (done.status == 413) metrics.refused("limit");
+    if (log::level() >= log::Level::verbose)
+      log::info("{} {} {} {} {:.1f} ms", done.notes.value("request", ""), method, path.substr(0, 100), done.status,
+                done.seconds * 1e3);
+    if (!options.log) return;
+    Json line = {{"time", utc_now()},     {"method", method},         {"path", path.substr(0, 200)},
+                 {"status", done.status}, {"ms", done.seconds * 1e3}, {"client", client}};
+    line.update(done.notes);
+    options.log(line);
+  }
+
   using Handler = void (Impl::*)(const Asked&);
   static Handler handler_of(std::string_view path) {
     if (path == "/v1/chat/completions") return &Impl::chat;
+    if (path == "/v1/responses") return &Impl::respond;
     if (path == "/v1/detect") return &Impl::detect;
     if (path == "/v1/moderations") return &Impl::moderate;
     if (path == "/v1/embeddings") return &Impl::embed;
@@ -107,7 +146,7 @@ class Server::Impl {
   void detect(const Asked& asked) { server::detect(asked); }
   void embed(const Asked& asked) { server::embed(asked); }
   void tokenize(const Asked& asked) { server::tokenize(asked); }
-  void moderate(const Asked& asked) { server::moderate(asked, guard); }
+  void moderate(const Asked& asked) { server::moderate(asked); }
 
   void health(HttpExchange& exchange) {
     if (is_draining()) return respond_error(exchange, 503, "the server is shutting down");
@@ -115,82 +154,133 @@ class Server::Impl {
     respond_error(exchange, 503, "the model is being loaded");
   }
 
+  // Whether requests are taken, and which models would have to be loaded first.
+  void ready(HttpExchange& exchange) {
+    const auto models = loaded();
+    Json list = Json::array();
+    if (models)
+      for (const ModelStatus& one : models->status())
+        list.push_back({{"id", one.name}, {"state", name(one.state)}, {"bytes", one.bytes}});
+    const bool draining_now = is_draining();
+    const Json json = {{"status", draining_now ? "draining"
+                                  : models     ? "ready"
+                                               : "loading"},
+                       {"models", std::move(list)}};
+    exchange.respond(models && !draining_now ? 200 : 503, json_type, to_json_line(json));
+  }
+
+  std::string metrics_text() {
+    metrics.connections(http.connections());
+    if (const auto models = loaded())
+      for (const ModelStatus& one : models->status()) {
+        const EngineLoad load = one.engine ? one.engine->load() : EngineLoad();
+        metrics.load({one.name, one.state == ModelState::ready, load.queued, load.running, one.bytes,
+                      one.engine ? one.engine->pictures_encoded() : 0});
+      }
+    return metrics.text();
+  }
+
+  Json model_json(const ModelStatus& one) const {
+    Json json = {{"id", one.name},
+                 {"object", "model"},
+                 {"created", started},
+                 {"owned_by", "tapetum"},
+                 {"state", name(one.state)}};
+    if (!one.engine) return json;
+    const Model& model = one.engine->model();
+    Json capabilities = Json::array({"chat"});
+    if (model.grounding()) capabilities.push_back("detect");
+    if (model.safety_head() || !guards->empty()) capabilities.push_back("guard");
+    json["context"] = one.engine->context();
+    json["capabilities"] = std::move(capabilities);
+    return json;
+  }
+
   void models(HttpExchange& exchange) {
     const auto found = loaded();
     if (!found) return respond_error(exchange, 503, "the model is being loaded");
-    Json capabilities = Json::array({"chat"});
-    if (found->model().grounding()) capabilities.push_back("detect");
-    if (guard) capabilities.push_back("guard");
-    const Json model = {{"id", found->model().name()},
-                        {"object", "model"},
-                        {"created", started},
-                        {"owned_by", "tapetum"},
-                        {"context", found->context()},
-                        {"capabilities", std::move(capabilities)}};
+    const std::vector<ModelStatus> all = found->status();
     const std::string_view path = exchange.request().path;
-    if (path == "/v1/models")
-      return exchange.respond(200, json_type, to_json_line({{"object", "list"}, {"data", Json::array({model})}}));
+    if (path == "/v1/models") {
+      Json data = Json::array();
+      for (const ModelStatus& one : all) data.push_back(model_json(one));
+      return exchange.respond(200, json_type, to_json_line({{"object", "list"}, {"data", std::move(data)}}));
+    }
     const std::string_view wanted = path.substr(std::string_view("/v1/models/").size());
-    if (wanted != found->model().name())
+    const auto at = std::ranges::find_if(all, [&](const ModelStatus& one) { return one.name == wanted; });
+    if (at == all.end())
       return respond_error(exchange, 404, fmt::format("no such model: {}", log::one_line(wanted.substr(0, 100))));
-    exchange.respond(200, json_type, to_json_line(model));
+    exchange.respond(200, json_type, to_json_line(model_json(*at)));
   }
 
   // Preparing takes its time (pictures are fetched and decoded): not on the network's thread.
-  void later(std::shared_ptr<HttpExchange> exchange, Handler handler) {
-    const bool taken = work.add([this, exchange, handler] {
+  void later(const std::shared_ptr<ObservedExchange>& exchange, Handler handler) {
+    work_on(exchange, [this, exchange, handler] { prepare(exchange, handler); });
+  }
+  void work_on(const std::shared_ptr<ObservedExchange>& exchange, std::function<void()> step) {
+    const bool taken = work.add([exchange, step = std::move(step)] {
       if (exchange->gone()) return;
       try {
-        prepare(exchange, handler);
+        step();
       } catch (const Error& error) {
         respond_error(*exchange, error);
       } catch (const std::bad_alloc&) {
         respond_error(*exchange, Error(ErrorCode::out_of_memory, "out of memory"));
       }
     });
-    if (!taken) respond_error(*exchange, 503, "too many requests are being prepared: try again later");
+    if (taken) return;
+    metrics.refused("queue");
+    respond_error(*exchange, 503, "too many requests are being prepared: try again later");
   }
 
-  void prepare(const std::shared_ptr<HttpExchange>& exchange, Handler handler) {
+  void prepare(const std::shared_ptr<ObservedExchange>& exchange, Handler handler) {
     const auto found = loaded();
     if (!found) return respond_error(*exchange, 503, "the model is being loaded");
-    const Model& model = found->model();
-    const Json body = parse_json(exchange->request().body, "the body", {.bytes = options.http.limits.body_bytes}).value();
-    const std::string wanted = requested_model(body);
-    if (!wanted.empty() && wanted != model.name())
-      throw Error(ErrorCode::not_found,
-                  fmt::format("no such model: {}; there is {}", log::one_line(wanted.substr(0, 100)), model.name()), "model");
+    const auto body = std::make_shared<const Json>(
+        parse_json(exchange->request().body, "the body", {.bytes = options.http.limits.body_bytes}).value());
+    std::string wanted = requested_model(*body);
+    if (handler == &Impl::moderate && guards->named(wanted)) wanted.clear();
+    if (wanted.empty()) wanted = found->first();
+    exchange->note("model", wanted);
+    found->with(wanted,
+                [this, exchange, handler, body, wanted](std::shared_ptr<Engine> engine, std::optional<Error> failed) {
+                  if (failed) {
+                    if (failed->code() != ErrorCode::cancelled)
+                      failed = Error(ErrorCode::out_of_memory, failed->message(), failed->item());
+                    return respond_error(*exchange, *failed);
+                  }
+                  // Whoever has loaded it goes on with the next.
+                  work_on(exchange, [this, exchange, handler, body, engine, wanted] {
+                    handle(exchange, handler, *body, engine, wanted);
+                  });
+                });
+  }
+
+  void handle(const std::shared_ptr<ObservedExchange>& exchange, Handler handler, const Json& body,
+              const std::shared_ptr<Engine>& engine, const std::string& model) {
+    const HttpRequest& request = exchange->request();
     GenerateOptions defaults = options.generate;
-    defaults.sampling = model.sampling_defaults();
-    (this->*handler)({exchange, found, body, options.pictures, std::move(defaults), *owner_of(exchange->request())});
+    defaults.sampling = engine->model().sampling_defaults();
+    const std::string owner = *owner_of(request);
+    Asker asker{owner.empty() ? request.client : owner, std::to_string(request.connection)};
+    if (const auto user = body.find("user"); user != body.end() && user->is_string())
+      asker.part = "user " + user->get<std::string>();
+    (this->*handler)({exchange, engine, model, body, media, std::move(defaults), owner, std::move(asker), *post});
   }
 
   void chat(const Asked& asked) {
-    const auto& [exchange, computing, body, limits, defaults, owner] = asked;
-    const Model& model = computing->model();
-    ChatRequest request = parse_chat_request(body, defaults);
-    if (!request.form.is_null()) request.generate.constraint = constraint_of(model, request.form);
-    const PreparedPrompt prompt = model.prepare(conversation_of(request, limits));
-    require_fits(prompt, request.generate, computing->context());
-    const std::vector<PictureKey> pictures = media_keys(model, prompt);
-    const auto reply = std::make_shared<ChatReply>(exchange, model, request);
-    std::vector<std::function<void()>> cancels;
-    for (int i = 0; i < request.choices; ++i) {
-      Job job{{prompt, request.generate, owner, pictures}};
-      job.request.generate.sampling.seed += static_cast<std::uint64_t>(i);
-      const auto number = static_cast<std::size_t>(i);
-      job.on_token = [reply, number](const BatchGenerator::Event& event) { reply->token(number, event); };
-      job.on_end = [reply, number](const BatchGenerator::Finished& finished) { reply->end(number, finished); };
-      try {
-        cancels.push_back(computing->submit(std::move(job)));
-      } catch (...) {
-        for (const auto& cancel : cancels) cancel();
-        throw;
-      }
-    }
-    exchange->on_gone([cancels = std::move(cancels)] {
-      for (const auto& cancel : cancels) cancel();
-    });
+    ChatRequest request = parse_chat_request(asked.body, asked.generate);
+    request.model = asked.model;
+    if (!request.form.is_null()) request.generate.constraint = constraint_of(asked.engine->model(), request.form);
+    answer(asked, request, std::make_shared<ChatReply>(asked.exchange, asked.engine->model(), request));
+  }
+
+  void respond(const Asked& asked) {
+    ResponsesRequest request = parse_responses_request(asked.body, asked.generate, responses, asked.owner);
+    ChatRequest chat = request.chat;
+    if (!chat.form.is_null()) chat.generate.constraint = constraint_of(asked.engine->model(), chat.form);
+    answer(asked, chat,
+           std::make_shared<ResponsesReply>(asked.exchange, asked.model, std::move(request), responses, asked.owner));
   }
 
   static std::shared_ptr<const Constraint> constraint_of(const Model& model, const Json& form) {
@@ -206,18 +296,23 @@ class Server::Impl {
     const std::lock_guard lock(mutex);
     return draining;
   }
-  std::shared_ptr<Engine> loaded() const {
+  std::shared_ptr<ModelPool> loaded() const {
     const std::lock_guard lock(mutex);
-    return engine;
+    return pool;
   }
 
   const ServerOptions options;
   const std::int64_t started = std::time(nullptr);
   std::vector<PictureKey> key_sums;
   mutable std::mutex mutex;
-  std::shared_ptr<Engine> engine;  // guarded by mutex
-  std::shared_ptr<Guard> guard;    // set before engine
-  bool draining = false, stopping = false;
+  EngineThread thread;
+  Metrics metrics;
+  std::shared_ptr<Guards> guards;   // set before pool
+  std::optional<GuardPost> post;    // likewise
+  std::shared_ptr<ModelPool> pool;  // guarded by mutex
+  bool draining = false;
+  MediaReader media;
+  ResponseStore responses;
   HttpServer http;
   WorkQueue work;
   std::thread network;
@@ -227,36 +322,36 @@ Server::Server(ServerOptions options) : impl_(std::make_unique<Impl>(std::move(o
 Server::~Server() = default;
 std::uint16_t Server::port() const { return impl_->http.port(); }
 
-void Server::run(std::shared_ptr<const Model> model, const EngineOptions& options, ExecContext& context,
+void Server::run(std::shared_ptr<Guards> guards, std::unique_ptr<ModelPool> pool, ExecContext& context,
                  const std::function<void()>& ready) {
-  std::shared_ptr<Engine> engine;
+  impl_->guards = std::move(guards);
+  impl_->post.emplace(impl_->thread, *impl_->guards, impl_->metrics);
   {
     const ExecContext::Scope scope(context);
-    if (model->safety_head()) impl_->guard = std::make_shared<Guard>(model, GuardOptions{});
-    engine = std::make_shared<Engine>(std::move(model), options);
+    pool->begin();
   }
   {
     const std::lock_guard lock(impl_->mutex);
-    impl_->engine = engine;
-    if (impl_->draining) engine->end();
-    if (impl_->stopping) engine->cancel();
+    impl_->pool = std::move(pool);
   }
   ready();
-  engine->run(context);
+  impl_->thread.run(context);
 }
+
+EngineThread& Server::thread() { return impl_->thread; }
 
 void Server::drain() {
   impl_->http.drain();
-  const std::lock_guard lock(impl_->mutex);
-  impl_->draining = true;
-  if (impl_->engine) impl_->engine->end();
+  {
+    const std::lock_guard lock(impl_->mutex);
+    impl_->draining = true;
+  }
+  impl_->thread.end();
 }
 
 void Server::stop() {
   drain();
-  const std::lock_guard lock(impl_->mutex);
-  impl_->stopping = true;
-  if (impl_->engine) impl_->engine->cancel();
+  impl_->thread.cancel();
 }
 
 }  // namespace tap::server

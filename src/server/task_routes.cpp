@@ -17,11 +17,6 @@ constexpr std::size_t most_inputs = 256;
 
 void respond(HttpExchange& exchange, const Json& json) { exchange.respond(200, json_type, to_json_line(json)); }
 
-void respond(HttpExchange& exchange, const Error& error) {
-  Failure failure = failure_of(error);
-  exchange.respond(failure.status, json_type, std::move(failure.body));
-}
-
 void only_known(const Json& body, std::initializer_list<std::string_view> keys) {
   for (const auto& [key, value] : body.items())
     if (std::ranges::find(keys, std::string_view(key)) == keys.end())
@@ -35,27 +30,32 @@ struct Finding : std::enable_shared_from_this<Finding> {
   std::shared_ptr<const DetectTask> task;
   std::shared_ptr<const Image> image;
   GenerateOptions generate;
-  std::string system, owner;
+  std::string model, system, owner;
+  Asker asker;
   std::vector<Answer> answers;
 
   void next() {
-    const Model& model = engine->model();
-    Job job{BatchRequest{model.prepare(task->conversation(answers.size(), image, system)), generate, owner}};
+    Job job{BatchRequest{engine->model().prepare(task->conversation(answers.size(), image, system)), generate, owner}};
+    job.asker = asker;
     job.on_end = [self = shared_from_this()](BatchGenerator::Finished finished) { self->got(std::move(finished)); };
     exchange->on_gone(engine->submit(std::move(job)));
   }
   void got(BatchGenerator::Finished finished) {
-    if (finished.error) return respond(*exchange, *finished.error);
+    if (finished.error) return respond_error(*exchange, *finished.error);
     answers.push_back(std::move(finished.answer));
     try {
       if (answers.size() < task->questions()) return next();
       const Detections found = task->result(image->width, image->height, answers);
-      Json json = {{"object", "detections"}, {"model", engine->model().name()}, {"width", image->width}, {"height", image->height}};
+      Json json = {{"object", "detections"},
+                   {"model", engine->model().name()},
+                   {"width", image->width},
+                   {"height", image->height}};
       json.update(detections_json(found));
-      json["usage"] = {{"prompt_tokens", found.timings.prompt_tokens}, {"completion_tokens", found.timings.output_tokens}};
+      json["usage"] = {{"prompt_tokens", found.timings.prompt_tokens},
+                       {"completion_tokens", found.timings.output_tokens}};
       respond(*exchange, json);
     } catch (const Error& error) {
-      respond(*exchange, error);
+      respond_error(*exchange, error);
     }
   }
 };
@@ -65,25 +65,27 @@ struct Input {
   std::shared_ptr<const Image> image;
 };
 
-Input input_at(const Json& value, const std::string& at, const PictureLimits& limits) {
+Input input_at(const Json& value, const std::string& at, const MediaReader& media) {
   if (value.is_string()) return {value.get<std::string>(), nullptr};
   const JsonFields part(value, at);
-  const std::string& type = *part.word("type", {"text", "image_url"});
+  const std::string& type = part.need_word("type", {"text", "image_url"});
   if (type == "text") return {part.need_text("text"), nullptr};
   const Json& url = part.need("image_url");
-  const std::string& text = url.is_string() ? url.get_ref<const std::string&>() : JsonFields(url, at + ".image_url").need_text("url");
-  return {{}, picture_of(text, at, limits)};
+  const std::string& text =
+      url.is_string() ? url.get_ref<const std::string&>() : JsonFields(url, at + ".image_url").need_text("url");
+  return {{}, media.picture(text, at)};
 }
 
 std::vector<Input> inputs_of(const Asked& asked) {
   const Json& value = JsonFields(asked.body, "").need("input");
-  if (!value.is_array()) return {input_at(value, "input", asked.pictures)};
+  if (!value.is_array()) return {input_at(value, "input", asked.media)};
   if (value.empty()) refuse("input", value, "a text, a picture or a list of them");
   if (value.size() > most_inputs)
-    throw Error(ErrorCode::limit, fmt::format("input has {} entries, the limit is {}", value.size(), most_inputs), "input");
+    throw Error(ErrorCode::limit, fmt::format("input has {} entries, the limit is {}", value.size(), most_inputs),
+                "input");
   std::vector<Input> inputs;
   for (std::size_t i = 0; i < value.size(); ++i)
-    inputs.push_back(input_at(value[i], fmt::format("input[{}]", i), asked.pictures));
+    inputs.push_back(input_at(value[i], fmt::format("input[{}]", i), asked.media));
   return inputs;
 }
 
@@ -93,8 +95,9 @@ void compute(const Asked& asked, std::function<Json()> work) {
   Job job;
   job.work = [work = std::move(work), result] { *result = work(); };
   job.on_end = [exchange = asked.exchange, result](const BatchGenerator::Finished& finished) {
-    finished.error ? respond(*exchange, *finished.error) : respond(*exchange, *result);
+    finished.error ? respond_error(*exchange, *finished.error) : respond(*exchange, *result);
   };
+  job.asker = asked.asker;
   asked.exchange->on_gone(asked.engine->submit(std::move(job)));
 }
 
@@ -113,28 +116,43 @@ void detect(const Asked& asked) {
   finding->exchange = asked.exchange;
   finding->engine = asked.engine;
   finding->generate = asked.generate;
+  finding->model = asked.model;
   finding->owner = asked.owner;
-  if (const auto tokens = body.whole("max_tokens", 1, std::numeric_limits<std::int32_t>::max())) finding->generate.max_tokens = *tokens;
+  finding->asker = asked.asker;
+  if (const auto tokens = body.whole("max_tokens", 1, std::numeric_limits<std::int32_t>::max()))
+    finding->generate.max_tokens = *tokens;
   if (const auto temperature = body.number("temperature", 0, 100))
     finding->generate.sampling.temperature = static_cast<float>(*temperature);
-  if (const auto seed = body.whole("seed", INT64_MIN, INT64_MAX)) finding->generate.sampling.seed = static_cast<std::uint64_t>(*seed);
+  if (const auto seed = body.whole("seed", INT64_MIN, INT64_MAX))
+    finding->generate.sampling.seed = static_cast<std::uint64_t>(*seed);
   if (const std::string* system = body.text("system")) finding->system = *system;
   finding->task = std::make_shared<const DetectTask>(asked.engine->model(), body.need_text("prompt"), how);
   const Json& image = body.need("image");
-  finding->image = picture_of(image.is_string() ? image.get_ref<const std::string&>() : JsonFields(image, "image").need_text("url"),
-                              "image", asked.pictures);
-  finding->next();
+  finding->image = asked.media.picture(
+      image.is_string() ? image.get_ref<const std::string&>() : JsonFields(image, "image").need_text("url"), "image");
+  Conversation shown;
+  shown.user_about({finding->image, nullptr}, body.need_text("prompt"));
+  after_judging(asked, shown, [finding] { finding->next(); });
 }
 
-void moderate(const Asked& asked, const std::shared_ptr<Guard>& guard) {
+void moderate(const Asked& asked) {
   only_known(asked.body, {"model", "input"});
-  if (!guard) throw Error(ErrorCode::unsupported, "this server has no guard: start it with --guard, or with a model that is one");
+  const auto own = asked.engine->shared_model();
+  Guards& guards = asked.post.guards;
+  if (!own->safety_head() && guards.empty())
+    throw Error(ErrorCode::unsupported, "this server has no guard: start it with --guard, or with a model that is one");
   auto inputs = std::make_shared<std::vector<Input>>(inputs_of(asked));
-  compute(asked, [inputs, guard] {
+  compute(asked, [inputs, own, &guards] {
+    std::optional<Guard> itself;
+    if (own->safety_head()) itself.emplace(own, GuardOptions{});
+    std::string judged_by;
     Json results = Json::array();
-    for (const Input& input : *inputs)
-      results.push_back(safety_json(input.image ? guard->judge_picture(input.image) : guard->judge_text(input.text)));
-    return Json{{"id", "modr-" + random_id()}, {"model", guard->name()}, {"results", std::move(results)}};
+    for (const Input& input : *inputs) {
+      Guard& guard = itself ? *itself : guards.first_of(input.image != nullptr);
+      judged_by = guard.name();
+      results.push_back(safety_json(input.image ? guard.judge_picture(input.image) : guard.judge_text(input.text)));
+    }
+    return Json{{"id", "modr-" + random_id()}, {"model", judged_by}, {"results", std::move(results)}};
   });
 }
 
@@ -142,7 +160,7 @@ void embed(const Asked& asked) {
   only_known(asked.body, {"model", "input", "encoding_format", "user"});
   JsonFields(asked.body, "").word("encoding_format", {"float"});
   auto inputs = std::make_shared<std::vector<Input>>(inputs_of(asked));
-  compute(asked, [inputs, engine = asked.engine.get()] {
+  compute(asked, [inputs, engine = asked.engine.get(), name = asked.model] {
     Session session(engine->model(), {.context = engine->context(), .features = nullptr});
     Json data = Json::array();
     Dim tokens = 0;
@@ -159,25 +177,31 @@ void embed(const Asked& asked) {
       data.push_back({{"object", "embedding"}, {"index", i}, {"embedding", std::move(vector)}});
     }
     return Json{{"object", "list"},
-                {"model", engine->model().name()},
+                {"model", name},
                 {"data", std::move(data)},
                 {"usage", {{"prompt_tokens", tokens}, {"total_tokens", tokens}}}};
   });
 }
 
 void tokenize(const Asked& asked) {
-  only_known(asked.body, {"model", "messages", "prompt"});
+  only_known(asked.body, {"model", "messages", "prompt", "mm_processor_kwargs", "media_io_kwargs"});
   const Model& model = asked.engine->model();
   Json json;
-  if (const std::string* text = JsonFields(asked.body, "").text("prompt")) {
+  const JsonFields body(asked.body, "");
+  if (const std::string* text = body.text("prompt")) {
+    if (body.find("messages")) refuse("messages", "stands beside prompt: give one of them");
+    (void)clip_wish_of_body(asked.body);
     const std::vector<TokenId> ids = bare_prompt(model, *text).prompt.ids;
     json = {{"count", ids.size()}, {"tokens", ids}};
   } else {
     const ChatRequest request = parse_chat_request(asked.body, asked.generate);
-    const PreparedPrompt prompt = model.prepare(conversation_of(request, asked.pictures));
+    const PreparedPrompt prompt = model.prepare(asked.media.conversation(request, model));
     Json pictures = Json::array();
     for (const ImagePlan& plan : prompt.plans)
-      pictures.push_back({{"width", plan.source.width}, {"height", plan.source.height}, {"tiles", plan.tiles()}, {"tokens", plan.tokens}});
+      pictures.push_back({{"width", plan.source.width},
+                          {"height", plan.source.height},
+                          {"tiles", plan.tiles()},
+                          {"tokens", plan.tokens}});
     json = {{"count", prompt.prompt.rows()}, {"tokens", prompt.prompt.ids}, {"pictures", std::move(pictures)}};
   }
   json["max_model_len"] = asked.engine->context();

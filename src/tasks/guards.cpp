@@ -18,6 +18,16 @@ void Guards::add(std::shared_ptr<const Model> model, GuardOptions options, bool 
   guards_.push_back(std::move(one));
 }
 
+bool Guards::named(std::string_view name) const {
+  return std::ranges::any_of(guards_, [&](const auto& one) { return one->guard.name() == name; });
+}
+
+Guard& Guards::first_of(bool pictures) {
+  const auto at = std::ranges::find_if(
+      guards_, [&](const auto& one) { return pictures ? one->guard.judges_pictures() : one->guard.judges_texts(); });
+  return at == guards_.end() ? guards_.front()->guard : (*at)->guard;
+}
+
 std::vector<std::string_view> Guards::unchecked() const {
   if (empty()) return {};
   const auto checks = [&](bool One::*stage, bool pictures) {

@@ -26,6 +26,9 @@ class Guards {
       const;  // of "pictures", "questions" and "answers": what none of them judges
 
   bool empty() const { return guards_.empty(); }
+  bool named(std::string_view name) const;  // whether one of them has this name
+  // That judges such things; where there is none, the first, which says so when it is asked. There must be one.
+  Guard& first_of(bool pictures);
   // What the input guards say of a picture's file; pictures seen before are not judged again. Throws Error(refused).
   std::vector<Safety> judge_picture(std::span<const std::byte> file, const std::string& what);
   std::vector<Safety> judge_picture(const std::shared_ptr<const Image>& image, const std::string& what);

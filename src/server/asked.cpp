@@ -1,0 +1,156 @@
+#include "server/asked.h"
+
+#include <optional>
+#include <utility>
+
+#include "server/chat_reply.h"
+
+namespace tap::server {
+
+namespace {
+
+// One of a request's answers on its way from the engine to the client: through the output guards, counted.
+class Outlet {
+ public:
+  Outlet(const Asked& asked, std::shared_ptr<Reply> reply, std::size_t number, std::unique_ptr<AnswerFilter> filter)
+      : exchange_(asked.exchange),
+        metrics_(asked.post.metrics),
+        model_(asked.model),
+        reply_(std::move(reply)),
+        number_(number),
+        filter_(std::move(filter)) {}
+
+  void token(const BatchGenerator::Event& event) {
+    if (spoken_) metrics_.gap(since_.s());
+    spoken_ = true;
+    since_ = Stopwatch();
+    if (!filter_) return reply_->token(number_, event);
+    if (refused_) return;
+    BatchGenerator::Event passed = event;
+    try {
+      passed.token.text = filter_->feed(event.token.text);
+    } catch (const Error& error) {
+      return refuse(error);
+    }
+    reply_->token(number_, passed);
+  }
+  void end(BatchGenerator::Finished finished) {
+    if (!finished.error && filter_ && !refused_) {
+      try {
+        finished.rest = filter_->feed(finished.rest) + filter_->finish();
+      } catch (const Error& error) {
+        refuse(error);
+      }
+    }
+    if (refused_) finished.error = refused_;
+    if (finished.error) {
+      exchange_->note("error", finished.error->message());
+    } else {
+      const Timings& t = finished.answer.timings;
+      metrics_.answer(model_, t, name(finished.answer.finish_reason));
+      exchange_->note("prompt_tokens", t.prompt_tokens);
+      exchange_->note("cached_tokens", t.cached_tokens);
+      exchange_->note("output_tokens", t.output_tokens);
+      exchange_->note("first_token_ms", t.first_token_ms);
+      exchange_->note("encode_ms", t.encode.ms);
+      exchange_->note("prefill_ms", t.prefill.ms);
+      exchange_->note("decode_ms", t.decode.ms);
+    }
+    reply_->end(number_, finished);
+  }
+  std::function<void()> cancel = {};  // ends the answer that nobody may see
+
+ private:
+  void refuse(const Error& error) {
+    refused_ = error;
+    metrics_.refused("guard");
+    if (cancel) cancel();
+  }
+  std::shared_ptr<ObservedExchange> exchange_;
+  Metrics& metrics_;
+  std::string model_;
+  std::shared_ptr<Reply> reply_;
+  std::size_t number_;
+  std::unique_ptr<AnswerFilter> filter_;
+  std::optional<Error> refused_;
+  Stopwatch since_;
+  bool spoken_ = false;
+};
+
+// On the preparing thread, or behind the guards on the engine thread.
+void submit(const Asked& asked, const ChatRequest& request, const Conversation& conversation,
+            const PreparedPrompt& prompt, const std::vector<PictureKey>& pictures,
+            const std::shared_ptr<Reply>& reply) {
+  std::vector<std::function<void()>> cancels;
+  for (int i = 0; i < request.choices; ++i) {
+    const auto outlet = std::make_shared<Outlet>(asked, reply, static_cast<std::size_t>(i),
+                                                 asked.post.guards.filter(conversation, "the answer"));
+    Job job{.request = {prompt, request.generate, asked.owner, pictures},
+            .work = {},
+            .on_token = [outlet](const BatchGenerator::Event& event) { outlet->token(event); },
+            .on_end = [outlet](BatchGenerator::Finished finished) { outlet->end(std::move(finished)); },
+            .asker = asked.asker};
+    job.request.generate.sampling.seed += static_cast<std::uint64_t>(i);
+    try {
+      cancels.push_back(asked.engine->submit(std::move(job)));
+    } catch (...) {
+      for (const auto& cancel : cancels) cancel();
+      throw;
+    }
+  }
+  asked.exchange->on_gone([cancels = std::move(cancels)] {
+    for (const auto& cancel : cancels) cancel();
+  });
+}
+
+}  // namespace
+
+void respond_error(HttpExchange& exchange, const Error& error) {
+  Failure failure = failure_of(error);
+  exchange.respond(failure.status, "application/json", std::move(failure.body));
+}
+
+void after_judging(const Asked& asked, const Conversation& conversation, std::function<void()> then) {
+  if (asked.post.guards.empty()) return then();
+  const auto exchange = asked.exchange;
+  GuardPost& post = asked.post;
+  post.thread.submit(
+      [&post, exchange, conversation] {
+        if (exchange->gone()) throw Error(ErrorCode::cancelled, "the client left");
+        for (const Medium& medium : conversation.media()) {
+          if (medium.image)
+            post.guards.judge_picture(medium.image, "the picture");
+          else
+            post.guards.judge_frames(
+                static_cast<Dim>(medium.clip->frames.size()),
+                [&](Dim i) { return std::make_shared<const Image>(medium.clip->frames[static_cast<std::size_t>(i)]); },
+                "the video");
+        }
+        post.guards.judge_words(conversation, "the question");
+      },
+      [&post, exchange, then = std::move(then)](std::optional<Error> failed) {
+        if (failed && failed->code() == ErrorCode::refused) post.metrics.refused("guard");
+        try {
+          if (failed) throw *failed;
+          then();
+        } catch (const Error& error) {
+          respond_error(*exchange, error);
+        }
+      });
+}
+
+void answer(const Asked& asked, ChatRequest request, const std::shared_ptr<Reply>& reply) {
+  const Model& model = asked.engine->model();
+  if (asked.post.guards.judges_answers() && request.logprobs)
+    throw Error(ErrorCode::unsupported,
+                "logprobs: would tell of tokens that a guard holds back; this server judges answers", "logprobs");
+  const Conversation conversation = asked.media.conversation(request, model);
+  const PreparedPrompt prompt = model.prepare(conversation);
+  require_fits(prompt, request.generate, asked.engine->context());
+  const std::vector<PictureKey> pictures = media_keys(model, prompt);
+  after_judging(asked, conversation, [asked, request = std::move(request), conversation, prompt, pictures, reply] {
+    submit(asked, request, conversation, prompt, pictures, reply);
+  });
+}
+
+}  // namespace tap::server

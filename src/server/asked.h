@@ -1,0 +1,47 @@
+// One request on its way through the server: what its route needs to answer it.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "runtime/conversation.h"
+#include "server/engine.h"
+#include "server/metrics.h"
+#include "server/observed_exchange.h"
+#include "server/reply.h"
+#include "server/request_media.h"
+#include "tasks/guards.h"
+
+namespace tap::server {
+
+// Guards live on the engine thread.
+struct GuardPost {
+  EngineThread& thread;
+  Guards& guards;
+  Metrics& metrics;
+};
+
+struct Asked {
+  std::shared_ptr<ObservedExchange> exchange;
+  std::shared_ptr<Engine> engine;
+  std::string model;  // the name that it goes by
+  const Json& body;
+  const MediaReader& media;
+  GenerateOptions generate;  // the defaults
+  std::string owner;         // of what is cached
+  Asker asker;
+  GuardPost& post;
+};
+
+// The answer to a request that failed.
+void respond_error(HttpExchange& exchange, const Error& error);
+
+// Calls `then` once the input guards have passed the conversation: at once when there are none, else on the engine
+// thread. It may throw; that, and a refusal, is the answer.
+void after_judging(const Asked& asked, const Conversation& conversation, std::function<void()> then);
+
+// What the engine makes of a request goes to `reply`, as far as the guards pass it.
+void answer(const Asked& asked, ChatRequest request, const std::shared_ptr<Reply>& reply);
+
+}  // namespace tap::server

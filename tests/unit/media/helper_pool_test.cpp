@@ -1,0 +1,122 @@
+#include "media/helper_pool.h"
+
+#include <algorithm>
+#include <chrono>
+#include <csignal>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <thread>
+
+#include <doctest/doctest.h>
+
+#include "base/file.h"
+#include "media/picture_bytes.h"
+
+using namespace tap;
+
+namespace {
+
+struct Outcome {
+  Image image;
+  std::string error;
+  bool operator==(const Outcome&) const = default;
+};
+
+template <class Fn>
+Outcome outcome_of(Fn&& decode) {
+  try {
+    return {decode(), {}};
+  } catch (const Error& error) {
+    return {{}, fmt::format("{}: {}", name(error.code()), error.message())};
+  }
+}
+
+std::span<const std::byte> bytes_of(const std::string& text) { return std::as_bytes(std::span(text)); }
+
+[[maybe_unused]] std::vector<std::string> test_pictures() {
+  std::vector<std::string> paths;
+  for (const char* folder : {"/data/samples", "/tests/data/codec"})
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(std::string(TAPETUM_SOURCE_DIR) + folder))
+      if (entry.is_regular_file()) paths.push_back(entry.path().string());
+  std::ranges::sort(paths);
+  return paths;
+}
+
+// The helpers among this process's children.
+[[maybe_unused]] std::vector<pid_t> helpers() {
+  std::vector<pid_t> pids;
+  for (const auto& process : std::filesystem::directory_iterator("/proc")) {
+    std::ifstream stat(process.path() / "stat");
+    pid_t pid = 0, parent = 0;
+    std::string program, state;
+    if (stat >> pid >> program >> state >> parent && parent == ::getpid() && program == "(tapetum-media)")
+      pids.push_back(pid);
+  }
+  return pids;
+}
+
+#ifdef TAPETUM_TEST_HELPER
+const bool found = [] { return ::setenv("TAPETUM_MEDIA", TAPETUM_TEST_HELPER, 0) == 0; }();
+#endif
+
+}  // namespace
+
+#ifdef TAPETUM_TEST_HELPER
+TEST_CASE("a picture has the same pixels, or the same error, in a helper and in this process") {
+  HelperPool pool;
+  REQUIRE(found);
+  REQUIRE(pool.usable());
+  std::size_t pictures = 0, refused = 0;
+  for (const std::string& path : test_pictures()) {
+    CAPTURE(path);
+    const std::string bytes = read_file(path, std::size_t{64} << 20).value();
+    const Outcome here = outcome_of([&] { return decode_picture(bytes_of(bytes), "picture"); });
+    const Outcome there = outcome_of([&] { return pool.picture(bytes_of(bytes), "picture"); });
+    CHECK(here.error == there.error);
+    CHECK(here.image == there.image);
+    ++(here.error.empty() ? pictures : refused);
+  }
+  CHECK(pictures >= 20);
+  CHECK(refused >= 5);
+}
+
+TEST_CASE("many threads get their own pictures, also when helpers were killed while they waited") {
+  HelperPool pool;
+  REQUIRE(found);
+  REQUIRE(pool.usable());
+  std::vector<pid_t> waiting;
+  for (int i = 0; i < 1000 && waiting.size() < 2; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    waiting = helpers();
+  }
+  REQUIRE(waiting.size() == 2);
+  for (const pid_t pid : waiting) REQUIRE(::kill(pid, SIGKILL) == 0);
+  std::vector<std::thread> threads;
+  std::vector<Outcome> got(4);
+  for (std::size_t i = 0; i < got.size(); ++i)
+    threads.emplace_back([&, i] {
+      const std::string bytes = "P6 1 1 255 " + std::string(3, static_cast<char>('a' + i));
+      for (int n = 0; n < 8; ++n) got[i] = outcome_of([&] { return pool.picture(bytes_of(bytes), "dot"); });
+    });
+  for (std::thread& thread : threads) thread.join();
+  for (std::size_t i = 0; i < got.size(); ++i) {
+    CHECK(got[i].error == "");
+    CHECK(got[i].image.pixels == std::vector<std::uint8_t>(3, static_cast<std::uint8_t>('a' + i)));
+  }
+}
+
+#endif
+
+TEST_CASE("without a helper pictures are decoded in this process") {
+  const char* before = std::getenv("TAPETUM_MEDIA");
+  const std::string program = before ? before : "";
+  ::setenv("TAPETUM_MEDIA", "/nowhere/tapetum-media", 1);
+  {
+    HelperPool pool;
+    CHECK_FALSE(pool.usable());
+    const std::string bytes = "P6 1 1 255 abc";
+    CHECK(pool.picture(bytes_of(bytes), "dot").pixels == std::vector<std::uint8_t>{'a', 'b', 'c'});
+  }
+  before ? ::setenv("TAPETUM_MEDIA", program.c_str(), 1) : ::unsetenv("TAPETUM_MEDIA");
+}
