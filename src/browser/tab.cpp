@@ -74,7 +74,10 @@ struct Tab::Seen {
       if (Request* one = this->request(params))
         one->status = params.value("response", Json::object()).value("status", 0);
     } else if (method == "Network.loadingFailed") {
-      if (Request* one = this->request(params)) one->error = text_at(params, "errorText");
+      if (Request* one = this->request(params)) {
+        const std::string blocked = text_at(params, "blockedReason");
+        one->error = blocked.empty() ? text_at(params, "errorText") : "blocked: " + blocked;
+      }
     } else if (method == "Inspector.targetCrashed" || method == "Inspector.detached") {
       gone = method == "Inspector.detached" ? "the tab was closed" : "the page crashed";
       connection.give_up(session, gone);

@@ -28,7 +28,7 @@ struct Note {
 struct Request {
   std::string id, method, url;
   int status = 0;     // 0: no answer came
-  std::string error;  // "net::ERR_ABORTED"; empty: none
+  std::string error;  // "net::ERR_ABORTED", "blocked: csp"; empty: none
 };
 
 // A node of the tree that assistive technology is given.
@@ -83,6 +83,7 @@ class Tab {
   // ---- how it is shown, and what is seen: view.cpp
   void show_in(const Media& media);
   void show_in(const Viewport& viewport);
+  void slow_down(int bytes_per_s);                  // what comes over the network; 0: as fast as it is
   std::string screenshot(bool whole_page = false);  // a PNG file's bytes
   std::vector<AxNode> accessibility();              // without what is ignored
 

@@ -36,6 +36,12 @@ void Tab::show_in(const Viewport& viewport) {
   command("Emulation.setTouchEmulationEnabled", {{"enabled", viewport.mobile}});
 }
 
+void Tab::slow_down(int bytes_per_s) {
+  const int limit = bytes_per_s > 0 ? bytes_per_s : -1;
+  command("Network.emulateNetworkConditions",
+          {{"offline", false}, {"latency", 0}, {"downloadThroughput", limit}, {"uploadThroughput", -1}});
+}
+
 std::string Tab::screenshot(bool whole_page) {
   Json how = {{"format", "png"}};
   if (whole_page) {

@@ -73,26 +73,39 @@ class Served {
 // but the server, and nothing went wrong that the browser's console tells of.
 class Page {
  public:
-  explicit Page(std::vector<std::string> flags = {}) : server(std::move(flags)), browser(start()), tab(browser.open(server.url + "/")) {
+  explicit Page(std::vector<std::string> flags = {})
+      : server(std::move(flags)), browser(start()), tab(browser.open(server.url + "/")) {
     tab.wait_until("document.querySelector('#model').value");
   }
   ~Page() {
     for (const browser::Request& request : tab.requests()) {
-      const bool own = request.url.starts_with(server.url + "/") || request.url.starts_with("data:") || request.url.starts_with("blob:" + server.url);
+      const bool own = request.url.starts_with(server.url + "/") || request.url.starts_with("data:") ||
+                       request.url.starts_with("blob:" + server.url);
       CHECK_MESSAGE(own, "asked of another: " << request.url);
     }
     for (const browser::Note& note : tab.notes()) {
-      const bool wrong = note.kind == browser::Note::Kind::exception || note.level == "error" || note.level == "warning";
-      if (wrong && !(!expected.empty() && note.text.find(expected) != std::string::npos)) FAIL_CHECK(note.level << ": " << note.text);
+      const bool wrong =
+          note.kind == browser::Note::Kind::exception || note.level == "error" || note.level == "warning";
+      if (wrong && !(!expected.empty() && note.text.find(expected) != std::string::npos))
+        FAIL_CHECK(note.level << ": " << note.text);
     }
     CHECK(server.stop() == 0);
   }
 
-  std::string text(const std::string& selector) { return tab.call("(s) => document.querySelector(s).textContent", {selector}); }
-  std::string value(const std::string& selector) { return tab.call("(s) => document.querySelector(s).value", {selector}); }
-  bool shown(const std::string& selector) { return tab.call("(s) => document.querySelector(s)?.checkVisibility() === true", {selector}); }
+  std::string text(const std::string& selector) {
+    return tab.call("(s) => document.querySelector(s).textContent", {selector});
+  }
+  std::string value(const std::string& selector) {
+    return tab.call("(s) => document.querySelector(s).value", {selector});
+  }
+  bool shown(const std::string& selector) {
+    return tab.call("(s) => document.querySelector(s)?.checkVisibility() === true", {selector});
+  }
   Json place(const std::string& selector) {
-    return tab.call("(s) => { const r = document.querySelector(s).getBoundingClientRect(); return [r.left, r.top, r.right, r.bottom]; }", {selector});
+    return tab.call(
+        "(s) => { const r = document.querySelector(s).getBoundingClientRect(); return [r.left, r.top, r.right, "
+        "r.bottom]; }",
+        {selector});
   }
 
   void choose(const std::string& picture) {
@@ -132,7 +145,8 @@ class Page {
 
  private:
   static browser::Browser start() {
-    return browser::Browser(browser::BrowserOptions{.program = {}, .patience_s = 60, .flags = {"--use-fake-device-for-media-stream"}});
+    return browser::Browser(
+        browser::BrowserOptions{.program = {}, .patience_s = 60, .flags = {"--use-fake-device-for-media-stream"}});
   }
 };
 
