@@ -108,9 +108,9 @@ constexpr const char* contrasts = R"((() => {
   for (let node; (node = walker.nextNode());)
     if (node.data.trim() && seen(node.parentElement)) all.push([node.parentElement, node.data.trim().slice(0, 30)]);
   for (const field of document.querySelectorAll("input, select, textarea"))
-    if (seen(field) && getComputedStyle(field).opacity !== "0") all.push([field, `#${field.id}`]);
-  return all.map(([element, text]) => {
-    const [a, b] = [light(parts(getComputedStyle(element).color)), light(behind(element))].sort((x, y) => y - x);
+    if (seen(field) && getComputedStyle(field).opacity !== "0") all.push([field, `#${field.id}`], ...(field.placeholder ? [[field, "placeholder", "::placeholder"]] : []));
+  return all.map(([element, text, part]) => {
+    const [a, b] = [light(parts(getComputedStyle(element, part).color)), light(behind(element))].sort((x, y) => y - x);
     return [text, (a + 0.05) / (b + 0.05)];
   });
 })())";

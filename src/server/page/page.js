@@ -343,6 +343,7 @@ async function once(panel, signal, show) {
   stats.textContent = statsLine({ usage: reply?.usage, totalMs });
   makeNewest(answer, stats);
   speak(answer.textContent);
+  panel.scrollIntoView({ block: "nearest", behavior: "instant" });
 }
 
 const detect = (signal) => once(byId("panel-detect"), signal, (reply, request) => showDetections(reply, request.pictures[0], {
@@ -369,6 +370,7 @@ async function compare(signal) {
     answer.parentElement.querySelector("h2").textContent = model || "The server's model";
     answer.textContent = stats.textContent = "";
   }
+  byId("panel-compare").scrollIntoView({ block: "nearest", behavior: "instant" });
   let failure = null;
   for (const [i, { model, answer, stats }] of sides.entries()) {
     const out = writer(answer);
