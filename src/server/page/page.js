@@ -173,6 +173,7 @@ function connectPictures() {
 // ---- models
 
 function fillModels() {
+  if (models.length === 0) return;  // not yet known
   const { needs } = modes[mode];
   const able = (model) => !Array.isArray(model.capabilities) || model.capabilities.includes(needs);
   const some = models.some(able);
@@ -188,7 +189,7 @@ function fillModels() {
     const choice = models.filter((model) => !some || able(model)).map((model) => model.id);
     select.value = choice.includes(before) ? before : choice[Math.min(i, choice.length - 1)] ?? "";
   });
-  byId("model-note").textContent = models.length === 0 || some ? "" : `None of the models here says that it can ${needs}.`;
+  byId("model-note").textContent = some ? "" : `None of the models here says that it can ${needs}.`;
 }
 
 async function loadModels() {
