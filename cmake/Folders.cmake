@@ -19,9 +19,9 @@ function(tap_folder NAME)
   endif()
 endfunction()
 
-# tap_test(FOLDER): one executable per folder of tests/unit, every doctest case a ctest case of its own.
+# tap_test(FOLDER [TIMEOUT seconds] USES … LINK …): one executable per folder of tests/unit, every doctest case a ctest case of its own.
 function(tap_test FOLDER)
-  cmake_parse_arguments(T "" "" "USES;LINK" ${ARGN})
+  cmake_parse_arguments(T "" "TIMEOUT" "USES;LINK" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/${FOLDER}/*_test.cpp")
   if(NOT sources)
     return()
@@ -30,15 +30,16 @@ function(tap_test FOLDER)
   string(REPLACE "/" "_" name "test_${FOLDER}")
   add_executable(${name} ${sources})
   target_link_libraries(${name} PRIVATE tap_test_main ${uses} ${T_LINK})
-  tap_discover_tests(${name})
+  tap_discover_tests(${name} ${T_TIMEOUT})
 endfunction()
 
 # Lists the cases after the build; "[B12] text" becomes the ctest case "bad.B12 text" (or fault.F..), others "<folder>.text".
+# A second argument is their timeout in seconds.
 function(tap_discover_tests NAME)
   set(list "${CMAKE_CURRENT_BINARY_DIR}/${NAME}_cases.cmake")
   add_custom_command(TARGET ${NAME} POST_BUILD VERBATIM
     COMMAND ${CMAKE_COMMAND} -D "exe=$<TARGET_FILE:${NAME}>" -D "name=${NAME}" -D "out=${list}"
-            -D "sanitized=${TAPETUM_SANITIZE}" -P "${CMAKE_SOURCE_DIR}/cmake/DiscoverTests.cmake")
+            -D "timeout=${ARGV1}" -D "sanitized=${TAPETUM_SANITIZE}" -P "${CMAKE_SOURCE_DIR}/cmake/DiscoverTests.cmake")
   set(include "${CMAKE_CURRENT_BINARY_DIR}/${NAME}_include.cmake")
   file(WRITE "${include}" "if(EXISTS \"${list}\")\n  include(\"${list}\")\nelse()\n  add_test(${NAME}_NOT_BUILT ${NAME}_NOT_BUILT)\nendif()\n")
   set_property(DIRECTORY APPEND PROPERTY TEST_INCLUDE_FILES "${include}")

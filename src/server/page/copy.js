@@ -27,7 +27,7 @@ export function curlOf({ path, body, pictures }, origin, withKey) {
   const files = [...new Set(pictures)];
   const leaf = (value) => {
     if (value instanceof Picture)
-      return `"data:${value.blob.type};base64,$(base64 -w0 "$picture${files.indexOf(value) + 1}")"`;
+      return `"data:${value.blob.type};base64,$(base64 < "$picture${files.indexOf(value) + 1}" | tr -d '\\n')"`;
     return typeof value === "string" ? hereText(value) : JSON.stringify(value);
   };
   return [

@@ -3,10 +3,10 @@ import { curlOf, pythonOf, toClipboard } from "./copy.js";
 import { showDetections } from "./detect.js";
 import { verdictTable } from "./guard.js";
 import { connectCamera, kept, Picture, placeholder } from "./pictures.js";
+import { bodyOf, requestOf } from "./request.js";
 import { chat, sendForJson, ServerError, statsLine } from "./stream.js";
 
 const byId = (id) => document.getElementById(id);
-const mostBodyBytes = 64 * 2 ** 20;  // of the server; it would cut the connection in the middle of a larger body
 const storeName = "tapetum conversation", keyName = "tapetum key";
 
 const box = byId("question"), askButton = byId("ask"), stopButton = byId("stop");
@@ -173,6 +173,7 @@ function connectPictures() {
 // ---- models
 
 function fillModels() {
+  if (models.length === 0) return;  // not yet known
   const { needs } = modes[mode];
   const able = (model) => !Array.isArray(model.capabilities) || model.capabilities.includes(needs);
   const some = models.some(able);
@@ -188,7 +189,7 @@ function fillModels() {
     const choice = models.filter((model) => !some || able(model)).map((model) => model.id);
     select.value = choice.includes(before) ? before : choice[Math.min(i, choice.length - 1)] ?? "";
   });
-  byId("model-note").textContent = models.length === 0 || some ? "" : `None of the models here says that it can ${needs}.`;
+  byId("model-note").textContent = some ? "" : `None of the models here says that it can ${needs}.`;
 }
 
 async function loadModels() {
@@ -204,81 +205,9 @@ async function loadModels() {
   }
 }
 
-// ---- requests: {path, body, pictures}; a Picture in the body stands for its data URL
-
-function settingOf(id, name) {
-  const input = byId(id);
-  if (!input.checkValidity()) {
-    byId("settings").open = true;
-    input.focus();
-    throw new Error(`${name}: ${input.validationMessage}`);
-  }
-  return input.value === "" ? undefined : Number(input.value);
-}
-
-function answerForm() {
-  const text = byId("schema").value.trim();
-  if (!text) return undefined;
-  try {
-    return { type: "json_schema", json_schema: { name: "answer", schema: JSON.parse(text) } };
-  } catch (error) {
-    byId("settings").open = true;
-    byId("schema").focus();
-    throw new Error(`JSON Schema: ${error.message}`);
-  }
-}
-
-const imagePart = (picture) => ({ type: "image_url", image_url: { url: picture } });
-
-function contentOf(text, all) {
-  const there = all.filter((picture) => picture instanceof Picture);
-  if (there.length === 0) return text || "(a picture that is no longer there)";
-  return [...there.map(imagePart), ...(text ? [{ type: "text", text }] : [])];
-}
-
-function chatRequest(model, earlier, question, withPictures) {
-  const messages = [];
-  const system = byId("system").value.trim();
-  if (system) messages.push({ role: "system", content: system });
-  for (const turn of earlier)
-    messages.push({ role: "user", content: contentOf(turn.question, turn.pictures) }, { role: "assistant", content: turn.answer });
-  messages.push({ role: "user", content: contentOf(question, withPictures) });
-  return {
-    path: "/v1/chat/completions",
-    body: {
-      model: model || undefined, messages, stream: true, stream_options: { include_usage: true },
-      temperature: settingOf("temperature", "Temperature"), max_tokens: settingOf("max-tokens", "Most output tokens"),
-      seed: settingOf("seed", "Seed"), response_format: answerForm(),
-    },
-    pictures: [...earlier.flatMap((turn) => turn.pictures).filter((picture) => picture instanceof Picture), ...withPictures],
-  };
-}
-
-// Of the mode and what is in the box now. Throws Error saying what is missing.
-function requestNow(forModel = modelSelect.value) {
-  const text = box.value.trim(), model = modelSelect.value || undefined;
-  if (mode === "detect") {
-    if (pictures.length === 0) throw new Error("Add a picture first: it is searched for what you write.");
-    if (!text) throw new Error("Write what to find in the picture.");
-    return { path: "/v1/detect", body: { model, image: pictures[0], prompt: text, task: byId("masks").checked ? "segment" : "detect" }, pictures: [pictures[0]] };
-  }
-  if (!text && pictures.length === 0)
-    throw new Error(mode === "guard" ? "Add a picture or write a text to judge." : "Write a question or add a picture first.");
-  if (mode === "guard")
-    return { path: "/v1/moderations", body: { model, input: pictures.length > 0 ? pictures.map(imagePart) : text }, pictures: [...pictures] };
-  return chatRequest(forModel, mode === "ask" ? turns : [], text, [...pictures]);
-}
-
-async function bodyOf(request) {
-  const urls = new Map();
-  for (const picture of request.pictures) urls.set(picture, await picture.dataUrl());
-  const body = JSON.stringify(request.body, (_, value) => (value instanceof Picture ? urls.get(value) : value));
-  const { size } = new Blob([body]);
-  if (size > mostBodyBytes)
-    throw new Error(`The request has ${(size / 1e6).toFixed(0)} MB, pictures of the conversation included; the server takes ` +
-      `${(mostBodyBytes / 1e6).toFixed(0)} MB. Remove pictures, or begin a new conversation.`);
-  return body;
-}
+// Of the mode and what is in the box now.
+const requestNow = (model = modelSelect.value) =>
+  requestOf(mode, { model: model || undefined, text: box.value.trim(), pictures, turns: mode === "ask" ? turns : [] });
 
 const sending = (signal) => ({ key: keyField.value.trim(), signal });
 
@@ -345,6 +274,7 @@ function newConversation() {
   box.focus();
 }
 
+// Gives what else than "Done." there is to say.
 async function ask(signal) {
   const request = requestNow(), conversation = turns;
   const turn = { question: box.value.trim(), pictures: [...pictures], answer: "", model: modelSelect.value, stats: "", note: "" };
@@ -396,6 +326,7 @@ async function ask(signal) {
   turns.push(turn);
   save();
   for (const picture of turn.pictures) kept.put(picture);
+  return turn.note || undefined;
 }
 
 // ---- Detect, Guard, Compare
@@ -413,6 +344,7 @@ async function once(panel, signal, show) {
   stats.textContent = statsLine({ usage: reply?.usage, totalMs });
   makeNewest(answer, stats);
   speak(answer.textContent);
+  panel.scrollIntoView({ block: "nearest", behavior: "instant" });
 }
 
 const detect = (signal) => once(byId("panel-detect"), signal, (reply, request) => showDetections(reply, request.pictures[0], {
@@ -439,6 +371,7 @@ async function compare(signal) {
     answer.parentElement.querySelector("h2").textContent = model || "The server's model";
     answer.textContent = stats.textContent = "";
   }
+  byId("panel-compare").scrollIntoView({ block: "nearest", behavior: "instant" });
   let failure = null;
   for (const [i, { model, answer, stats }] of sides.entries()) {
     const out = writer(answer);
@@ -473,8 +406,7 @@ async function run() {
   try {
     await ready;
     stopper.signal.throwIfAborted();
-    await tasks[doing](stopper.signal);
-    byId("done").textContent = "Done.";
+    byId("done").textContent = await tasks[doing](stopper.signal) ?? "Done.";
   } catch (error) {
     if (error.name === "AbortError") byId("done").textContent = "Stopped.";
     else fail(error);

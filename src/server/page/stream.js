@@ -154,8 +154,8 @@ export function statsLine({ usage, firstMs = null, lastMs = null, totalMs }) {
     if (details.cached_tokens !== undefined) inner.push(`${details.cached_tokens} cached`);
     parts.push(`${usage.prompt_tokens} prompt tokens${inner.length > 0 ? ` (${inner.join(", ")})` : ""}`);
     if (usage.completion_tokens !== undefined) parts.push(`${usage.completion_tokens} output tokens`);
-    // The first token's time is the prompt's.
-    if (usage.completion_tokens > 1 && lastMs > firstMs && firstMs !== null)
+    // The first token's time is the prompt's. Of a few milliseconds no rate can be told.
+    if (usage.completion_tokens > 1 && firstMs !== null && lastMs - firstMs >= 50)
       parts.push(`${((usage.completion_tokens - 1) * 1000 / (lastMs - firstMs)).toFixed(1)} tokens/s`);
   }
   if (firstMs !== null) parts.push(`first token ${seconds(firstMs)}`);
