@@ -141,7 +141,12 @@ class Server::Impl {
 
   // Preparing takes its time (pictures are fetched and decoded): not on the network's thread.
   void later(std::shared_ptr<HttpExchange> exchange, Handler handler) {
+    {
+      const std::lock_guard lock(mutex);
+      ++preparing;
+    }
     const bool taken = work.add([this, exchange, handler] {
+      const std::shared_ptr<void> end(nullptr, [this](void*) { prepared(); });
       if (exchange->gone()) return;
       try {
         prepare(exchange, handler);
@@ -151,7 +156,15 @@ class Server::Impl {
         respond_error(*exchange, Error(ErrorCode::out_of_memory, "out of memory"));
       }
     });
-    if (!taken) respond_error(*exchange, 503, "too many requests are being prepared: try again later");
+    if (taken) return;
+    prepared();
+    respond_error(*exchange, 503, "too many requests are being prepared: try again later");
+  }
+
+  // Requests that were there before the server was told to stop have their places until they are prepared.
+  void prepared() {
+    const std::lock_guard lock(mutex);
+    if (--preparing == 0 && draining && engine) engine->end();
   }
 
   void prepare(const std::shared_ptr<HttpExchange>& exchange, Handler handler) {
@@ -232,6 +245,7 @@ class Server::Impl {
   std::shared_ptr<Engine> engine;  // guarded by mutex
   std::shared_ptr<Guard> guard;    // set before engine
   bool draining = false, stopping = false;
+  int preparing = 0;  // guarded by mutex
   MediaReader media;
   ResponseStore responses;
   HttpServer http;
@@ -254,7 +268,7 @@ void Server::run(std::shared_ptr<const Model> model, const EngineOptions& option
   {
     const std::lock_guard lock(impl_->mutex);
     impl_->engine = engine;
-    if (impl_->draining) engine->end();
+    if (impl_->draining && impl_->preparing == 0) engine->end();
     if (impl_->stopping) engine->cancel();
   }
   ready();
@@ -265,7 +279,7 @@ void Server::drain() {
   impl_->http.drain();
   const std::lock_guard lock(impl_->mutex);
   impl_->draining = true;
-  if (impl_->engine) impl_->engine->end();
+  if (impl_->engine && impl_->preparing == 0) impl_->engine->end();
 }
 
 void Server::stop() {
