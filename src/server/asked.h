@@ -32,6 +32,7 @@ struct Asked {
   std::string owner;         // of what is cached
   Asker asker;
   GuardPost& post;
+  std::shared_ptr<void> place;  // a server that is told to stop waits until it is let go
 };
 
 // The answer to a request that failed.

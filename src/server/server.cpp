@@ -215,7 +215,17 @@ class Server::Impl {
 
   // Preparing takes its time (pictures are fetched and decoded): not on the network's thread.
   void later(const std::shared_ptr<ObservedExchange>& exchange, Handler handler) {
-    work_on(exchange, [this, exchange, handler] { prepare(exchange, handler); });
+    {
+      const std::lock_guard lock(mutex);
+      ++preparing;
+    }
+    const std::shared_ptr<void> place(nullptr, [this](void*) { prepared(); });
+    work_on(exchange, [this, exchange, handler, place] { prepare(exchange, handler, place); });
+  }
+  // Requests that were there before the server was told to stop have their places until they are prepared.
+  void prepared() {
+    const std::lock_guard lock(mutex);
+    if (--preparing == 0 && draining) thread.end();
   }
   void work_on(const std::shared_ptr<ObservedExchange>& exchange, std::function<void()> step) {
     const bool taken = work.add([exchange, step = std::move(step)] {
@@ -233,7 +243,7 @@ class Server::Impl {
     respond_error(*exchange, 503, "too many requests are being prepared: try again later");
   }
 
-  void prepare(const std::shared_ptr<ObservedExchange>& exchange, Handler handler) {
+  void prepare(const std::shared_ptr<ObservedExchange>& exchange, Handler handler, const std::shared_ptr<void>& place) {
     const auto found = loaded();
     if (!found) return respond_error(*exchange, 503, "the model is being loaded");
     const auto body = std::make_shared<const Json>(
@@ -243,21 +253,21 @@ class Server::Impl {
     if (wanted.empty()) wanted = found->first();
     exchange->note("model", wanted);
     found->with(wanted,
-                [this, exchange, handler, body, wanted](std::shared_ptr<Engine> engine, std::optional<Error> failed) {
+                [this, exchange, handler, body, wanted, place](std::shared_ptr<Engine> engine, std::optional<Error> failed) {
                   if (failed) {
                     if (failed->code() != ErrorCode::cancelled)
                       failed = Error(ErrorCode::out_of_memory, failed->message(), failed->item());
                     return respond_error(*exchange, *failed);
                   }
                   // Whoever has loaded it goes on with the next.
-                  work_on(exchange, [this, exchange, handler, body, engine, wanted] {
-                    handle(exchange, handler, *body, engine, wanted);
+                  work_on(exchange, [this, exchange, handler, body, engine, wanted, place] {
+                    handle(exchange, handler, *body, engine, wanted, place);
                   });
                 });
   }
 
   void handle(const std::shared_ptr<ObservedExchange>& exchange, Handler handler, const Json& body,
-              const std::shared_ptr<Engine>& engine, const std::string& model) {
+              const std::shared_ptr<Engine>& engine, const std::string& model, const std::shared_ptr<void>& place) {
     const HttpRequest& request = exchange->request();
     GenerateOptions defaults = options.generate;
     defaults.sampling = engine->model().sampling_defaults();
@@ -265,7 +275,7 @@ class Server::Impl {
     Asker asker{owner.empty() ? request.client : owner, std::to_string(request.connection)};
     if (const auto user = body.find("user"); user != body.end() && user->is_string())
       asker.part = "user " + user->get<std::string>();
-    (this->*handler)({exchange, engine, model, body, media, std::move(defaults), owner, std::move(asker), *post});
+    (this->*handler)({exchange, engine, model, body, media, std::move(defaults), owner, std::move(asker), *post, place});
   }
 
   void chat(const Asked& asked) {
@@ -311,6 +321,7 @@ class Server::Impl {
   std::optional<GuardPost> post;    // likewise
   std::shared_ptr<ModelPool> pool;  // guarded by mutex
   bool draining = false;
+  int preparing = 0;  // guarded by mutex
   MediaReader media;
   ResponseStore responses;
   HttpServer http;
@@ -342,11 +353,9 @@ EngineThread& Server::thread() { return impl_->thread; }
 
 void Server::drain() {
   impl_->http.drain();
-  {
-    const std::lock_guard lock(impl_->mutex);
-    impl_->draining = true;
-  }
-  impl_->thread.end();
+  const std::lock_guard lock(impl_->mutex);
+  impl_->draining = true;
+  if (impl_->preparing == 0) impl_->thread.end();
 }
 
 void Server::stop() {

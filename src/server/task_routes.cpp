@@ -32,6 +32,7 @@ struct Finding : std::enable_shared_from_this<Finding> {
   GenerateOptions generate;
   std::string model, system, owner;
   Asker asker;
+  std::shared_ptr<void> place;  // all of its questions are answered before the server ends
   std::vector<Answer> answers;
 
   void next() {
@@ -119,6 +120,7 @@ void detect(const Asked& asked) {
   finding->model = asked.model;
   finding->owner = asked.owner;
   finding->asker = asked.asker;
+  finding->place = asked.place;
   if (const auto tokens = body.whole("max_tokens", 1, std::numeric_limits<std::int32_t>::max()))
     finding->generate.max_tokens = *tokens;
   if (const auto temperature = body.number("temperature", 0, 100))
