@@ -21,12 +21,12 @@ std::shared_ptr<const Image> picture_of(const std::string& url, const std::strin
   }
 }
 
-Conversation conversation_of(const ChatRequest& request, const PictureLimits& limits) {
+Conversation conversation_of(const ChatRequest& request, const PictureLimits& limits, const Model& model) {
   std::unordered_map<std::string_view, std::shared_ptr<const Image>> known;
   std::size_t pixel_bytes = 0;
   Conversation conversation;
   for (const RequestMessage& message : request.messages) {
-    Message& to = conversation.messages.emplace_back(Message{message.role, {}});
+    Message& to = conversation.messages.emplace_back(Message{message.role, {}, message.fields});
     for (const RequestPart& part : message.parts) {
       if (!part.picture) {
         to.parts.push_back({part.text});
@@ -45,6 +45,7 @@ Conversation conversation_of(const ChatRequest& request, const PictureLimits& li
       to.parts.push_back({{}, image});
     }
   }
+  tell_tools(conversation, request.tools, tool_format_of(model), model.has_chat_template());
   return conversation;
 }
 

@@ -21,7 +21,7 @@ struct PictureLimits {
 // Throws Error naming `at`, the field that the URL stands in.
 std::shared_ptr<const Image> picture_of(const std::string& url, const std::string& at, const PictureLimits& limits);
 
-// Decodes them, each URL once. Throws Error naming the part.
-Conversation conversation_of(const ChatRequest& request, const PictureLimits& limits);
+// Decodes them, each URL once, and tells the model of the tools. Throws Error naming the part.
+Conversation conversation_of(const ChatRequest& request, const PictureLimits& limits, const Model& model);
 
 }  // namespace tap::server

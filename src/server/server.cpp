@@ -9,7 +9,6 @@
 #include <openssl/crypto.h>
 
 #include "base/log.h"
-#include "runtime/constraint.h"
 #include "server/chat_reply.h"
 #include "server/chat_request.h"
 #include "server/page.h"
@@ -168,9 +167,9 @@ class Server::Impl {
   void chat(const Asked& asked) {
     const auto& [exchange, computing, body, limits, defaults, owner] = asked;
     const Model& model = computing->model();
-    ChatRequest request = parse_chat_request(body, defaults);
-    if (!request.form.is_null()) request.generate.constraint = constraint_of(model, request.form);
-    const PreparedPrompt prompt = model.prepare(conversation_of(request, limits));
+    ChatRequest request = parse_chat_request(body, defaults, model.tokenizer().size());
+    request.generate.constraint = constraint_of(request, model, forms);
+    const PreparedPrompt prompt = model.prepare(conversation_of(request, limits, model));
     require_fits(prompt, request.generate, computing->context());
     const std::vector<PictureKey> pictures = media_keys(model, prompt);
     const auto reply = std::make_shared<ChatReply>(exchange, model, request);
@@ -193,15 +192,6 @@ class Server::Impl {
     });
   }
 
-  static std::shared_ptr<const Constraint> constraint_of(const Model& model, const Json& form) {
-    const std::string& kind = form.begin().key();
-    const Json& value = *form.begin();
-    const GrammarPtr grammar = kind == "choices" ? Grammar::from_choices(value.get<std::vector<std::string>>()).value()
-                               : kind == "regex" ? Grammar::from_regex(value.get<std::string>()).value()
-                                                 : Grammar::from_schema(to_json_line(value), "the schema").value();
-    return std::make_shared<const Constraint>(grammar, model.tokenizer(), model.end_tokens());
-  }
-
   bool is_draining() const {
     const std::lock_guard lock(mutex);
     return draining;
@@ -217,6 +207,7 @@ class Server::Impl {
   mutable std::mutex mutex;
   std::shared_ptr<Engine> engine;  // guarded by mutex
   std::shared_ptr<Guard> guard;    // set before engine
+  ConstraintCache forms;
   bool draining = false, stopping = false;
   HttpServer http;
   WorkQueue work;

@@ -166,15 +166,15 @@ void embed(const Asked& asked) {
 }
 
 void tokenize(const Asked& asked) {
-  only_known(asked.body, {"model", "messages", "prompt"});
+  only_known(asked.body, {"model", "messages", "prompt", "tools", "tool_choice"});
   const Model& model = asked.engine->model();
   Json json;
   if (const std::string* text = JsonFields(asked.body, "").text("prompt")) {
     const std::vector<TokenId> ids = bare_prompt(model, *text).prompt.ids;
     json = {{"count", ids.size()}, {"tokens", ids}};
   } else {
-    const ChatRequest request = parse_chat_request(asked.body, asked.generate);
-    const PreparedPrompt prompt = model.prepare(conversation_of(request, asked.pictures));
+    const ChatRequest request = parse_chat_request(asked.body, asked.generate, model.tokenizer().size());
+    const PreparedPrompt prompt = model.prepare(conversation_of(request, asked.pictures, model));
     Json pictures = Json::array();
     for (const ImagePlan& plan : prompt.plans)
       pictures.push_back({{"width", plan.source.width}, {"height", plan.source.height}, {"tiles", plan.tiles()}, {"tokens", plan.tokens}});

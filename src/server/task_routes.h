@@ -31,7 +31,7 @@ void moderate(const Asked& asked, const std::shared_ptr<Guard>& guard);
 // {"model", "input": text, picture part, or a list of them}: OpenAI's list of embeddings.
 void embed(const Asked& asked);
 
-// {"model", "messages"} or {"model", "prompt"}: how many tokens that is, and what pictures come to; nothing is computed.
+// {"model", "messages", "tools"} or {"model", "prompt"}: how many tokens that is, and what pictures come to; nothing is computed.
 void tokenize(const Asked& asked);
 
 }  // namespace tap::server
