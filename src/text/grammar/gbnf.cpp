@@ -224,7 +224,10 @@ class Compiler {
         if (jump(node.rule, from)) return;
         if (small_[node.rule]) return splice(nfa, from, *small_[node.rule], to);
         return nfa.call(from, node.rule, to);
-      case Kind::repeat: return repeat(nfa, from, node, to);
+      case Kind::repeat:
+        if (node.least > 0 || node.most != 1) return repeat(nfa, from, node, to);
+        nfa.empty(from, to);
+        return build(nfa, from, node.parts[0], to, jump);
     }
   }
 
