@@ -22,7 +22,8 @@ grammar::GrammarRules call_rules(const Json& form) {
   const auto text = [](const Json& object, const char* key) { return object.at(key).get<std::string>(); };
   grammar::CallGrammar calls;
   for (const Json& call : form.at("calls"))
-    calls.calls.push_back({call.at("begins").get<std::vector<std::string>>(), to_json_line(call.at("schema")), text(call, "what"), text(call, "end")});
+    calls.calls.push_back({call.at("begins").get<std::vector<std::string>>(), to_json_line(call.at("schema")),
+                           text(call, "what"), text(call, "end")});
   calls.section_begin = text(form, "section_begin");
   calls.between = text(form, "between");
   calls.section_end = text(form, "section_end");
@@ -74,7 +75,8 @@ std::shared_ptr<const Constraint> ConstraintCache::make(const Model& model, cons
         trie = entry.made.get()->trie();
   }
   const std::vector<TokenId>& ends = model.end_tokens();
-  if (!trie && calls) trie = std::make_shared<const TokenTrie>(model.tokenizer(), ends, tokens_of_text(model.tokenizer()));
+  if (!trie && calls)
+    trie = std::make_shared<const TokenTrie>(model.tokenizer(), ends, tokens_of_text(model.tokenizer()));
   return std::make_shared<const Constraint>(grammar, model.tokenizer(), ends, std::move(trie));
 }
 

@@ -17,7 +17,8 @@ namespace tap {
 
 // What an answer must be, as JSON of one key:
 //   {"schema": {…}}, {"regex": "…"}, {"choices": ["…"]}, {"grammar": "GBNF"}
-//   {"calls": {"calls": [{"begins", "schema", "what", "end"}], "section_begin", "between", "section_end", "mark", "many",
+//   {"calls": {"calls": [{"begins", "schema", "what", "end"}], "section_begin", "between", "section_end", "mark",
+//   "many",
 //              "required", "content": a form of the first line, or null}}: grammar::CallGrammar
 // Throws Error naming the key: what is wrong with it.
 GrammarPtr grammar_of_form(const Json& form);

@@ -46,8 +46,7 @@ std::string description_of(const std::vector<Tool>& tools) {
   std::string text =
       "# Tools\n\nYou may call one or more functions to assist with the user query.\n\nYou are provided with function "
       "signatures within <tools></tools> XML tags:\n<tools>";
-  for (const Tool& tool : tools)
-    text += "\n" + to_json_line({{"type", "function"}, {"function", tool.function}});
+  for (const Tool& tool : tools) text += "\n" + to_json_line({{"type", "function"}, {"function", tool.function}});
   return text +
          "\n</tools>\n\nFor each function call, return a json object with function name and arguments within "
          "<tool_call></tool_call> XML tags:\n<tool_call>\n{\"name\": <function-name>, \"arguments\": "
@@ -65,13 +64,14 @@ void write_as_text(Conversation& conversation) {
       message.parts.insert(message.parts.begin(), Part{"<tool_response>\n"});
       message.parts.push_back({"\n</tool_response>"});
     }
-    if (const auto calls = message.fields.find("tool_calls"); message.fields.is_object() && calls != message.fields.end())
+    if (const auto calls = message.fields.find("tool_calls");
+        message.fields.is_object() && calls != message.fields.end())
       for (const Json& call : *calls) {
         const bool first = std::ranges::all_of(message.parts, [](const Part& part) { return part.text.empty(); });
         const Json& function = call.at("function");
-        message.parts.push_back({fmt::format("{}{}{}{}{}{}", first ? "" : "\n", told.call_begin,
-                                             function.at("name").get<std::string>(), told.before_arguments,
-                                             to_json_line(function.at("arguments")), told.call_end)});
+        message.parts.push_back(
+            {fmt::format("{}{}{}{}{}{}", first ? "" : "\n", told.call_begin, function.at("name").get<std::string>(),
+                         told.before_arguments, to_json_line(function.at("arguments")), told.call_end)});
       }
     message.fields = nullptr;
     if (after_result && message.role == "user") {
@@ -91,8 +91,10 @@ const ToolFormat& tool_format(std::string_view chat_template, bool mentions_tool
   const auto shows = [&](std::string_view text) { return chat_template.find(text) != std::string_view::npos; };
   if (!mentions_tools) return told;
   if (shows(kimi.section_begin) && shows(kimi.before_arguments)) return kimi;
-  // The same tag stands around other things than JSON, too: <function=…> (Qwen3-Coder), <arg_key> (GLM).
-  if (shows(hermes.mark) && shows("arguments") && !shows("<function=") && !shows("<arg_key>") && !shows("<invoke"))
+  // The same tag stands around other things than JSON, too: <function=…> (Qwen3-Coder), <arg_key> (GLM), lists
+  // (Apriel).
+  if (shows(hermes.mark) && shows("arguments") && !shows("<function=") && !shows("<arg_key>") &&
+      !shows("<tool_calls>") && !shows("<invoke"))
     return hermes;
   return told;
 }
@@ -152,7 +154,8 @@ Json form_of_calls(const ToolUse& use, const ToolFormat& format, const Json& con
 std::vector<ToolCallReader::Piece> ToolCallReader::push(std::string_view text) {
   std::vector<Piece> pieces;
   held_ += text;
-  while (step(pieces)) {}
+  while (step(pieces)) {
+  }
   return pieces;
 }
 
@@ -186,7 +189,8 @@ bool ToolCallReader::step(std::vector<Piece>& pieces) {
       const bool found = at != std::string::npos;
       if (!found) {
         at = held_.size();
-        for (std::size_t keep = std::min(held_.size(), format_->mark.size() - 1); keep > 0 && at == held_.size(); --keep)
+        for (std::size_t keep = std::min(held_.size(), format_->mark.size() - 1); keep > 0 && at == held_.size();
+             --keep)
           if (format_->mark.starts_with(std::string_view(held_).substr(held_.size() - keep))) at = held_.size() - keep;
       }
       if (at > 0) pieces.push_back({Piece::Kind::text, held_.substr(0, at)});

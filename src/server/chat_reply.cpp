@@ -82,10 +82,11 @@ Json ChatReply::head(std::string_view object) const {
 }
 
 Json ChatReply::usage() const {
-  return {{"prompt_tokens", timings_.prompt_tokens},
-          {"completion_tokens", timings_.output_tokens},
-          {"total_tokens", timings_.prompt_tokens + timings_.output_tokens},
-          {"prompt_tokens_details", {{"cached_tokens", timings_.cached_tokens}, {"image_tokens", timings_.image_tokens}}}};
+  return {
+      {"prompt_tokens", timings_.prompt_tokens},
+      {"completion_tokens", timings_.output_tokens},
+      {"total_tokens", timings_.prompt_tokens + timings_.output_tokens},
+      {"prompt_tokens_details", {{"cached_tokens", timings_.cached_tokens}, {"image_tokens", timings_.image_tokens}}}};
 }
 
 // Without the white space that templates leave before an answer, and models at its end: as Answer::text.
@@ -145,9 +146,10 @@ Json ChatReply::logprob_of(const BatchGenerator::Event& event) const {
     std::vector<TokenId> ids(logits.size());
     std::iota(ids.begin(), ids.end(), TokenId{0});
     const auto count = std::min<std::size_t>(static_cast<std::size_t>(top_logprobs_), ids.size());
-    std::partial_sort(ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(count), ids.end(), [&](TokenId a, TokenId b) {
-      return logits[static_cast<std::size_t>(a)] > logits[static_cast<std::size_t>(b)];
-    });
+    std::partial_sort(ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(count), ids.end(),
+                      [&](TokenId a, TokenId b) {
+                        return logits[static_cast<std::size_t>(a)] > logits[static_cast<std::size_t>(b)];
+                      });
     const float shift = event.token.logprob - logits[static_cast<std::size_t>(event.token.id)];
     for (std::size_t i = 0; i < count; ++i)
       top.push_back(entry(ids[i], static_cast<double>(logits[static_cast<std::size_t>(ids[i])] + shift)));

@@ -33,8 +33,8 @@ class ChatReply {
 
  private:
   struct Choice {
-    std::string text;      // that has come, without the white space at its beginning
-    std::string unsent;    // white space that belongs to the text if more follows
+    std::string text;    // that has come, without the white space at its beginning
+    std::string unsent;  // white space that belongs to the text if more follows
     Json logprobs = Json::array();
     std::string finish;
     std::optional<ToolCallReader> reader;  // where tools may be called

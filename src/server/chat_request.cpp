@@ -13,12 +13,40 @@ namespace tap::server {
 namespace {
 
 // Read here, and known but without effect on an answer.
-constexpr std::array<std::string_view, 34> known_keys{
-    "model", "messages", "temperature", "top_p", "top_k", "min_p", "n", "stream", "stream_options", "stop",
-    "max_tokens", "max_completion_tokens", "seed", "logprobs", "top_logprobs", "presence_penalty",
-    "frequency_penalty", "repetition_penalty", "response_format", "guided_json", "guided_regex", "guided_choice",
-    "logit_bias", "user", "store", "metadata", "service_tier", "parallel_tool_calls", "safety_identifier",
-    "prompt_cache_key", "modalities", "guided_grammar", "tools", "tool_choice"};
+constexpr std::array<std::string_view, 34> known_keys{"model",
+                                                      "messages",
+                                                      "temperature",
+                                                      "top_p",
+                                                      "top_k",
+                                                      "min_p",
+                                                      "n",
+                                                      "stream",
+                                                      "stream_options",
+                                                      "stop",
+                                                      "max_tokens",
+                                                      "max_completion_tokens",
+                                                      "seed",
+                                                      "logprobs",
+                                                      "top_logprobs",
+                                                      "presence_penalty",
+                                                      "frequency_penalty",
+                                                      "repetition_penalty",
+                                                      "response_format",
+                                                      "guided_json",
+                                                      "guided_regex",
+                                                      "guided_choice",
+                                                      "logit_bias",
+                                                      "user",
+                                                      "store",
+                                                      "metadata",
+                                                      "service_tier",
+                                                      "parallel_tool_calls",
+                                                      "safety_identifier",
+                                                      "prompt_cache_key",
+                                                      "modalities",
+                                                      "guided_grammar",
+                                                      "tools",
+                                                      "tool_choice"};
 
 constexpr std::int64_t int_max = std::numeric_limits<std::int32_t>::max();
 
@@ -97,8 +125,8 @@ std::vector<RequestMessage> messages_of(const Json& value) {
     for (const RequestPart& part : messages.back().parts) images += part.picture;
   }
   if (images > most_request_images)
-    throw Error(ErrorCode::limit, fmt::format("messages have {} pictures, the limit is {}", images, most_request_images),
-                "messages");
+    throw Error(ErrorCode::limit,
+                fmt::format("messages have {} pictures, the limit is {}", images, most_request_images), "messages");
   return messages;
 }
 
@@ -148,7 +176,8 @@ void read_bias(const JsonFields& body, Dim vocabulary, SamplingOptions& sampling
     TokenId id = 0;
     const auto [end, error] = std::from_chars(key.data(), key.data() + key.size(), id);
     if (error != std::errc() || end != key.data() + key.size() || id < 0 || id >= vocabulary)
-      refuse("logit_bias", fmt::format("has the key {}: must be the id of a token, 0 to {}", shown(key), vocabulary - 1));
+      refuse("logit_bias",
+             fmt::format("has the key {}: must be the id of a token, 0 to {}", shown(key), vocabulary - 1));
     if (value.is_null()) refuse(fields.place(key), value, "a number from -100 to 100");
     biases[id] = static_cast<float>(*fields.number(key, -100, 100));
   }
@@ -191,7 +220,8 @@ void read_form(const JsonFields& body, ChatRequest& request) {
 
 bool is_tool_name(std::string_view name) {
   return !name.empty() && name.size() <= 64 && std::ranges::all_of(name, [](char c) {
-    return c == '_' || c == '-' || c == '.' || (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+    return c == '_' || c == '-' || c == '.' || (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') ||
+           (c >= 'A' && c <= 'Z');
   });
 }
 
@@ -220,8 +250,8 @@ void read_tools(const JsonFields& body, ToolUse& use) {
   if (const Json* tools = body.find("tools")) {
     if (!tools->is_array()) refuse("tools", *tools, "a list of tools");
     if (tools->size() > most_request_tools)
-      throw Error(ErrorCode::limit, fmt::format("tools has {} tools, the limit is {}", tools->size(), most_request_tools),
-                  "tools");
+      throw Error(ErrorCode::limit,
+                  fmt::format("tools has {} tools, the limit is {}", tools->size(), most_request_tools), "tools");
     for (std::size_t i = 0; i < tools->size(); ++i) {
       use.tools.push_back(tool_of((*tools)[i], fmt::format("tools[{}]", i)));
       for (std::size_t j = 0; j < i; ++j)
@@ -287,7 +317,8 @@ const ToolFormat& tool_format_of(const Model& model) {
   return tool_format(chat.source(), chat.mentions("tools"));
 }
 
-std::shared_ptr<const Constraint> constraint_of(const ChatRequest& request, const Model& model, ConstraintCache& cache) {
+std::shared_ptr<const Constraint> constraint_of(const ChatRequest& request, const Model& model,
+                                                ConstraintCache& cache) {
   if (!request.has_tools()) {
     if (request.form.is_null()) return nullptr;
     try {

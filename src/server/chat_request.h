@@ -14,7 +14,7 @@ namespace tap::server {
 
 struct RequestPart {
   std::string text;
-  bool picture = false;    // `url` says which, instead of a text
+  bool picture = false;  // `url` says which, instead of a text
   std::string url = {};
   std::string place = {};  // "messages[0].content[1]", for errors
 };
@@ -29,11 +29,11 @@ struct ChatRequest {
   std::string model;  // as given; empty: the only one
   std::vector<RequestMessage> messages;
   GenerateOptions generate;  // the model's defaults, with what the body says
-  Json form;                 // {"schema": {…}}, {"regex": "…"}, {"choices": […]}, {"grammar": "…"}; null: any answer
-  std::string form_place;    // the field that it stands in, for errors
-  ToolUse tools;             // as "tool_choice" says; none that may be called: any answer, or one of the form
+  Json form;  // {"schema": {…}}, {"regex": "…"}, {"choices": […]}, {"grammar": "…"}; null: any answer
+  std::string form_place;  // the field that it stands in, for errors
+  ToolUse tools;           // as "tool_choice" says; none that may be called: any answer, or one of the form
   bool has_tools() const { return !tools.tools.empty(); }
-  int choices = 1;           // "n"
+  int choices = 1;  // "n"
   bool stream = false, include_usage = false;
   bool logprobs = false;
   int top_logprobs = 0;

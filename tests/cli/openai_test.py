@@ -1,17 +1,17 @@
 """tapetum serve through the clients that people use: the `openai` package, smolagents, curl."""
 
 import asyncio
-import base64
 import enum
 import json
 import math
+import shutil
 import subprocess
 
 import openai
 import pydantic
 
-from server import ServerCase, about, data_url
-from support import SAMPLES, environment
+from server import ServerCase, about
+from support import NANO, SAMPLES, environment
 
 ROOF = "What is on the roof?"
 
@@ -159,7 +159,7 @@ class OpenAI(ServerCase):
 
         server, _ = self.served()
         model = getattr(smolagents, "OpenAIModel", None) or smolagents.OpenAIServerModel
-        model = model(model_id="nano", api_base=server.url + "/v1", api_key="none", max_tokens=30)
+        model = model(model_id="nano", api_base=server.url + "/v1", api_key="none", max_tokens=300)
         plain = model.generate([smolagents.ChatMessage(role="user", content=[{"type": "text", "text": "Is there a bird?"}])])
         self.assertTrue(plain.content)
         picture = PIL.Image.open(SAMPLES / "roof.png")
@@ -168,6 +168,7 @@ class OpenAI(ServerCase):
         tool = smolagents.tool(look)
         called = model.generate([smolagents.ChatMessage(role="user", content=[{"type": "text", "text": "Look."}])], tools_to_call_from=[tool])
         self.assertEqual(called.tool_calls[0].function.name, "look")
+        self.assertIsInstance(json.loads(called.tool_calls[0].function.arguments)["up"], bool)
 
     def test_curl_shows_the_answer_as_it_comes(self):
         server, _ = self.served()
@@ -185,13 +186,13 @@ class OpenAI(ServerCase):
         self.assertTrue(rest.endswith("\n\ndata: [DONE]\n\n"), rest[-200:])
 
 
-def look(direction: str) -> str:
-    """Looks somewhere.
+def look(up: bool) -> str:
+    """Looks up or down.
 
     Args:
-        direction: Where.
+        up: Whether up.
     """
-    return direction
+    return "the sky" if up else "the floor"
 
 
 WEATHER = {"type": "function", "function": {"name": "get_weather", "description": "The weather of a city", "parameters": {
@@ -296,6 +297,31 @@ class Tools(ServerCase):
         pydantic_tool = openai.pydantic_function_tool(Seen, name="see")
         parsed = client.chat.completions.parse(model="nano", messages=about("roof.png", ROOF), tools=[pydantic_tool], tool_choice="required", parallel_tool_calls=False)
         self.assertIsInstance(parsed.choices[0].message.tool_calls[0].function.parsed_arguments, Seen)
+
+    def test_a_template_that_knows_tools_writes_them_itself(self):
+        model = self.folder / "model"
+        shutil.copytree(NANO, model)
+        (model / "chat_template.json").unlink()
+        (model / "chat_template.jinja").write_text(
+            "{% if tools %}SIGNATURES{% for tool in tools %}{{ tool | tojson }}{% endfor %}\n{% endif %}{% for m in messages %}{{ m.role }}: "
+            "{% for p in m.content %}{{ p.text if p.type == 'text' else '<image>' }}{% endfor %}"
+            "{% for call in m.tool_calls or [] %}<tool_call>\n{\"name\": \"{{ call.function.name }}\", \"arguments\": {{ call.function.arguments | tojson }}}\n</tool_call>{% endfor %}"
+            "<end_of_utterance>\n{% endfor %}{% if add_generation_prompt %}Assistant:{% endif %}")
+        server = self.serve("--model", model)
+
+        def count(messages, **more):
+            return json.loads(server.ask("POST", "/v1/tokenize", {"messages": messages, **more})[2])["count"]
+
+        user, result = {"role": "user", "content": "Hi"}, {"role": "tool", "tool_call_id": "1", "content": "done"}
+        called = {"role": "assistant", "tool_calls": [{"id": "1", "type": "function", "function": {"name": "click", "arguments": "{\"x\": 12}"}}]}
+        self.assertGreater(count([user], tools=[CLICK]), count([user]) + 30)
+        self.assertEqual(count([user], tools=[CLICK], tool_choice="none"), count([user]))
+        self.assertGreater(count([user, called, result]), count([user, result]) + 10)
+        for seed in range(3):
+            answer = server.chat([user, called, result], tools=[CLICK, LEAVE], tool_choice="required", parallel_tool_calls=False, temperature=1, seed=seed)
+            call = answer["choices"][0]["message"]["tool_calls"][0]["function"]
+            self.assertIn(call["name"], ("click", "leave"))
+            json.loads(call["arguments"])
 
     def test_a_call_that_is_cut_says_length(self):
         _, client = self.served()

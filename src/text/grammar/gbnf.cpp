@@ -70,8 +70,8 @@ class Uses {
 
   // Depth first, without recursion: a chain of rules may be as long as there are rules.
   template <class Enter, class Back, class Leave>
-  void walk(const std::vector<std::vector<std::uint32_t>>& to, std::uint32_t from, std::vector<char>& seen, Enter&& enter,
-            Back&& back, Leave&& leave) const {
+  void walk(const std::vector<std::vector<std::uint32_t>>& to, std::uint32_t from, std::vector<char>& seen,
+            Enter&& enter, Back&& back, Leave&& leave) const {
     std::vector<std::pair<std::uint32_t, std::size_t>> path{{from, 0}};
     seen[from] = 1;
     enter(from);
@@ -100,13 +100,14 @@ class Uses {
     const auto nothing = [](auto...) {};
     for (std::uint32_t rule = 0; rule < tree_.rules.size(); ++rule)
       if (seen[rule] == 0)
-        walk(first_, rule, seen, nothing,
-             [&](std::uint32_t, std::uint32_t other) {
-               if (seen[other] == 1)
-                 fail(ErrorCode::unsupported, "{}: line {}: the rule {} can begin with itself (left recursion)",
-                      budget_.what(), tree_.rules[other].line, tree_.rules[other].name);
-             },
-             nothing);
+        walk(
+            first_, rule, seen, nothing,
+            [&](std::uint32_t, std::uint32_t other) {
+              if (seen[other] == 1)
+                fail(ErrorCode::unsupported, "{}: line {}: the rule {} can begin with itself (left recursion)",
+                     budget_.what(), tree_.rules[other].line, tree_.rules[other].name);
+            },
+            nothing);
   }
 
   // Tarjan's strongly connected components.

@@ -87,15 +87,15 @@ class Parser {
     skip(false);
     if (!take("::=")) bad(fmt::format("::= is wanted after {}, got {}", named, shown()));
     const std::uint32_t number = number_of(named);
-    if (out_.rules[number].given)
-      bad(fmt::format("{} is given already, in line {}", named, out_.rules[number].line));
+    if (out_.rules[number].given) bad(fmt::format("{} is given already, in line {}", named, out_.rules[number].line));
     out_.rules[number].given = true;
     out_.rules[number].line = line_;
     skip(true);
     const std::uint32_t body = alternatives(0);
     out_.rules[number].body = body;
     skip(false);
-    if (more() && here() != '\n') bad(fmt::format("a part of a rule or the end of the line is wanted, got {}", shown()));
+    if (more() && here() != '\n')
+      bad(fmt::format("a part of a rule or the end of the line is wanted, got {}", shown()));
   }
 
   std::string shown() const { return more() ? uni::quoted(text_.substr(at_, 12)) : "the end"; }

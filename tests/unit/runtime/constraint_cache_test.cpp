@@ -61,7 +61,8 @@ TEST_CASE("threads that ask for one form at once share its compilation") {
 TEST_CASE("a form that is wrong is refused each time and keeps no place") {
   const auto model = nano();
   ConstraintCache cache;
-  for (const Json& form : {Json{{"regex", "(("}}, Json{{"grammar", "a"}}, Json{{"choices", Json::array()}}, Json{{"schema", {{"not", 1}}}}})
+  for (const Json& form : {Json{{"regex", "(("}}, Json{{"grammar", "a"}}, Json{{"choices", Json::array()}},
+                           Json{{"schema", {{"not", 1}}}}})
     for (int i = 0; i < 2; ++i) CHECK_THROWS_AS(cache(*model, form), Error);
   CHECK(cache.counts().kept == 0);
 }
@@ -70,9 +71,18 @@ TEST_CASE("added tokens are for texts that may call tools, and for no others") {
   const auto model = nano();
   ConstraintCache cache;
   const auto plain = cache(*model, {{"regex", ".*"}});
-  const Json calls = {{"calls",
-                       {{"calls", Json::array({{{"begins", Json::array({"<c>"})}, {"schema", {{"type", "object"}}}, {"what", "f"}, {"end", "</c>"}}})},
-                        {"section_begin", ""}, {"between", ""}, {"section_end", ""}, {"mark", "<c>"}, {"many", false}, {"required", true}, {"content", nullptr}}}};
+  const Json calls = {
+      {"calls",
+       {{"calls",
+         Json::array(
+             {{{"begins", Json::array({"<c>"})}, {"schema", {{"type", "object"}}}, {"what", "f"}, {"end", "</c>"}}})},
+        {"section_begin", ""},
+        {"between", ""},
+        {"section_end", ""},
+        {"mark", "<c>"},
+        {"many", false},
+        {"required", true},
+        {"content", nullptr}}}};
   const auto tools = cache(*model, calls);
   CHECK(tools->trie() != plain->trie());
   CHECK(cache(*model, calls) == tools);

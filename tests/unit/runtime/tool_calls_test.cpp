@@ -59,13 +59,12 @@ void check_every_cut(const ToolFormat& format, std::string_view text, const std:
 ToolUse use_of(std::initializer_list<const char*> names) {
   ToolUse use;
   for (const char* name : names)
-    use.tools.push_back({name,
-                         {{"name", name},
-                          {"parameters",
-                           {{"type", "object"},
-                            {"properties", {{"x", {{"type", "string"}}}}},
-                            {"required", Json::array({"x"})}}}},
-                         "tools[0]"});
+    use.tools.push_back(
+        {name,
+         {{"name", name},
+          {"parameters",
+           {{"type", "object"}, {"properties", {{"x", {{"type", "string"}}}}}, {"required", Json::array({"x"})}}}},
+         "tools[0]"});
   return use;
 }
 
@@ -86,25 +85,38 @@ TEST_CASE("the format of calls is found in the template, whatever the model is c
   // The tag is there, and something else than JSON within.
   CHECK_FALSE(tool_format("{{ tools }}<tool_call>\n<function=name>arguments", true).native);
   CHECK_FALSE(tool_format("{{ tools }}<tool_call>name<arg_key>arguments", true).native);
+  CHECK_FALSE(tool_format("{{ tools }}<tool_call> <tool_calls>[arguments", true).native);
 }
 
 TEST_CASE("calls are read wherever the text is cut") {
-  const std::string one = "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": \"}\\\\\\\"}</tool_call>\", \"b\": [{}]}}\n</tool_call>";
+  const std::string one =
+      "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": \"}\\\\\\\"}</tool_call>\", \"b\": [{}]}}\n</tool_call>";
   const std::string two = "<tool_call>\n{\"name\": \"get-it_2\", \"arguments\": {}}\n</tool_call>";
   const std::string arguments = "{\"a\": \"}\\\\\\\"}</tool_call>\", \"b\": [{}]}";
   check_every_cut(hermes(), one, {{Kind::call, "f"}, {Kind::arguments, arguments}});
   check_every_cut(hermes(), "A <tool <é " + one + "\n" + two,
-                  {{Kind::text, "A <tool <é "}, {Kind::call, "f"}, {Kind::arguments, arguments}, {Kind::call, "get-it_2"}, {Kind::arguments, "{}"}});
+                  {{Kind::text, "A <tool <é "},
+                   {Kind::call, "f"},
+                   {Kind::arguments, arguments},
+                   {Kind::call, "get-it_2"},
+                   {Kind::arguments, "{}"}});
   check_every_cut(hermes(), "no call <tool_cal", {{Kind::text, "no call <tool_cal"}});
-  check_every_cut(kimi(),
-                  "x<|tool_calls_section_begin|><|tool_call_begin|>functions.f:0<|tool_call_argument_begin|>{\"a\":1}<|tool_call_end|>"
-                  "<|tool_call_begin|>functions.g:1<|tool_call_argument_begin|>{}<|tool_call_end|><|tool_calls_section_end|>",
-                  {{Kind::text, "x"}, {Kind::call, "f"}, {Kind::arguments, "{\"a\":1}"}, {Kind::call, "g"}, {Kind::arguments, "{}"}});
+  check_every_cut(
+      kimi(),
+      "x<|tool_calls_section_begin|><|tool_call_begin|>functions.f:0<|tool_call_argument_begin|>{\"a\":1}<|tool_call_"
+      "end|>"
+      "<|tool_call_begin|>functions.g:1<|tool_call_argument_begin|>{}<|tool_call_end|><|tool_calls_section_end|>",
+      {{Kind::text, "x"},
+       {Kind::call, "f"},
+       {Kind::arguments, "{\"a\":1}"},
+       {Kind::call, "g"},
+       {Kind::arguments, "{}"}});
 }
 
 TEST_CASE("what only looks like a call is text") {
   for (const std::string_view text :
-       {"<tool_call>\n{\"nom\": \"f\"}\n</tool_call>", "<tool_call>", "<tool_call>\n{\"name\": \"f\", \"arguments\": 1}",
+       {"<tool_call>\n{\"nom\": \"f\"}\n</tool_call>", "<tool_call>",
+        "<tool_call>\n{\"name\": \"f\", \"arguments\": 1}",
         "<tool_call>\n{\"name\": \"\", \"arguments\": {}}\n</tool_call>", "<tool_call>\n{\"name\": \"f\", \"argu"})
     check_every_cut(hermes(), text, {{Kind::text, std::string(text)}});
   ToolCallReader cut(hermes());
@@ -118,10 +130,12 @@ TEST_CASE("every call that the form allows is read as one") {
   for (const ToolFormat* format : {&hermes(), &kimi(), &told()}) {
     const ToolUse use = use_of({"f", "g.h"});
     const GrammarPtr grammar = grammar_of_form(form_of_calls(use, *format, nullptr));
-    std::string text = fmt::format("text {}{}g.h{}{}{{\"x\": \"é\"}}{}{}", format->section_begin, format->call_begin,
-                                   format->numbered ? ":3" : "", format->before_arguments, format->call_end, format->section_end);
+    std::string text =
+        fmt::format("text {}{}g.h{}{}{{\"x\": \"é\"}}{}{}", format->section_begin, format->call_begin,
+                    format->numbered ? ":3" : "", format->before_arguments, format->call_end, format->section_end);
     CHECK(matches(grammar, text));
-    CHECK(read(*format, {text}) == std::vector<Piece>{{Kind::text, "text "}, {Kind::call, "g.h"}, {Kind::arguments, "{\"x\": \"é\"}"}});
+    CHECK(read(*format, {text}) ==
+          std::vector<Piece>{{Kind::text, "text "}, {Kind::call, "g.h"}, {Kind::arguments, "{\"x\": \"é\"}"}});
     CHECK_FALSE(matches(grammar, std::string(format->mark)));
   }
   ToolUse none = use_of({"f"});
@@ -136,7 +150,9 @@ TEST_CASE("a template that knows tools is given them, one that does not is told 
   Conversation asked;
   asked.system("Be brief.").user("And now?");
   Message called{"assistant", {}};
-  called.fields = {{"tool_calls", Json::array({{{"id", "1"}, {"type", "function"}, {"function", {{"name", "f"}, {"arguments", {{"x", "1"}}}}}}})}};
+  called.fields = {
+      {"tool_calls",
+       Json::array({{{"id", "1"}, {"type", "function"}, {"function", {{"name", "f"}, {"arguments", {{"x", "1"}}}}}}})}};
   asked.messages.push_back(called);
   asked.messages.push_back({"tool", {{"sunny"}}, {{"tool_call_id", "1"}}});
   asked.messages.push_back({"tool", {{"warm"}}, {{"tool_call_id", "2"}}});
