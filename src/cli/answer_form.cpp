@@ -10,7 +10,6 @@ namespace tap::cli {
 namespace {
 
 constexpr std::size_t kSchemaBytes = 16 << 20;
-constexpr std::size_t kKeptForms = 8;  // each holds at most 64 MiB of masks
 
 GrammarPtr wanted(Result<GrammarPtr> made, std::string_view flag) {
   if (!made) throw Error(ErrorCode::usage, "--" + made.error().message(), std::string(flag));
@@ -56,32 +55,18 @@ std::vector<std::string> split_choices(std::string_view text) {
 }
 
 GrammarPtr grammar_of(const Options& options) {
-  const int given = !options.choices.empty() + !options.regex.empty() + !options.schema.empty();
+  const int given =
+      !options.choices.empty() + !options.regex.empty() + !options.schema.empty() + !options.grammar.empty();
   if (given > 1)
-    throw Error(ErrorCode::usage, "--choices, --regex and --schema exclude each other; give one of them", "choices");
+    throw Error(ErrorCode::usage, "--choices, --regex, --schema and --grammar exclude each other; give one of them",
+                "choices");
   if (!options.choices.empty()) return wanted(Grammar::from_choices(split_choices(options.choices)), "choices");
   if (!options.regex.empty()) return wanted(Grammar::from_regex(options.regex), "regex");
+  if (!options.grammar.empty())
+    return Grammar::from_gbnf(read_file(options.grammar, kSchemaBytes).value(), options.grammar).value();
   if (options.schema.empty()) return nullptr;
   const std::string text = read_file(options.schema, kSchemaBytes).value();
   return Grammar::from_schema(text, options.schema).value();
-}
-
-std::shared_ptr<const Constraint> RequestForms::operator()(const Json& form) {
-  std::string text = to_json_line(form);
-  const auto known = std::ranges::find(latest_, text, [](const auto& one) -> const std::string& { return one.first; });
-  if (known != latest_.end()) {
-    std::rotate(latest_.begin(), known, known + 1);
-    return latest_.front().second;
-  }
-  const std::string& key = form.begin().key();
-  const Json& value = *form.begin();
-  const GrammarPtr grammar = key == "choices" ? Grammar::from_choices(value.get<std::vector<std::string>>()).value()
-                             : key == "regex" ? Grammar::from_regex(value.get<std::string>()).value()
-                                              : Grammar::from_schema(to_json_line(value), key).value();
-  if (!trie_) trie_ = std::make_shared<const TokenTrie>(model_.tokenizer(), model_.end_tokens());
-  if (latest_.size() == kKeptForms) latest_.pop_back();
-  auto made = std::make_shared<const Constraint>(grammar, model_.tokenizer(), model_.end_tokens(), trie_);
-  return latest_.emplace(latest_.begin(), std::move(text), std::move(made))->second;
 }
 
 void add_logprobs(Json& json, const Answer& answer, const Tokenizer& tokenizer) {

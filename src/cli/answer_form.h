@@ -1,4 +1,4 @@
-// --choices, --regex, --schema and --logprobs: the form that an answer must have, and how likely it was.
+// --choices, --regex, --schema, --grammar and --logprobs: the form that an answer must have, and how likely it was.
 #pragma once
 
 #include <memory>
@@ -18,19 +18,6 @@ std::vector<std::string> split_choices(std::string_view text);
 // Null without a flag. Throws Error(usage) when flags contradict each other or a pattern or list is wrong, and what the
 // schema's file is refused for. Needs no model.
 GrammarPtr grammar_of(const Options& options);
-
-// The forms that requests ask for: each is compiled once, and the latest few are kept.
-class RequestForms {
- public:
-  explicit RequestForms(const Model& model) : model_(model) {}
-  // form: Request::form. Throws what is wrong with it, naming its key.
-  std::shared_ptr<const Constraint> operator()(const Json& form);
-
- private:
-  const Model& model_;
-  std::shared_ptr<const TokenTrie> trie_;
-  std::vector<std::pair<std::string, std::shared_ptr<const Constraint>>> latest_;  // by their JSON, newest first
-};
 
 // Adds "logprobs", the answer's tokens with their log-probabilities under the raw logits (before any constraint and
 // temperature), and "logprob", their sum.

@@ -13,6 +13,7 @@
 #include "cli/request.h"
 #include "cli/results_file.h"
 #include "io/url.h"
+#include "runtime/constraint_cache.h"
 #include "tasks/results_json.h"
 
 namespace tap::cli {
@@ -60,7 +61,7 @@ struct Context {
 class RequestItems final : public ItemSource {
  public:
   RequestItems(const Context& context, LineReader& lines, const ResultsFile& results)
-      : context_(context), lines_(lines), results_(results), forms_(context.model) {}
+      : context_(context), lines_(lines), results_(results) {}
 
   // Ids of items that failed before they had a report.
   Json id_of(std::size_t index) {
@@ -108,7 +109,7 @@ class RequestItems final : public ItemSource {
     RequestPictures pictures(context_.folder, options, context_.guards, item.verdicts);
     const std::string& system = request.system.empty() ? options.system : request.system;
     item.generate = request.generate;
-    if (request.form.is_object()) item.generate.constraint = forms_(request.form);
+    if (request.form.is_object()) item.generate.constraint = forms_(context_.model, request.form);
     Json head = Json::object();
     if (!request.id.is_null()) head["id"] = request.id;
     head["index"] = item.index;
@@ -165,7 +166,7 @@ class RequestItems final : public ItemSource {
   const Context& context_;
   LineReader& lines_;
   const ResultsFile& results_;
-  RequestForms forms_;
+  ConstraintCache forms_;
   std::shared_ptr<Session> scorer_;
   std::shared_ptr<const MaskCodec> masks_;  // of requests for masks, read once
   std::size_t next_index_ = 0;

@@ -17,7 +17,7 @@ const std::vector<Command>& command_table() {
   static const Names sampling = {"max-tokens", "temperature", "top-p", "top-k", "min-p", "seed", "lookup"};
   static const Names picture = {"background", "frame", "allow-private"};
   static const Names video = {"frames", "fps", "start", "end", "change"};
-  static const Names form = {"choices", "regex", "schema", "logprobs"};
+  static const Names form = {"choices", "regex", "schema", "grammar", "logprobs"};
   static const Names talking =
       join(join(join(model, sampling), {"stop", "system", "context", "guard", "policy"}), picture);
   static const Names looking = join(join(talking, form), {"force"});

@@ -77,6 +77,7 @@ std::span<const Flag> flags() {
       {"choices", 0, "A,B,…", "the answer is exactly one of these", &Options::choices},
       {"regex", 0, "PATTERN", "the answer matches PATTERN as a whole", &Options::regex},
       {"schema", 0, "FILE", "the answer is JSON that the JSON Schema in FILE allows", &Options::schema},
+      {"grammar", 0, "FILE", "the answer is a text of the grammar in FILE (GBNF)", &Options::grammar},
       {"logprobs", 0, "", "with --json: the log-probability of every token of the answer", &Options::logprobs},
       {"jsonl", 0, "", "print one JSON line per item as soon as it is done", &Options::jsonl},
       {"resume", 0, "", "with -o: keep what the file holds already and do the rest", &Options::resume},

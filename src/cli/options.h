@@ -43,7 +43,7 @@ struct Options {
   std::string annotations, format = "coco", masks, mask_weights, loc_div;
   bool raw_prompt = false, points = false;
   std::int64_t frame = 0, batch = 0, context = 0;  // batch, context: 0 = not given
-  std::string choices, regex, schema;
+  std::string choices, regex, schema, grammar;
   bool clipboard = false, allow_private = false, dry_run = false, logprobs = false, jsonl = false, resume = false;
   bool yes = false, force = false;
   bool profile = false;

@@ -9,9 +9,9 @@ namespace tap::cli {
 
 namespace {
 
-constexpr std::array<std::string_view, 18> known_keys{
+constexpr std::array<std::string_view, 19> known_keys{
     "id",   "image", "images", "question", "messages",    "system", "task",  "max_tokens", "stop",
-    "seed", "thing", "top_p",  "top_k",    "temperature", "min_p",  "regex", "choices",    "schema"};
+    "seed", "thing", "top_p",  "top_k",    "temperature", "min_p",  "regex", "choices",    "schema", "grammar"};
 
 std::string shown(const Json& value) {
   std::string text = to_json_line(value);
@@ -125,11 +125,11 @@ void read_generate(const Json& line, GenerateOptions& generate) {
 }
 
 void read_form(const Json& line, Json& form) {
-  for (const char* key : {"choices", "regex", "schema"}) {
+  for (const char* key : {"choices", "regex", "schema", "grammar"}) {
     if (!line.contains(key)) continue;
     if (!form.is_null()) refuse(key, fmt::format("stands beside \"{}\": give one of them", form.begin().key()));
     const Json& value = line[key];
-    if (key == std::string_view("regex")) text_of(key, value);
+    if (key == std::string_view("regex") || key == std::string_view("grammar")) text_of(key, value);
     if (key == std::string_view("schema") && !value.is_object() && !value.is_boolean())
       refuse(key, value, "a JSON Schema");
     if (key == std::string_view("choices")) {

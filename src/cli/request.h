@@ -37,7 +37,7 @@ struct Request {
   std::vector<NamedMessage> messages;  // of ask: of "messages", or what "images" and "question" come to
   std::string image;                   // of find
   GenerateOptions generate;            // the defaults, with what the request says
-  Json form;  // {"choices": […]}, {"regex": "…"} or {"schema": {…}}; null: that of the defaults
+  Json form;  // {"choices": […]}, {"regex": "…"}, {"schema": {…}} or {"grammar": "…"}; null: that of the defaults
 };
 
 // The id of a line, as far as it can be told, for the error of one that cannot be used.

@@ -10,7 +10,8 @@ Constraint::Constraint(const GrammarPtr& grammar, const Tokenizer& tokenizer, st
                        std::shared_ptr<const TokenTrie> trie)
     : tokenizer_(tokenizer),
       end_tokens_(std::move(end_tokens)),
-      masks_(grammar, trie ? std::move(trie) : std::make_shared<const TokenTrie>(tokenizer, end_tokens_)) {
+      trie_(trie ? std::move(trie) : std::make_shared<const TokenTrie>(tokenizer, end_tokens_)),
+      masks_(grammar, trie_) {
   space_before_ = !GrammarState(masks_.grammar()).advance(" ");
 }
 

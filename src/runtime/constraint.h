@@ -21,6 +21,7 @@ class Constraint {
              std::shared_ptr<const TokenTrie> trie = nullptr);
 
   const TokenMasks& masks() const { return masks_; }
+  const std::shared_ptr<const TokenTrie>& trie() const { return trie_; }
   const Tokenizer& tokenizer() const { return tokenizer_; }
   const std::vector<TokenId>& end_tokens() const { return end_tokens_; }
   // The grammar's texts never begin with a space: then an answer may be preceded by one, which most chat templates lead
@@ -30,6 +31,7 @@ class Constraint {
  private:
   Tokenizer tokenizer_;
   std::vector<TokenId> end_tokens_;
+  std::shared_ptr<const TokenTrie> trie_;
   TokenMasks masks_;
   bool space_before_;
 };

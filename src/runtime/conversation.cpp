@@ -57,7 +57,10 @@ Json Conversation::template_variables() const {
       for (const Part& part : message.parts) text += part.text;
       content = std::move(text);
     }
-    list.push_back({{"role", message.role}, {"content", std::move(content)}});
+    Json one = message.fields.is_object() ? message.fields : Json::object();
+    one["role"] = message.role;
+    one["content"] = std::move(content);
+    list.push_back(std::move(one));
   }
   all["messages"] = std::move(list);
   all["add_generation_prompt"] = add_generation_prompt;

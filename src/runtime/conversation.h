@@ -33,8 +33,9 @@ struct Part {
 };
 
 struct Message {
-  std::string role;  // "system", "user", "assistant"
+  std::string role;  // "system", "user", "assistant", "tool"
   std::vector<Part> parts;
+  Json fields = {};  // further keys that templates read ("tool_calls", "tool_call_id"); an object or null
 };
 
 struct Conversation {

@@ -36,6 +36,10 @@ void SamplingOptions::validate() const {
           "above 0, at most 100");
   require(std::abs(presence_penalty) <= 100, "presence_penalty", presence_penalty, "from -100 to 100");
   require(std::abs(frequency_penalty) <= 100, "frequency_penalty", frequency_penalty, "from -100 to 100");
+  for (const auto& [id, bias] : logit_bias) {
+    require(id >= 0, "logit_bias", id, "of a token's id, 0 or above");
+    require(std::abs(bias) <= 100, "logit_bias", bias, "from -100 to 100");
+  }
 }
 
 SamplingOptions SamplingOptions::from_config(const ConfigReader& in) {
@@ -100,6 +104,10 @@ Sampler::Choice Sampler::operator()(std::span<const float> logits, Rng& rng, std
   double sum = 0;
   for (const Candidate& c : candidates_) sum += std::exp(c.logit - top);
   const double log_sum = static_cast<double>(top) + std::log(sum);
+  for (const auto& [id, bias] : options_.logit_bias) {
+    const auto at = std::ranges::lower_bound(candidates_, id, {}, &Candidate::id);
+    if (at != candidates_.end() && at->id == id) at->logit += bias;
+  }
   if (!allowed.empty()) {
     std::erase_if(candidates_, [&](const Candidate& c) {
       const auto id = static_cast<std::size_t>(c.id);

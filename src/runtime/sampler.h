@@ -5,6 +5,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/rng.h"
@@ -22,6 +23,9 @@ struct SamplingOptions {
   float presence_penalty = 0;    // over the output only (OpenAI)
   float frequency_penalty = 0;
   std::uint64_t seed = 0;
+  // Added to the logits first of all: no id twice, each within the vocabulary. -100 bans a token, 100 all but forces it
+  // (OpenAI).
+  std::vector<std::pair<TokenId, float>> logit_bias = {};
 
   // Throws Error(usage) naming the option, its value and the limits.
   void validate() const;
@@ -32,14 +36,14 @@ struct SamplingOptions {
 // log of the probability that softmax of `logits` gives to `ids` together. Not finite logits count as impossible.
 double log_softmax(std::span<const float> logits, std::span<const TokenId> ids);
 
-// Order: mask, penalties, temperature, top-k, top-p, min-p, draw (as HF). Holds the counts that penalties need; no
+// Order: bias, mask, penalties, temperature, top-k, top-p, min-p, draw (as HF). Holds the counts that penalties need; no
 // text.
 class Sampler {
  public:
   Sampler(const SamplingOptions& options, std::span<const TokenId> prompt);
   struct Choice {
     TokenId id;
-    float logprob;  // log softmax of the raw logits, before mask, penalties and temperature
+    float logprob;  // log softmax of the raw logits, before bias, mask, penalties and temperature
   };
   // logits: [vocab]. allowed: the tokens to choose from, 64 to a word, none beyond its end; all when empty. Throws
   // Error(internal) when none is finite.

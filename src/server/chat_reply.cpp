@@ -73,20 +73,56 @@ ChatReply::ChatReply(std::shared_ptr<HttpExchange> exchange, const Model& model,
       logprobs_(request.logprobs),
       exact_(!request.form.is_null()),
       top_logprobs_(request.top_logprobs),
-      choices_(static_cast<std::size_t>(request.choices)) {}
+      choices_(static_cast<std::size_t>(request.choices)) {
+  if (!request.has_tools()) return;
+  for (Choice& choice : choices_) choice.reader.emplace(tool_format_of(model));
+}
 
 Json ChatReply::head(std::string_view object) const {
   return {{"id", id_}, {"object", object}, {"created", created_}, {"model", name_}};
 }
 
 Json ChatReply::usage() const {
-  return {{"prompt_tokens", timings_.prompt_tokens},
-          {"completion_tokens", timings_.output_tokens},
-          {"total_tokens", timings_.prompt_tokens + timings_.output_tokens},
-          {"prompt_tokens_details", {{"cached_tokens", timings_.cached_tokens}, {"image_tokens", timings_.image_tokens}}}};
+  return {
+      {"prompt_tokens", timings_.prompt_tokens},
+      {"completion_tokens", timings_.output_tokens},
+      {"total_tokens", timings_.prompt_tokens + timings_.output_tokens},
+      {"prompt_tokens_details", {{"cached_tokens", timings_.cached_tokens}, {"image_tokens", timings_.image_tokens}}}};
 }
 
 std::string ChatReply::shaped(Choice& choice, std::string_view piece) const { return choice.add(piece, exact_); }
+
+ChatReply::Delta ChatReply::read(Choice& choice, std::string_view piece, bool last) const {
+  if (!choice.reader) return {shaped(choice, piece), nullptr};
+  using Kind = ToolCallReader::Piece::Kind;
+  std::vector<ToolCallReader::Piece> pieces = choice.reader->push(piece);
+  if (last) std::ranges::move(choice.reader->finish(), std::back_inserter(pieces));
+  Delta delta;
+  for (ToolCallReader::Piece& one : pieces) {
+    if (one.kind == Kind::text) {
+      delta.content += shaped(choice, one.text);
+      continue;
+    }
+    if (delta.calls.is_null()) delta.calls = Json::array();
+    if (one.kind == Kind::call) {
+      const Json call = {{"id", "call_" + random_id()},
+                         {"type", "function"},
+                         {"function", {{"name", std::move(one.text)}, {"arguments", ""}}}};
+      Json& added = delta.calls.emplace_back(Json{{"index", choice.calls.size()}});
+      added.update(call);
+      choice.calls.push_back(call);
+      continue;
+    }
+    auto& known = choice.calls.back()["function"]["arguments"].get_ref<std::string&>();
+    known += one.text;
+    const std::size_t index = choice.calls.size() - 1;
+    if (!delta.calls.empty() && delta.calls.back()["index"] == index)
+      delta.calls.back()["function"]["arguments"].get_ref<std::string&>() += one.text;
+    else
+      delta.calls.push_back({{"index", index}, {"function", {{"arguments", std::move(one.text)}}}});
+  }
+  return delta;
+}
 
 Json ChatReply::logprob_of(const BatchGenerator::Event& event) const {
   const Tokenizer& tokenizer = model_->tokenizer();
@@ -101,9 +137,10 @@ Json ChatReply::logprob_of(const BatchGenerator::Event& event) const {
     std::vector<TokenId> ids(logits.size());
     std::iota(ids.begin(), ids.end(), TokenId{0});
     const auto count = std::min<std::size_t>(static_cast<std::size_t>(top_logprobs_), ids.size());
-    std::partial_sort(ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(count), ids.end(), [&](TokenId a, TokenId b) {
-      return logits[static_cast<std::size_t>(a)] > logits[static_cast<std::size_t>(b)];
-    });
+    std::partial_sort(ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(count), ids.end(),
+                      [&](TokenId a, TokenId b) {
+                        return logits[static_cast<std::size_t>(a)] > logits[static_cast<std::size_t>(b)];
+                      });
     const float shift = event.token.logprob - logits[static_cast<std::size_t>(event.token.id)];
     for (std::size_t i = 0; i < count; ++i)
       top.push_back(entry(ids[i], static_cast<double>(logits[static_cast<std::size_t>(ids[i])] + shift)));
@@ -128,17 +165,21 @@ void ChatReply::token(std::size_t number, const BatchGenerator::Event& event) {
   Choice& choice = choices_[number];
   const bool first = choice.finish.empty();
   if (first) choice.finish = "none";
-  const std::string text = shaped(choice, event.token.text);
+  Delta said = read(choice, event.token.text, false);
   Json logprob;
   if (logprobs_ && !event.token.is_end) logprob = logprob_of(event);
   if (!stream_) {
     if (!logprob.is_null()) choice.logprobs.push_back(std::move(logprob));
     return;
   }
-  if (text.empty() && logprob.is_null() && !first) return;
+  if (said.content.empty() && said.calls.is_null() && logprob.is_null() && !first) return;
   Json delta = Json::object();
   if (first) delta["role"] = "assistant";
-  delta["content"] = text;
+  if (said.calls.is_null() || !said.content.empty())
+    delta["content"] = std::move(said.content);
+  else if (first)
+    delta["content"] = nullptr;
+  if (!said.calls.is_null()) delta["tool_calls"] = std::move(said.calls);
   Json logprobs;
   if (!logprob.is_null()) logprobs["content"] = Json::array({std::move(logprob)});
   say(number, std::move(delta), std::move(logprobs), nullptr);
@@ -148,13 +189,18 @@ void ChatReply::end(std::size_t number, const BatchGenerator::Finished& finished
   if (failed_) return;
   if (finished.error) return fail(*finished.error);
   Choice& choice = choices_[number];
-  const std::string rest = shaped(choice, finished.rest);
+  Delta rest = read(choice, finished.rest, true);
   choice.finish = name(finished.answer.finish_reason);
+  if (choice.reader && choice.reader->complete() && finished.answer.finish_reason == FinishReason::stop)
+    choice.finish = "tool_calls";
   const Dim output = timings_.output_tokens;
   if (number == 0 || timings_.prompt_tokens == 0) timings_ = finished.answer.timings;
   timings_.output_tokens = output + finished.answer.timings.output_tokens;
   if (stream_) {
-    if (!rest.empty()) say(number, Json{{"content", rest}}, nullptr, nullptr);
+    Json delta = Json::object();
+    if (!rest.content.empty()) delta["content"] = std::move(rest.content);
+    if (!rest.calls.is_null()) delta["tool_calls"] = std::move(rest.calls);
+    if (!delta.empty()) say(number, std::move(delta), nullptr, nullptr);
     say(number, Json::object(), nullptr, choice.finish);
   }
   if (++ended_ == choices_.size()) finish();
@@ -175,8 +221,13 @@ void ChatReply::finish() {
   Json choices = Json::array();
   for (std::size_t i = 0; i < choices_.size(); ++i) {
     Choice& choice = choices_[i];
+    Json message = {{"role", "assistant"}, {"content", choice.text}, {"refusal", nullptr}};
+    if (!choice.calls.empty()) {
+      if (choice.text.empty()) message["content"] = nullptr;
+      message["tool_calls"] = std::move(choice.calls);
+    }
     choices.push_back({{"index", i},
-                       {"message", {{"role", "assistant"}, {"content", choice.text}, {"refusal", nullptr}}},
+                       {"message", std::move(message)},
                        {"logprobs", logprobs_ ? Json{{"content", std::move(choice.logprobs)}} : Json(nullptr)},
                        {"finish_reason", choice.finish}});
   }

@@ -2,10 +2,12 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "runtime/batch_generator.h"
+#include "runtime/tool_calls.h"
 #include "server/chat_request.h"
 #include "server/http_server.h"
 #include "server/reply.h"
@@ -34,8 +36,16 @@ class ChatReply final : public Reply {
   struct Choice : AnswerText {
     Json logprobs = Json::array();
     std::string finish;
+    std::optional<ToolCallReader> reader;  // where tools may be called
+    Json calls = Json::array();            // as the message has them
+  };
+  // What a client is told of a piece of the answer.
+  struct Delta {
+    std::string content;
+    Json calls;  // of a stream's "tool_calls"; null: none
   };
   std::string shaped(Choice& choice, std::string_view piece) const;
+  Delta read(Choice& choice, std::string_view piece, bool last) const;
   void say(std::size_t choice, Json delta, Json logprobs, Json finish);
   void fail(const Error& error);
   void finish();

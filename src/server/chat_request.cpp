@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <limits>
+#include <map>
 
 #include "server/json_fields.h"
 #include "server/status_error.h"
@@ -12,19 +14,83 @@ namespace tap::server {
 namespace {
 
 // Read here, and known but without effect on an answer.
-constexpr std::array<std::string_view, 33> known_keys{
-    "model", "messages", "temperature", "top_p", "top_k", "min_p", "n", "stream", "stream_options", "stop",
-    "max_tokens", "max_completion_tokens", "seed", "logprobs", "top_logprobs", "presence_penalty",
-    "frequency_penalty", "repetition_penalty", "response_format", "guided_json", "guided_regex", "guided_choice",
-    "logit_bias", "user", "store", "metadata", "service_tier", "parallel_tool_calls", "safety_identifier",
-    "prompt_cache_key", "modalities", "mm_processor_kwargs", "media_io_kwargs"};
+constexpr std::array<std::string_view, 36> known_keys{"frequency_penalty",
+                                                      "guided_choice",
+                                                      "guided_grammar",
+                                                      "guided_json",
+                                                      "guided_regex",
+                                                      "logit_bias",
+                                                      "logprobs",
+                                                      "max_completion_tokens",
+                                                      "max_tokens",
+                                                      "media_io_kwargs",
+                                                      "messages",
+                                                      "metadata",
+                                                      "min_p",
+                                                      "mm_processor_kwargs",
+                                                      "modalities",
+                                                      "model",
+                                                      "n",
+                                                      "parallel_tool_calls",
+                                                      "presence_penalty",
+                                                      "prompt_cache_key",
+                                                      "repetition_penalty",
+                                                      "response_format",
+                                                      "safety_identifier",
+                                                      "seed",
+                                                      "service_tier",
+                                                      "stop",
+                                                      "store",
+                                                      "stream",
+                                                      "stream_options",
+                                                      "temperature",
+                                                      "tool_choice",
+                                                      "tools",
+                                                      "top_k",
+                                                      "top_logprobs",
+                                                      "top_p",
+                                                      "user"};
 
 constexpr std::int64_t int_max = std::numeric_limits<std::int32_t>::max();
 
+// Calls of an earlier turn, their arguments as the object that templates expect (a text where they are none).
+Json calls_of(const Json& value, const std::string& at) {
+  if (!value.is_array()) refuse(at, value, "a list of calls");
+  Json calls = Json::array();
+  for (std::size_t i = 0; i < value.size(); ++i) {
+    const JsonFields call(value[i], fmt::format("{}[{}]", at, i));
+    call.word("type", {"function"});
+    const JsonFields function(call.need("function"), call.place("function"));
+    const std::string* id = call.text("id");
+    const Json* given = function.find("arguments");
+    Json arguments = given ? *given : Json::object();
+    if (arguments.is_string()) {
+      const auto parsed = parse_json(arguments.get_ref<const std::string&>(), function.place("arguments"));
+      if (parsed.ok() && parsed->is_object()) arguments = *parsed;
+    } else if (!arguments.is_object()) {
+      refuse(function.place("arguments"), arguments, "text, the JSON of an object");
+    }
+    calls.push_back({{"id", id ? *id : ""},
+                     {"type", "function"},
+                     {"function", {{"name", function.need_text("name")}, {"arguments", std::move(arguments)}}}});
+  }
+  return calls;
+}
+
 RequestMessage message_of(const Json& value, const std::string& at) {
   const JsonFields fields(value, at);
-  RequestMessage message{fields.need_word("role", {"system", "developer", "user", "assistant"}), {}};
+  RequestMessage message{fields.need_word("role", {"system", "developer", "user", "assistant", "tool"}), {}};
   if (message.role == "developer") message.role = "system";
+  if (message.role == "tool") {
+    message.fields = {{"tool_call_id", fields.need_text("tool_call_id")}};
+    if (const std::string* name = fields.text("name")) message.fields["name"] = *name;
+  }
+  if (const Json* calls = fields.find("tool_calls")) {
+    if (message.role != "assistant") refuse(fields.place("tool_calls"), "stands in a message that is no assistant's");
+    Json read = calls_of(*calls, fields.place("tool_calls"));
+    if (!read.empty()) message.fields = {{"tool_calls", std::move(read)}};
+  }
+  if (!message.fields.is_null() && message.role == "assistant" && !fields.find("content")) return message;
   const Json& content = fields.need("content");
   const std::string place = fields.place("content");
   if (content.is_string()) {
@@ -47,7 +113,8 @@ std::vector<RequestMessage> messages_of(const Json& value) {
   }
   if (images > most_request_images)
     throw StatusError(413, ErrorCode::limit,
-                      fmt::format("messages have {} pictures, the limit is {}", images, most_request_images), "messages");
+                      fmt::format("messages have {} pictures, the limit is {}", images, most_request_images),
+                      "messages");
   return messages;
 }
 
@@ -84,13 +151,36 @@ void read_generate(const JsonFields& body, GenerateOptions& generate) {
   read_stop(body, generate);
 }
 
-Json form_of(const JsonFields& body) {
-  Json form;
-  std::string taken;
+void read_bias(const JsonFields& body, Dim vocabulary, SamplingOptions& sampling) {
+  const Json* bias = body.find("logit_bias");
+  if (!bias) return;
+  if (!bias->is_object()) refuse("logit_bias", *bias, "an object of biases by token id");
+  if (bias->size() > most_biases)
+    throw Error(ErrorCode::limit, fmt::format("logit_bias has {} tokens, the limit is {}", bias->size(), most_biases),
+                "logit_bias");
+  const JsonFields fields(*bias, "logit_bias");
+  std::map<TokenId, float> biases;
+  for (const auto& [key, value] : bias->items()) {
+    TokenId id = 0;
+    const auto [end, error] = std::from_chars(key.data(), key.data() + key.size(), id);
+    if (error != std::errc() || end != key.data() + key.size() || id < 0 || id >= vocabulary)
+      refuse("logit_bias",
+             fmt::format("has the key {}: must be the id of a token, 0 to {}", shown(key), vocabulary - 1));
+    if (value.is_null()) refuse(fields.place(key), value, "a number from -100 to 100");
+    biases[id] = static_cast<float>(*fields.number(key, -100, 100));
+  }
+  sampling.logit_bias.assign(biases.begin(), biases.end());
+}
+
+void read_form(const JsonFields& body, ChatRequest& request) {
   const auto take = [&](const std::string& place, Json value) {
-    if (!taken.empty()) refuse(place, fmt::format("stands beside {}: give one of them", taken));
-    taken = place;
-    form = std::move(value);
+    if (!request.form_place.empty())
+      refuse(place, fmt::format("stands beside {}: give one of them", request.form_place));
+    request.form_place = place;
+    request.form = std::move(value);
+  };
+  const auto text = [&](std::string_view key, const char* form) {
+    if (const std::string* value = body.text(key)) take(std::string(key), {{form, *value}});
   };
   if (const Json* format = body.find("response_format")) {
     const JsonFields fields(*format, "response_format");
@@ -98,17 +188,84 @@ Json form_of(const JsonFields& body) {
     if (type == "json_object") take("response_format", {{"schema", {{"type", "object"}}}});
     if (type == "json_schema") {
       const JsonFields schema(fields.need("json_schema"), fields.place("json_schema"));
-      take("response_format", {{"schema", schema.need("schema")}});
+      take(schema.place("schema"), {{"schema", schema.need("schema")}});
     }
   }
-  if (const Json* schema = body.find("guided_json")) take("guided_json", {{"schema", *schema}});
-  if (const std::string* regex = body.text("guided_regex")) take("guided_regex", {{"regex", *regex}});
+  if (const Json* schema = body.find("guided_json")) {
+    Json value = *schema;  // vLLM takes the JSON's text, too
+    if (value.is_string()) value = parse_json(value.get_ref<const std::string&>(), "guided_json").value();
+    take("guided_json", {{"schema", std::move(value)}});
+  }
+  text("guided_regex", "regex");
+  text("guided_grammar", "grammar");
   if (const Json* choices = body.find("guided_choice")) {
     if (!choices->is_array()) refuse("guided_choice", *choices, "a list of texts");
     for (std::size_t i = 0; i < choices->size(); ++i) text_at((*choices)[i], fmt::format("guided_choice[{}]", i));
     take("guided_choice", {{"choices", *choices}});
   }
-  return form;
+}
+
+bool is_tool_name(std::string_view name) {
+  return !name.empty() && name.size() <= 64 && std::ranges::all_of(name, [](char c) {
+    return c == '_' || c == '-' || c == '.' || (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') ||
+           (c >= 'A' && c <= 'Z');
+  });
+}
+
+Tool tool_of(const Json& value, const std::string& at) {
+  const JsonFields fields(value, at);
+  fields.need("type");
+  fields.word("type", {"function"});
+  const JsonFields function(fields.need("function"), fields.place("function"));
+  Tool tool{function.need_text("name"), function.json(), at};
+  if (!is_tool_name(tool.name))
+    refuse(function.place("name"),
+           fmt::format("is {}: must be 1 to 64 letters, digits and _ - .", shown(function.need("name"))));
+  function.text("description");
+  function.truth("strict");
+  if (const Json* parameters = function.find("parameters")) {
+    const JsonFields schema(*parameters, function.place("parameters"));
+    if (const Json* type = schema.find("type"); type && *type != "object")
+      refuse(schema.place("type"), *type, "object: arguments have names");
+  } else {
+    tool.function["parameters"] = {{"type", "object"}, {"properties", Json::object()}};
+  }
+  return tool;
+}
+
+void read_tools(const JsonFields& body, ToolUse& use) {
+  if (const Json* tools = body.find("tools")) {
+    if (!tools->is_array()) refuse("tools", *tools, "a list of tools");
+    if (tools->size() > most_request_tools)
+      throw Error(ErrorCode::limit,
+                  fmt::format("tools has {} tools, the limit is {}", tools->size(), most_request_tools), "tools");
+    for (std::size_t i = 0; i < tools->size(); ++i) {
+      use.tools.push_back(tool_of((*tools)[i], fmt::format("tools[{}]", i)));
+      for (std::size_t j = 0; j < i; ++j)
+        if (use.tools[j].name == use.tools[i].name)
+          refuse(fmt::format("tools[{}].function.name", i), fmt::format("is that of tools[{}], too", j));
+    }
+  }
+  use.many = body.truth("parallel_tool_calls").value_or(true);
+  const Json* choice = body.find("tool_choice");
+  if (!choice) return;
+  if (choice->is_string()) {
+    const std::string& word = *body.word("tool_choice", {"none", "auto", "required"});
+    if (word == "none") return use.tools.clear();
+    if (word == "required" && use.tools.empty()) refuse("tool_choice", "is required, and there are no tools");
+    use.required = word == "required";
+    return;
+  }
+  const JsonFields fields(*choice, "tool_choice");
+  fields.need("type");
+  fields.word("type", {"function"});
+  const JsonFields function(fields.need("function"), fields.place("function"));
+  const std::string& name = function.need_text("name");
+  std::erase_if(use.tools, [&](const Tool& tool) { return tool.name != name; });
+  if (use.tools.empty())
+    refuse(function.place("name"), fmt::format("is {}: there is no such tool", shown(function.need("name"))));
+  use.required = true;
+  use.many = false;
 }
 
 }  // namespace
@@ -118,7 +275,7 @@ std::string requested_model(const Json& body) {
   return model ? *model : "";
 }
 
-ChatRequest parse_chat_request(const Json& json, const GenerateOptions& defaults) {
+ChatRequest parse_chat_request(const Json& json, const GenerateOptions& defaults, Dim vocabulary) {
   const JsonFields body(json, "");
   for (const auto& [key, value] : json.items())
     if (std::ranges::find(known_keys, key) == known_keys.end())
@@ -127,8 +284,10 @@ ChatRequest parse_chat_request(const Json& json, const GenerateOptions& defaults
   request.model = requested_model(json);
   request.generate = defaults;
   read_generate(body, request.generate);
-  request.form = form_of(body);
   request.clip = clip_wish_of_body(json);
+  read_bias(body, vocabulary, request.generate.sampling);
+  read_form(body, request);
+  read_tools(body, request.tools);
   request.choices = static_cast<int>(body.whole("n", 1, 16).value_or(1));
   request.stream = body.truth("stream").value_or(false);
   if (const Json* options = body.find("stream_options"))
@@ -138,6 +297,26 @@ ChatRequest parse_chat_request(const Json& json, const GenerateOptions& defaults
   if (request.top_logprobs > 0 && !request.logprobs) refuse("top_logprobs", "needs \"logprobs\": true");
   request.messages = messages_of(body.need("messages"));
   return request;
+}
+
+const ToolFormat& tool_format_of(const Model& model) {
+  if (!model.has_chat_template()) return tool_format("", false);
+  const ChatTemplate& chat = model.chat_template();
+  return tool_format(chat.source(), chat.mentions("tools"));
+}
+
+std::shared_ptr<const Constraint> constraint_of(const ChatRequest& request, const Model& model,
+                                                ConstraintCache& cache) {
+  if (!request.has_tools()) {
+    if (request.form.is_null()) return nullptr;
+    try {
+      return cache(model, request.form);
+    } catch (const Error& error) {
+      throw Error(error.code(), fmt::format("{}: {}", request.form_place, error.message()), request.form_place);
+    }
+  }
+  const Json content = request.tools.required ? Json(nullptr) : request.form;
+  return cache(model, form_of_calls(request.tools, tool_format_of(model), content));
 }
 
 }  // namespace tap::server

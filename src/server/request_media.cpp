@@ -141,7 +141,7 @@ Conversation MediaReader::conversation(const ChatRequest& request, const Model& 
   std::unordered_map<std::string_view, std::shared_ptr<const Image>> known;
   Conversation conversation;
   for (const RequestMessage& message : request.messages) {
-    Message& to = conversation.messages.emplace_back(Message{message.role, {}});
+    Message& to = conversation.messages.emplace_back(Message{message.role, {}, message.fields});
     for (const RequestPart& part : message.parts) {
       if (part.kind == PartKind::text) {
         to.parts.push_back({part.text});
@@ -155,6 +155,7 @@ Conversation MediaReader::conversation(const ChatRequest& request, const Model& 
       }
     }
   }
+  tell_tools(conversation, request.tools, tool_format_of(model), model.has_chat_template());
   return conversation;
 }
 

@@ -187,8 +187,8 @@ Json metadata_of(const JsonFields& body) {
 
 }  // namespace
 
-ResponsesRequest parse_responses_request(const Json& json, const GenerateOptions& defaults, const ResponseStore& store,
-                                         const std::string& owner) {
+ResponsesRequest parse_responses_request(const Json& json, const GenerateOptions& defaults, Dim vocabulary,
+                                         const ResponseStore& store, const std::string& owner) {
   const JsonFields body(json, "");
   Json chat = Json::object();
   for (const auto& [key, value] : json.items()) {
@@ -218,7 +218,7 @@ ResponsesRequest parse_responses_request(const Json& json, const GenerateOptions
   if (!format.is_null()) chat["response_format"] = format;
   const auto most = body.whole("max_output_tokens", 1, std::numeric_limits<std::int32_t>::max());
   if (most) chat["max_completion_tokens"] = *most;
-  request.chat = parse_chat_request(chat, defaults);
+  request.chat = parse_chat_request(chat, defaults, vocabulary);
   for (std::size_t i = 0; i < request.chat.messages.size(); ++i)
     for (std::size_t j = 0; j < request.chat.messages[i].parts.size(); ++j)
       request.chat.messages[i].parts[j].place = to.places.at(i).at(j);

@@ -20,8 +20,8 @@ struct ResponsesRequest {
 };
 
 // Throws Error naming the field: bad_input, limit, not_found for a previous response, unsupported.
-ResponsesRequest parse_responses_request(const Json& body, const GenerateOptions& defaults, const ResponseStore& store,
-                                         const std::string& owner);
+ResponsesRequest parse_responses_request(const Json& body, const GenerateOptions& defaults, Dim vocabulary,
+                                         const ResponseStore& store, const std::string& owner);
 
 class ResponsesReply final : public Reply {
  public:

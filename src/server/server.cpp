@@ -10,7 +10,6 @@
 #include <openssl/crypto.h>
 
 #include "base/log.h"
-#include "runtime/constraint.h"
 #include "server/chat_reply.h"
 #include "server/chat_request.h"
 #include "server/page.h"
@@ -252,18 +251,18 @@ class Server::Impl {
     if (handler == &Impl::moderate && guards->named(wanted)) wanted.clear();
     if (wanted.empty()) wanted = found->first();
     exchange->note("model", wanted);
-    found->with(wanted,
-                [this, exchange, handler, body, wanted, place](std::shared_ptr<Engine> engine, std::optional<Error> failed) {
-                  if (failed) {
-                    if (failed->code() != ErrorCode::cancelled)
-                      failed = Error(ErrorCode::out_of_memory, failed->message(), failed->item());
-                    return respond_error(*exchange, *failed);
-                  }
-                  // Whoever has loaded it goes on with the next.
-                  work_on(exchange, [this, exchange, handler, body, engine, wanted, place] {
-                    handle(exchange, handler, *body, engine, wanted, place);
-                  });
-                });
+    found->with(wanted, [this, exchange, handler, body, wanted, place](std::shared_ptr<Engine> engine,
+                                                                       std::optional<Error> failed) {
+      if (failed) {
+        if (failed->code() != ErrorCode::cancelled)
+          failed = Error(ErrorCode::out_of_memory, failed->message(), failed->item());
+        return respond_error(*exchange, *failed);
+      }
+      // Whoever has loaded it goes on with the next.
+      work_on(exchange, [this, exchange, handler, body, engine, wanted, place] {
+        handle(exchange, handler, *body, engine, wanted, place);
+      });
+    });
   }
 
   void handle(const std::shared_ptr<ObservedExchange>& exchange, Handler handler, const Json& body,
@@ -275,31 +274,24 @@ class Server::Impl {
     Asker asker{owner.empty() ? request.client : owner, std::to_string(request.connection)};
     if (const auto user = body.find("user"); user != body.end() && user->is_string())
       asker.part = "user " + user->get<std::string>();
-    (this->*handler)({exchange, engine, model, body, media, std::move(defaults), owner, std::move(asker), *post, place});
+    (this->*handler)(
+        {exchange, engine, model, body, media, std::move(defaults), owner, std::move(asker), *post, place});
   }
 
   void chat(const Asked& asked) {
-    ChatRequest request = parse_chat_request(asked.body, asked.generate);
+    ChatRequest request = parse_chat_request(asked.body, asked.generate, asked.engine->model().tokenizer().size());
     request.model = asked.model;
-    if (!request.form.is_null()) request.generate.constraint = constraint_of(asked.engine->model(), request.form);
+    request.generate.constraint = constraint_of(request, asked.engine->model(), forms);
     answer(asked, request, std::make_shared<ChatReply>(asked.exchange, asked.engine->model(), request));
   }
 
   void respond(const Asked& asked) {
-    ResponsesRequest request = parse_responses_request(asked.body, asked.generate, responses, asked.owner);
+    ResponsesRequest request = parse_responses_request(
+        asked.body, asked.generate, asked.engine->model().tokenizer().size(), responses, asked.owner);
     ChatRequest chat = request.chat;
-    if (!chat.form.is_null()) chat.generate.constraint = constraint_of(asked.engine->model(), chat.form);
+    chat.generate.constraint = constraint_of(chat, asked.engine->model(), forms);
     answer(asked, chat,
            std::make_shared<ResponsesReply>(asked.exchange, asked.model, std::move(request), responses, asked.owner));
-  }
-
-  static std::shared_ptr<const Constraint> constraint_of(const Model& model, const Json& form) {
-    const std::string& kind = form.begin().key();
-    const Json& value = *form.begin();
-    const GrammarPtr grammar = kind == "choices" ? Grammar::from_choices(value.get<std::vector<std::string>>()).value()
-                               : kind == "regex" ? Grammar::from_regex(value.get<std::string>()).value()
-                                                 : Grammar::from_schema(to_json_line(value), "the schema").value();
-    return std::make_shared<const Constraint>(grammar, model.tokenizer(), model.end_tokens());
   }
 
   bool is_draining() const {
@@ -323,6 +315,7 @@ class Server::Impl {
   bool draining = false;
   int preparing = 0;  // guarded by mutex
   MediaReader media;
+  ConstraintCache forms;
   ResponseStore responses;
   HttpServer http;
   WorkQueue work;

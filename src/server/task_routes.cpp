@@ -186,7 +186,8 @@ void embed(const Asked& asked) {
 }
 
 void tokenize(const Asked& asked) {
-  only_known(asked.body, {"model", "messages", "prompt", "mm_processor_kwargs", "media_io_kwargs"});
+  only_known(asked.body,
+             {"model", "messages", "prompt", "tools", "tool_choice", "mm_processor_kwargs", "media_io_kwargs"});
   const Model& model = asked.engine->model();
   Json json;
   const JsonFields body(asked.body, "");
@@ -196,7 +197,7 @@ void tokenize(const Asked& asked) {
     const std::vector<TokenId> ids = bare_prompt(model, *text).prompt.ids;
     json = {{"count", ids.size()}, {"tokens", ids}};
   } else {
-    const ChatRequest request = parse_chat_request(asked.body, asked.generate);
+    const ChatRequest request = parse_chat_request(asked.body, asked.generate, model.tokenizer().size());
     const PreparedPrompt prompt = model.prepare(asked.media.conversation(request, model));
     Json pictures = Json::array();
     for (const ImagePlan& plan : prompt.plans)

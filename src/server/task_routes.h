@@ -18,7 +18,7 @@ void moderate(const Asked& asked);
 // {"model", "input": text, picture part, or a list of them}: OpenAI's list of embeddings.
 void embed(const Asked& asked);
 
-// {"model", "messages"} or {"model", "prompt"}: how many tokens that is, and what pictures come to; nothing is
+// {"model", "messages", "tools"} or {"model", "prompt"}: how many tokens that is, and what pictures come to; nothing is
 // computed.
 void tokenize(const Asked& asked);
 

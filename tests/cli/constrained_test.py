@@ -45,6 +45,19 @@ class Constrained(Case):
             jsonschema.validate(json.loads(result["text"]), schema)
             self.assertEqual(result["finish_reason"], "stop")
 
+    def test_an_answer_is_a_text_of_the_grammar(self):
+        grammar = self.folder / "moves.gbnf"
+        grammar.write_text('root ::= move (" " move){1,2}  # two or three\nmove ::= [a-h] [1-8] | "O-O"\n')
+        for args in ((), ("--temperature", "2", "--seed", "1"), ("--temperature", "2", "--seed", "2")):
+            result = self.good_json(ROOF, QUESTION, "--grammar", grammar, *args)
+            self.assertRegex(result["text"], r"\A([a-h][1-8]|O-O)( ([a-h][1-8]|O-O)){1,2}\Z")
+        grammar.write_text("root ::= move\n")
+        self.bad(ROOF, QUESTION, "--grammar", grammar, says=("moves.gbnf: line 1: there is no rule move"))
+        self.bad(ROOF, QUESTION, "--grammar", self.folder / "none.gbnf", says="none.gbnf")
+        self.bad(ROOF, QUESTION, "--grammar", grammar, "--regex", "a", code=2, says="--grammar exclude each other")
+        request = {"image": str(ROOF), "question": QUESTION, "grammar": 'root ::= "x" [0-9]'}
+        self.assertRegex(self.batch([request])[0]["text"], r"\Ax[0-9]\Z")
+
     def assert_same(self, many, alone):
         """Text and end are equal; log-probabilities as far as sums in another order allow."""
         self.assertEqual((many["text"], many["finish_reason"]), (alone["text"], alone["finish_reason"]))
@@ -111,6 +124,8 @@ class Constrained(Case):
             ({"schema": "form.json"}, "\"schema\" is \"form.json\": must be a JSON Schema"),
             ({"schema": {"properties": {"a": {"not": {}}}}}, "schema: #/properties/a/not"),
             ({"schema": {"minLength": 10**9}}, "schema: "),
+            ({"grammar": 7}, "\"grammar\" is 7: must be text"),
+            ({"grammar": "root ::= a"}, "grammar: line 1: there is no rule a"),
             ({"regex": "a", "schema": {}}, "stands beside \"regex\""),
         ]
         requests = [{**request, **form} for form, _ in wrong]

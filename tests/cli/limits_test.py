@@ -138,6 +138,12 @@ class Limits(Case):
             for _ in range(60):
                 schema = {"type": "array", "items": {"type": "array", "items": schema}}
             return (ROOF, "x", "--schema", self.file("s.json", json.dumps(schema).replace(" ", ""))), {}
+        elif name == "grammar-bytes":
+            return (ROOF, "x", "--grammar", self.file("g.gbnf", "#" * 262_145)), {}
+        elif name == "grammar-rules":
+            return (ROOF, "x", "--grammar", self.file("g.gbnf", "".join(f'r{i} ::= "a"\n' for i in range(4097)))), {}
+        elif name == "grammar-groups":
+            return (ROOF, "x", "--grammar", self.file("g.gbnf", "root ::= " + "(" * 65 + '"a"' + ")" * 65)), {}
         elif name == "grammar-size":
             return (ROOF, "x", "--regex", "(?:a{1000}b{1000}){1000}"), {"code": 2}
         elif name == "url-bytes":

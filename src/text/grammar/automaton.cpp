@@ -10,6 +10,7 @@ namespace tap::grammar {
 
 void Budget::states(std::size_t count) {
   states_ += count;
+  if (all_) all_->states(count);
   if (states_ > kMostStates)
     fail(ErrorCode::limit, "{}: needs more than {} automaton states; use smaller counts or fewer alternatives", what_,
          kMostStates);
@@ -17,6 +18,7 @@ void Budget::states(std::size_t count) {
 
 void Budget::steps(std::size_t count) {
   steps_ += count;
+  if (all_) all_->steps(count);
   if (steps_ > kMostSteps)
     fail(ErrorCode::limit, "{}: takes more than {} steps to compile; make it simpler", what_, kMostSteps);
 }

@@ -24,13 +24,15 @@ inline constexpr std::size_t kMostPatternBytes = 64 << 10;  // of one regex
 // What one compilation may use. Counts instead of a clock, so that the same input always gives the same result.
 class Budget {
  public:
-  explicit Budget(std::string what) : what_(std::move(what)) {}
+  // `all`: of a compilation that this one is a part of; it pays too.
+  explicit Budget(std::string what, Budget* all = nullptr) : what_(std::move(what)), all_(all) {}
   const std::string& what() const { return what_; }  // names the input in errors
   void states(std::size_t count);                    // throws Error(limit)
   void steps(std::size_t count);                     // throws Error(limit)
 
  private:
   std::string what_;
+  Budget* all_;
   std::size_t states_ = 0, steps_ = 0;
 };
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "text/grammar/gbnf.h"
 #include "text/grammar/regex.h"
 #include "text/grammar/schema.h"
 #include "text/tokenizer_unicode.h"
@@ -27,41 +28,47 @@ Result<GrammarPtr> as_result(Make&& make) {
 
 }  // namespace
 
+grammar::GrammarRules grammar::choice_rules(std::span<const std::string> choices) {
+  if (choices.empty() || choices.size() > kMostChoices)
+    fail(ErrorCode::bad_input, "choices: got {}, wanted 1 to {}", choices.size(), kMostChoices);
+  std::size_t bytes = 0;
+  for (const std::string& choice : choices) {
+    if (choice.empty()) fail(ErrorCode::bad_input, "choices: one of them is empty");
+    if (!uni::is_valid_utf8(choice)) fail(ErrorCode::bad_input, "choices: {} is not UTF-8", uni::quoted(choice));
+    if ((bytes += choice.size()) > kMostChoiceBytes)
+      fail(ErrorCode::limit, "choices: more than {} bytes in all", kMostChoiceBytes);
+  }
+  Budget budget("choices");
+  Nfa nfa(budget);
+  const State from = nfa.add(), to = nfa.add();
+  nfa.literals(from, choices, to);
+  return {{determinize(nfa, from, to)}};
+}
+
+grammar::GrammarRules grammar::regex_rules(std::string_view pattern) {
+  Budget budget("regex");
+  return {{compile_regex(pattern, Match::whole, Encoding::utf8, budget)}};
+}
+
 Result<GrammarPtr> Grammar::from_choices(std::span<const std::string> choices) {
-  return as_result([&] {
-    if (choices.empty() || choices.size() > kMostChoices)
-      fail(ErrorCode::bad_input, "choices: got {}, wanted 1 to {}", choices.size(), kMostChoices);
-    std::size_t bytes = 0;
-    for (const std::string& choice : choices) {
-      if (choice.empty()) fail(ErrorCode::bad_input, "choices: one of them is empty");
-      if (!uni::is_valid_utf8(choice)) fail(ErrorCode::bad_input, "choices: {} is not UTF-8", uni::quoted(choice));
-      if ((bytes += choice.size()) > kMostChoiceBytes)
-        fail(ErrorCode::limit, "choices: more than {} bytes in all", kMostChoiceBytes);
-    }
-    Budget budget("choices");
-    grammar::Nfa nfa(budget);
-    const State from = nfa.add(), to = nfa.add();
-    nfa.literals(from, choices, to);
-    const RuleAutomaton rule{determinize(nfa, from, to)};
-    return join(std::span(&rule, 1), "choices");
-  });
+  return as_result([&] { return join(grammar::choice_rules(choices), "choices"); });
 }
 
 Result<GrammarPtr> Grammar::from_regex(std::string_view pattern) {
-  return as_result([&] {
-    Budget budget("regex");
-    const RuleAutomaton rule{compile_regex(pattern, grammar::Match::whole, grammar::Encoding::utf8, budget)};
-    return join(std::span(&rule, 1), "regex");
-  });
+  return as_result([&] { return join(grammar::regex_rules(pattern), "regex"); });
 }
 
 Result<GrammarPtr> Grammar::from_schema(std::string_view text, std::string_view what) {
   return as_result([&] { return join(grammar::compile_schema(text, what), what); });
 }
 
-GrammarPtr Grammar::join(std::span<const RuleAutomaton> rules, std::string_view what) {
+Result<GrammarPtr> Grammar::from_gbnf(std::string_view text, std::string_view what) {
+  return as_result([&] { return join(grammar::compile_gbnf(text, what), what); });
+}
+
+GrammarPtr Grammar::join(std::span<const grammar::RuleAutomaton> rules, std::string_view what) {
   auto made = std::make_shared<Grammar>();
-  for (const RuleAutomaton& rule : rules) {
+  for (const grammar::RuleAutomaton& rule : rules) {
     const auto base = static_cast<State>(made->size());
     made->rule_starts_.push_back(base);
     made->rule_levels_.push_back(rule.levels);

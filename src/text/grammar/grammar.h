@@ -1,4 +1,5 @@
-// What an answer may be: one of some choices, a text that a regex matches as a whole, or JSON that a schema allows.
+// What an answer may be: one of some choices, a text that a regex matches as a whole, JSON that a schema allows, a text
+// of a grammar, or calls of tools.
 // Compiled once into byte automata that call each other (a pushdown automaton); immutable, safe from many threads.
 #pragma once
 
@@ -18,13 +19,23 @@ namespace tap {
 class Grammar;
 using GrammarPtr = std::shared_ptr<const Grammar>;
 
+namespace grammar {
+
+struct RuleAutomaton {
+  Dfa dfa;
+  std::uint8_t levels = 0;  // of nesting that a call of it opens: 1 for JSON's objects and arrays
+};
+using GrammarRules = std::vector<RuleAutomaton>;  // that call each other by index; 0 is the whole
+
+// As Grammar's functions below, before they are joined. They throw.
+GrammarRules choice_rules(std::span<const std::string> choices);
+GrammarRules regex_rules(std::string_view pattern);
+
+}  // namespace grammar
+
 class Grammar {
  public:
   using State = grammar::State;
-  struct RuleAutomaton {
-    grammar::Dfa dfa;
-    std::uint8_t levels = 0;  // of JSON nesting that a call of it opens: 1 for objects and arrays
-  };
 
   // Exactly one of `choices`: at least one, none empty, at most 10 000 of 64 KiB in all.
   static Result<GrammarPtr> from_choices(std::span<const std::string> choices);
@@ -33,14 +44,19 @@ class Grammar {
   // The text of a JSON Schema; `what` names it in errors, which give the path of the keyword: "s.json: #/items/not: …".
   static Result<GrammarPtr> from_schema(std::string_view text, std::string_view what);
 
-  // Joins rules; rule 0 is the whole answer. Cuts what can never be completed. Throws Error(bad_input) when nothing
-  // can.
-  static GrammarPtr join(std::span<const RuleAutomaton> rules, std::string_view what);
+  // GBNF (text/grammar/gbnf.h); `what` names it in errors, which give the line: "g.gbnf: line 3: …".
+  static Result<GrammarPtr> from_gbnf(std::string_view text, std::string_view what);
+
+  // Joins rules. Cuts what can never be completed. Throws Error(bad_input) when nothing can.
+  static GrammarPtr join(std::span<const grammar::RuleAutomaton> rules, std::string_view what);
   // The part of the language that can be written with these bytes alone; throws Error(unsupported) when that is
   // nothing.
   GrammarPtr restricted_to(const std::bitset<256>& bytes) const;
 
   std::size_t size() const { return accepting_.size(); }  // states
+  std::size_t held_bytes() const {
+    return size() * 10 + edges_.size() * sizeof(edges_[0]) + calls_.size() * sizeof(calls_[0]);
+  }
   State start() const { return rule_starts_[0]; }
   State start_of(grammar::Rule rule) const { return rule_starts_[rule]; }
   std::uint8_t levels_of(grammar::Rule rule) const { return rule_levels_[rule]; }

@@ -30,11 +30,12 @@ Regex any_text(std::uint32_t least, std::uint32_t most) {  // so many characters
 
 class Compiler {
  public:
-  Compiler(Json root, std::string_view what) : budget_(std::string(what)), tree_(std::move(root), budget_) {}
+  Compiler(Json root, std::string_view what, Budget* all)
+      : budget_(std::string(what), all), tree_(std::move(root), budget_) {}
 
-  std::vector<Grammar::RuleAutomaton> run() {
+  GrammarRules run() {
     rule(Form::value, tree_.root(), "#");
-    std::vector<Grammar::RuleAutomaton> out;
+    GrammarRules out;
     for (std::size_t i = 0; i < pending_.size(); ++i) {
       const Pending job = pending_[i];
       Nfa nfa(budget_);
@@ -331,12 +332,12 @@ class Compiler {
 
 }  // namespace
 
-std::vector<Grammar::RuleAutomaton> compile_schema(std::string_view text, std::string_view what) {
+GrammarRules compile_schema(std::string_view text, std::string_view what, Budget* all) {
   JsonLimits limits;
   limits.bytes = kSchemaBytes;
   auto root = parse_json(text, what, limits);
   if (!root) throw root.error();
-  return Compiler(std::move(*root), what).run();
+  return Compiler(std::move(*root), what, all).run();
 }
 
 }  // namespace tap::grammar

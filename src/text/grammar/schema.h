@@ -9,8 +9,8 @@
 
 namespace tap::grammar {
 
-// Throws Error naming the path of the keyword.
-std::vector<Grammar::RuleAutomaton> compile_schema(std::string_view text, std::string_view what);
+// Throws Error naming the path of the keyword. `all`: see Budget.
+GrammarRules compile_schema(std::string_view text, std::string_view what, Budget* all = nullptr);
 
 // Decimal numbers between bounds, as a JSON number without exponent (schema_number.cpp).
 struct NumberRange {

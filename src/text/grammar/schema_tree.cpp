@@ -11,10 +11,11 @@ namespace tap::grammar {
 
 namespace {
 
-constexpr std::array<std::string_view, 17> kAnnotations = {
+// OpenAPI's discriminator says where to look in a oneOf that constrains without it.
+constexpr std::array<std::string_view, 18> kAnnotations = {
     "title",    "description", "default",         "example",          "examples",    "$schema",
     "$id",      "$comment",    "$defs",           "$anchor",          "definitions", "deprecated",
-    "readOnly", "writeOnly",   "contentEncoding", "contentMediaType", "$vocabulary"};
+    "readOnly", "writeOnly",   "contentEncoding", "contentMediaType", "$vocabulary", "discriminator"};
 constexpr std::array<std::string_view, 26> kKeywords = {"type",
                                                         "properties",
                                                         "required",

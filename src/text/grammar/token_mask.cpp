@@ -11,13 +11,13 @@ constexpr std::size_t kMostCachedBytes = std::size_t{64} << 20;  // of masks; th
 
 }  // namespace
 
-TokenTrie::TokenTrie(const Tokenizer& tokenizer, std::span<const TokenId> left_out) {
+TokenTrie::TokenTrie(const Tokenizer& tokenizer, std::span<const TokenId> left_out, std::span<const TokenId> let_in) {
   std::vector<std::pair<std::string, TokenId>> texts;
   const Dim size = tokenizer.size();
   words_ = (static_cast<std::size_t>(size) + 63) / 64;
   for (TokenId id = 0; id < size; ++id) {
-    if (tokenizer.is_added(id) || tokenizer.is_special(id) || std::ranges::find(left_out, id) != left_out.end())
-      continue;
+    if (std::ranges::find(left_out, id) != left_out.end()) continue;
+    if ((tokenizer.is_added(id) || tokenizer.is_special(id)) && std::ranges::find(let_in, id) == let_in.end()) continue;
     std::string bytes = tokenizer.bytes_of(id);
     if (bytes.empty() || bytes.size() > kLongestToken) continue;
     if (bytes.size() == 1) single_[static_cast<unsigned char>(bytes[0])] = true;
@@ -136,6 +136,11 @@ class TokenMasks::Walk {
 TokenMasks::TokenMasks(const GrammarPtr& grammar, std::shared_ptr<const TokenTrie> trie)
     : grammar_(grammar->restricted_to(trie->single_bytes())), trie_(std::move(trie)) {
   find_runs();
+}
+
+std::size_t TokenMasks::held_bytes() const {
+  const std::scoped_lock lock(mutex_);
+  return cached_bytes_ + grammar_->held_bytes();
 }
 
 void TokenMasks::find_runs() {

@@ -15,10 +15,10 @@
 namespace tap {
 
 // The bytes of all ordinary tokens as a trie in preorder. Added and special tokens, and those of `left_out` (ends), are
-// not in it: text can never ask for them. Build once per tokenizer and share.
+// not in it: text can never ask for them, but for those of `let_in`. Build once per tokenizer and share.
 class TokenTrie {
  public:
-  TokenTrie(const Tokenizer& tokenizer, std::span<const TokenId> left_out);
+  TokenTrie(const Tokenizer& tokenizer, std::span<const TokenId> left_out, std::span<const TokenId> let_in = {});
   struct Node {
     std::uint32_t end;          // one past its subtree
     std::uint32_t first_token;  // in the list of tokens
@@ -62,6 +62,7 @@ class TokenMasks {
   void add_after_byte(GrammarState& state, unsigned char byte, std::span<std::uint64_t> mask) const;
   const TokenTrie& trie() const { return *trie_; }
   const GrammarPtr& grammar() const { return grammar_; }
+  std::size_t held_bytes() const;  // of the grammar and of the masks made so far
 
  private:
   struct Local {

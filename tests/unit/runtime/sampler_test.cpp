@@ -187,3 +187,22 @@ TEST_CASE("generation_config.json samples only where do_sample is true") {
   CHECK_THROWS_WITH_AS(read(R"({"do_sample": true, "top_p": 2.0})"), doctest::Contains("generation_config.json: top_p"),
                        Error);
 }
+
+TEST_CASE("a bias is added before everything else, and log-probabilities do not know it") {
+  Rng rng(1);
+  SamplingOptions options;
+  const std::array logits{1.0f, 3.0f, 2.0f, 0.0f};
+  const float plain = Sampler(options, {})(logits, rng).logprob;
+  options.logit_bias = {{1, -100.0f}, {3, 2.5f}, {7, 100.0f}};  // 7 is beyond the row
+  const Sampler::Choice choice = Sampler(options, {})(logits, rng);
+  CHECK(choice.id == 3);
+  CHECK(choice.logprob == doctest::Approx(plain - 3.0f));
+  const std::array<std::uint64_t, 1> allowed{0b0111};
+  CHECK(Sampler(options, {})(logits, rng, allowed).id == 2);
+  options.temperature = 1;
+  CHECK(histogram(options, logits, 1000).count(1) == 0);
+  options.logit_bias = {{0, 100.0f}};
+  CHECK(histogram(options, logits, 1000)[0] == 1000);
+  CHECK(refusal([](SamplingOptions& o) { o.logit_bias = {{1, 101.0f}}; }).find("logit_bias is 101") != std::string::npos);
+  CHECK(refusal([](SamplingOptions& o) { o.logit_bias = {{-1, 1.0f}}; }).find("logit_bias is -1") != std::string::npos);
+}
