@@ -92,6 +92,7 @@ std::shared_ptr<const Constraint> ConstraintCache::operator()(const Model& model
       ++counts_.reused;
       entries_.splice(entries_.begin(), entries_, known);
       const Made made = known->made;
+      drop_old();  // masks have grown since
       lock.unlock();
       return made.get();
     }
