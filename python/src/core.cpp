@@ -139,13 +139,14 @@ nb::dict safety_dict(const tap::Safety& safety) {
 }  // namespace
 
 NB_MODULE(_core, m) {
-  // One Python class of errors; tapetum/errors.py gives each code a class of its own.
-  static nb::object error_class = nb::module_::import_("tapetum.errors").attr("_from_code");
+  nb::set_leak_warnings(false);  // a model that lives until the interpreter ends is no leak
+  // tapetum/errors.py gives each code a class of its own. Never released: the interpreter may be gone by then.
+  static PyObject* const from_code = nb::object(nb::module_::import_("tapetum.errors").attr("_from_code")).release().ptr();
   nb::register_exception_translator([](const std::exception_ptr& thrown, void*) {
     try {
       std::rethrow_exception(thrown);
     } catch (const tap::Error& error) {
-      const nb::object made = error_class(std::string(tap::name(error.code())), error.what(), error.item());
+      const nb::object made = nb::handle(from_code)(std::string(tap::name(error.code())), error.what(), error.item());
       PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(made.ptr())), made.ptr());
     }
   });
