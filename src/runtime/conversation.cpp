@@ -60,7 +60,7 @@ Json Conversation::template_variables() const {
     list.push_back({{"role", message.role}, {"content", std::move(content)}});
   }
   all["messages"] = std::move(list);
-  all["add_generation_prompt"] = add_generation_prompt;
+  all["add_generation_prompt"] = add_generation_prompt && !go_on;
   return all;
 }
 
