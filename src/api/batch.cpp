@@ -1,6 +1,7 @@
 // Conversations given whole: one, or many at once.
 #include "api/internal.h"
 
+#include <algorithm>
 #include <map>
 
 namespace tap::api {
@@ -50,8 +51,7 @@ class Batch {
   Batch(Engine& engine, std::span<const std::vector<v1::Message>> conversations, const v1::AskOptions& options,
         std::int64_t at_once)
       : conversations_(conversations), generate_(generate_options(options, engine)), outcomes_(conversations.size()) {
-    if (options.max_tokens < 1)
-      fail(tap::ErrorCode::usage, "max_tokens is {}, must be at least 1", options.max_tokens);
+    if (options.max_tokens < 1) fail(tap::ErrorCode::usage, "max_tokens is {}, must be at least 1", options.max_tokens);
     BatchOptions how;
     how.sequences = std::min<Dim>(at_once, static_cast<Dim>(conversations.size()));
     how.features = engine.features;
@@ -84,7 +84,11 @@ class Batch {
       Conversation conversation;
       conversation.messages = inner_messages(conversations_[index]);
       if (conversation.messages.empty()) fail(tap::ErrorCode::usage, "there are no messages to answer");
-      conversation.go_on = conversation.messages.back().role == "assistant";
+      const tap::Message& last = conversation.messages.back();
+      conversation.go_on = last.role == "assistant";
+      if (!conversation.go_on &&
+          std::ranges::all_of(last.parts, [](const tap::Part& part) { return trimmed(part.text).empty(); }))
+        fail(tap::ErrorCode::usage, "the question is empty");
       item.exact |= conversation.go_on;
       running_[generator_->add(conversation, generate_)] = std::move(item);
     } catch (const v1::Error& error) {
