@@ -69,7 +69,7 @@ if(NOT BUILD_SHARED_LIBS)
 endif()
 configure_file("${CMAKE_SOURCE_DIR}/cmake/tapetum.pc.in" "${CMAKE_BINARY_DIR}/tapetum.pc" @ONLY)
 install(FILES "${CMAKE_BINARY_DIR}/tapetum.pc" DESTINATION "${CMAKE_INSTALL_LIBDIR}/pkgconfig")
-install(DIRECTORY "${CMAKE_SOURCE_DIR}/include/tapetum" DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}")
+install(DIRECTORY "${CMAKE_SOURCE_DIR}/include/" DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}")
 
 # Completions and manual pages, made by the program itself.
 set(docs "${CMAKE_BINARY_DIR}/docs")

@@ -16,6 +16,7 @@
 #include <tapetum/answer.h>
 #include <tapetum/guard.h>
 #include <tapetum/image.h>
+#include <tapetum/message.h>
 
 namespace tap::api {  // the library's inside
 struct Engine;
@@ -43,6 +44,13 @@ struct ChatOptions {
   // Guards judge the pictures or the questions before the model sees them, and its answers before anybody does: by
   // sentence, at most 200 characters held back. What one refuses throws refused, and the turn is taken back.
   std::vector<Guard> before = {}, behind = {};
+  std::vector<Message> earlier = {};  // what was said already, behind the system message; Chat::clear keeps it
+};
+
+// What became of one conversation of many: one of the two.
+struct Outcome {
+  std::optional<Answer> answer = {};
+  std::optional<Error> error = {};
 };
 
 // A model, ready to answer. Copies are handles to the same weights.
@@ -69,6 +77,20 @@ class Model {
   // One question about one picture: a chat of one turn. Errors as Chat::ask.
   //   std::cout << model.ask(roof, "What is on the roof?").text << "\n";
   Answer ask(const Image& image, std::string_view question, const AskOptions& options = {}) const;
+
+  // The assistant's next message of a conversation that ends with the user's. One that ends with the assistant's is
+  // gone on with: the answer is what follows its last words, white space at the beginning included. Throws usage for no
+  // messages; bad_input for what the model's chat template refuses, such as roles that do not alternate; else as
+  // Chat::ask.
+  //   const tap::Message asked{tap::Role::user, {{.image = roof}, {"What is on the roof?"}}};
+  //   std::cout << model.answer({&asked, 1}).text << "\n";
+  Answer answer(std::span<const Message> messages, const AskOptions& options = {}) const;
+
+  // Many conversations, up to `at_once` of them computed together: faster than one after the other, and the same
+  // answers (to the bit with q8 weights; otherwise sums round differently). One that fails ends alone. Throws usage for
+  // options out of range, cancelled, and what keep_on throws: then nothing of any is kept.
+  std::vector<Outcome> answer_all(std::span<const std::vector<Message>> conversations, const AskOptions& options = {},
+                                  std::int64_t at_once = 8) const;
 
   // Where things are, in the picture's own pixels and the model's order, none when nothing is found. `phrase` may be a
   // sentence and name several things: "the bird on the roof", "point to the cup", "cat ; dog". Throws unsupported
@@ -196,5 +218,5 @@ double cosine(std::span<const float> a, std::span<const float> b);
 //   tap::on_warning([](std::string_view line) { std::cerr << line << "\n"; });
 void on_warning(std::function<void(std::string_view)> sink);
 
-}  // namespace gnu::visibility("default")]]
+}  // namespace gnu::visibility("default")
 }  // namespace tap

@@ -11,5 +11,6 @@
 #include <tapetum/error.h>
 #include <tapetum/guard.h>
 #include <tapetum/image.h>
+#include <tapetum/message.h>
 #include <tapetum/model.h>
 #include <tapetum/version.h>

@@ -5,11 +5,13 @@
 // calling thread after every layer.
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <span>
 #include <string>
 
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/map.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
@@ -34,6 +36,12 @@ tap::KeepOn signals() {
     if (PyErr_CheckSignals() != 0) throw nb::python_error();
     return true;
   };
+}
+
+PyObject* from_code = nullptr;  // tapetum.errors._from_code
+
+nb::object error_object(const tap::Error& error) {
+  return nb::handle(from_code)(std::string(tap::name(error.code())), error.what(), error.item());
 }
 
 template <class Fn>
@@ -119,6 +127,39 @@ nb::list detection_list(const std::vector<tap::Detection>& found) {
   return out;
 }
 
+// [(role, [text or Image, …]), …]; tapetum/messages.py has checked the shapes.
+std::vector<tap::Message> message_list(const nb::handle& from) {
+  std::vector<tap::Message> all;
+  for (const nb::handle given : from) {
+    const std::string role = nb::cast<std::string>(given[0]);
+    tap::Message& message = all.emplace_back();
+    message.role = role == "system" ? tap::Role::system : role == "user" ? tap::Role::user : tap::Role::assistant;
+    for (const nb::handle part : nb::object(given[1]))
+      message.parts.push_back(nb::isinstance<tap::Image>(part) ? tap::Part{{}, nb::cast<tap::Image>(part)}
+                                                               : tap::Part{nb::cast<std::string>(part), {}});
+  }
+  return all;
+}
+
+// What tapetum/results.py has of a detection, for drawing.
+tap::Detection detection_of(const nb::handle& from) {
+  tap::Detection one;
+  one.label = nb::cast<std::string>(from.attr("label"));
+  const auto [x1, y1, x2, y2] = nb::cast<std::tuple<float, float, float, float>>(from.attr("box"));
+  one.box = {x1, y1, x2, y2};
+  if (const nb::object point = from.attr("point"); !point.is_none()) {
+    const auto [x, y] = nb::cast<std::tuple<float, float>>(point);
+    one.point = tap::Point{x, y};
+  }
+  if (const nb::object mask = from.attr("mask"); !mask.is_none()) {
+    const auto pixels = nb::cast<nb::ndarray<const std::uint8_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>>(mask);
+    one.mask = tap::Mask{static_cast<std::int64_t>(pixels.shape(1)),
+                         static_cast<std::int64_t>(pixels.shape(0)),
+                         {pixels.data(), pixels.data() + pixels.size()}};
+  }
+  return one;
+}
+
 nb::dict safety_dict(const tap::Safety& safety) {
   nb::dict out;
   out["flagged"] = safety.flagged;
@@ -139,13 +180,14 @@ nb::dict safety_dict(const tap::Safety& safety) {
 }  // namespace
 
 NB_MODULE(_core, m) {
-  // One Python class of errors; tapetum/errors.py gives each code a class of its own.
-  static nb::object error_class = nb::module_::import_("tapetum.errors").attr("_from_code");
+  nb::set_leak_warnings(false);  // a model that lives until the interpreter ends is no leak
+  // tapetum/errors.py gives each code a class of its own. Never released: the interpreter may be gone by then.
+  from_code = nb::object(nb::module_::import_("tapetum.errors").attr("_from_code")).release().ptr();
   nb::register_exception_translator([](const std::exception_ptr& thrown, void*) {
     try {
       std::rethrow_exception(thrown);
     } catch (const tap::Error& error) {
-      const nb::object made = error_class(std::string(tap::name(error.code())), error.what(), error.item());
+      const nb::object made = error_object(error);
       PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(made.ptr())), made.ptr());
     }
   });
@@ -168,22 +210,25 @@ NB_MODULE(_core, m) {
                   })
       .def_prop_ro("width", &tap::Image::width)
       .def_prop_ro("height", &tap::Image::height)
-      .def("png", [](const tap::Image& image) {
-        const std::vector<std::byte> png = without_lock([&] { return image.png(); });
-        return nb::bytes(png.data(), png.size());
-      })
+      .def("png",
+           [](const tap::Image& image) {
+             const std::vector<std::byte> png = without_lock([&] { return image.png(); });
+             return nb::bytes(png.data(), png.size());
+           })
       // [height, width, 3] uint8, read-only: the picture's own memory.
       .def("pixels", [](const nb::handle_t<tap::Image>& self) {
         const auto& image = nb::cast<const tap::Image&>(self);
-        const std::size_t shape[3] = {static_cast<std::size_t>(image.height()), static_cast<std::size_t>(image.width()), 3};
+        const std::size_t shape[3] = {static_cast<std::size_t>(image.height()), static_cast<std::size_t>(image.width()),
+                                      3};
         return nb::cast(nb::ndarray<nb::numpy, const std::uint8_t>(image.rgb().data(), 3, shape, self));
       });
 
   nb::class_<tap::Guard>(m, "Guard")
       .def_static("load",
                   [](const std::string& name, const std::vector<std::string>& policies,
-                     const std::vector<std::pair<std::string, std::string>>& own, double threshold, int threads) {
-                    tap::GuardOptions options{policies, own, threshold, {}, threads};
+                     const std::vector<std::pair<std::string, std::string>>& own, double threshold,
+                     const std::map<std::string, double>& thresholds, int threads) {
+                    const tap::GuardOptions options{policies, own, threshold, thresholds, threads};
                     return without_lock([&] { return tap::Guard::load(name, options); });
                   })
       .def_prop_ro("judges_pictures", &tap::Guard::judges_pictures)
@@ -192,8 +237,12 @@ NB_MODULE(_core, m) {
            [](tap::Guard& guard, const tap::Image& image) {
              return safety_dict(without_lock([&] { return guard.judge(image, signals()); }));
            })
-      .def("judge_text", [](tap::Guard& guard, const std::string& text) {
-        return safety_dict(without_lock([&] { return guard.judge(std::string_view(text), signals()); }));
+      .def("judge_text",
+           [](tap::Guard& guard, const std::string& text) {
+             return safety_dict(without_lock([&] { return guard.judge(std::string_view(text), signals()); }));
+           })
+      .def("judge_answer", [](tap::Guard& guard, const std::string& question, const std::string& answer) {
+        return safety_dict(without_lock([&] { return guard.judge_answer(question, answer, signals()); }));
       });
 
   nb::class_<tap::Stream>(m, "Stream")
@@ -202,17 +251,19 @@ NB_MODULE(_core, m) {
 
   nb::class_<tap::Chat>(m, "Chat")
       .def("ask",
-           [](tap::Chat& chat, const std::string& question, const std::vector<tap::Image>& images, const nb::dict& options) {
+           [](tap::Chat& chat, const std::string& question, const std::vector<tap::Image>& images,
+              const nb::dict& options) {
              const tap::AskOptions how = ask_options(options);
              return answer_dict(without_lock([&] { return chat.ask(question, images, how); }));
            })
       .def("stream",
-           [](tap::Chat& chat, const std::string& question, const std::vector<tap::Image>& images, const nb::dict& options) {
+           [](tap::Chat& chat, const std::string& question, const std::vector<tap::Image>& images,
+              const nb::dict& options) {
              const tap::AskOptions how = ask_options(options);
              return without_lock([&] { return chat.stream(question, images, how); });
            })
       .def_prop_ro("turns", &tap::Chat::turns)
-      .def("clear", &tap::Chat::clear);
+      .def("clear", [](tap::Chat& chat) { without_lock([&] { chat.clear(); }); });
 
   nb::class_<tap::Model>(m, "Model")
       .def_static("load",
@@ -225,9 +276,21 @@ NB_MODULE(_core, m) {
       .def_prop_ro("width", &tap::Model::width)
       .def_prop_ro("can_detect", &tap::Model::can_detect)
       .def("chat",
-           [](const tap::Model& model, const std::string& system, std::int64_t context, const std::vector<tap::Guard>& before,
-              const std::vector<tap::Guard>& behind) {
-             return model.chat({.system = system, .context = context, .before = before, .behind = behind});
+           [](const tap::Model& model, const std::string& system, std::int64_t context,
+              const std::vector<tap::Guard>& before, const std::vector<tap::Guard>& behind, const nb::list& earlier) {
+             const tap::ChatOptions options{system, context, before, behind, message_list(earlier)};
+             return without_lock([&] { return model.chat(options); });
+           })
+      .def("answer_all",  // of each an Answer's dict, or the exception that ended it
+           [](const tap::Model& model, const nb::list& conversations, const nb::dict& options, std::int64_t at_once) {
+             std::vector<std::vector<tap::Message>> all;
+             for (const nb::handle one : conversations) all.push_back(message_list(one));
+             const tap::AskOptions how = ask_options(options);
+             const auto outcomes = without_lock([&] { return model.answer_all(all, how, at_once); });
+             nb::list out;
+             for (const tap::Outcome& one : outcomes)
+               out.append(one.answer ? nb::object(answer_dict(*one.answer)) : error_object(*one.error));
+             return out;
            })
       .def("detect",
            [](const tap::Model& model, const tap::Image& image, const std::string& phrase, const nb::dict& options) {
@@ -235,8 +298,8 @@ NB_MODULE(_core, m) {
              return detection_list(without_lock([&] { return model.detect(image, phrase, how); }));
            })
       .def("segment",
-           [](const tap::Model& model, const tap::Image& image, const std::string& phrase, const std::string& mask_weights,
-              const nb::dict& options) {
+           [](const tap::Model& model, const tap::Image& image, const std::string& phrase,
+              const std::string& mask_weights, const nb::dict& options) {
              const tap::AskOptions how = ask_options(options);
              return detection_list(without_lock([&] { return model.segment(image, phrase, mask_weights, how); }));
            })
@@ -266,12 +329,9 @@ NB_MODULE(_core, m) {
         return vector_array(without_lock([&] { return model.embed(image, text, signals()); }));
       });
 
-  m.def("draw", [](const tap::Image& image, const std::vector<std::tuple<std::string, std::tuple<float, float, float, float>>>& boxes) {
+  m.def("draw", [](const tap::Image& image, const nb::list& detections) {
     std::vector<tap::Detection> found;
-    for (const auto& [label, box] : boxes) {
-      const auto& [x1, y1, x2, y2] = box;
-      found.push_back({label, {x1, y1, x2, y2}, {}, {}, {}});
-    }
+    for (const nb::handle one : detections) found.push_back(detection_of(one));
     return without_lock([&] { return tap::draw(image, found); });
   });
 }

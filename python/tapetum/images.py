@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from typing import TYPE_CHECKING, Any, Union
 
 from . import _core
@@ -10,8 +11,9 @@ from .errors import UsageError
 
 if TYPE_CHECKING:
     import numpy
+    import numpy.typing
 
-PictureLike = Union["Picture", str, os.PathLike, bytes, bytearray, memoryview, Any]
+PictureLike = Union["Picture", str, "os.PathLike[str]", bytes, bytearray, memoryview, Any]  # Any: PIL, arrays
 
 
 class Picture:
@@ -39,13 +41,14 @@ class Picture:
     def png(self) -> bytes:
         return self._core.png()
 
-    def __array__(self, dtype=None, copy=None) -> numpy.ndarray:
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> numpy.typing.NDArray[Any]:
+        """[height, width, 3] uint8, red, green, blue."""
         import numpy
 
         array = self._core.pixels()
-        return numpy.array(array, dtype=dtype or array.dtype, copy=True if copy is None else copy)
+        return numpy.array(array, dtype=dtype or array.dtype) if copy is not False else numpy.asarray(array, dtype=dtype)
 
-    def save(self, path: str | os.PathLike) -> None:
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Writes it as PNG."""
         with open(path, "wb") as file:
             file.write(self.png())
@@ -69,7 +72,7 @@ def picture(source: PictureLike) -> Picture:
     if isinstance(source, (bytes, bytearray, memoryview)):
         return Picture(_core.Image.decode(bytes(source), "picture"))
     if isinstance(source, str) and source.startswith(("http://", "https://", "data:")):
-        return Picture(_core.Image.fetch(source))
+        return Picture(_fetched(source))
     if isinstance(source, (str, os.PathLike)):
         return Picture(_core.Image.load(os.fspath(source)))
     if hasattr(source, "getexif") and hasattr(source, "convert"):
@@ -79,11 +82,37 @@ def picture(source: PictureLike) -> Picture:
     raise UsageError(f"a picture is a {type(source).__name__}: must be a path, bytes, a URL, a PIL image or an array", "image")
 
 
-def _of_pil(image) -> numpy.ndarray:
+def _fetched(url: str) -> _core.Image:
+    """In a thread of its own where it may take long, so that Ctrl-C need not wait for the network."""
+    if url.startswith("data:"):
+        return _core.Image.fetch(url)
+    got: list[_core.Image] = []
+    failed: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            got.append(_core.Image.fetch(url))
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(0.1)
+    if failed:
+        raise failed[0]
+    return got[0]
+
+
+def _of_pil(image: Any) -> numpy.typing.NDArray[numpy.uint8]:
     import numpy
     from PIL import Image, ImageOps
 
     image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I;16"):  # Pillow would clip it to white
+        return _of_array((numpy.asarray(image) >> 8).astype(numpy.uint8))
+    if image.mode in ("I", "F"):
+        raise UsageError(f"a PIL image of mode {image.mode} has no range of its own: make it L or RGB first", "image")
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         rgba = image.convert("RGBA")
         white = Image.new("RGB", rgba.size, (255, 255, 255))
@@ -92,7 +121,7 @@ def _of_pil(image) -> numpy.ndarray:
     return numpy.ascontiguousarray(image.convert("RGB"))
 
 
-def _of_array(source) -> numpy.ndarray:
+def _of_array(source: Any) -> numpy.typing.NDArray[numpy.uint8]:
     import numpy
 
     array = numpy.asarray(source)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import html
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from . import _core
 
 if TYPE_CHECKING:
     import numpy
+    import numpy.typing
 
     from .images import Picture
 
@@ -44,7 +46,7 @@ class Detection:
     box: tuple[float, float, float, float]
     score: float | None = None
     point: tuple[float, float] | None = None
-    mask: numpy.ndarray | None = dataclasses.field(default=None, repr=False, compare=False)  # [height, width], 0 and 1
+    mask: numpy.typing.NDArray[numpy.uint8] | None = dataclasses.field(default=None, repr=False, compare=False)  # [height, width], 0 and 1
 
 
 class Detections(Sequence[Detection]):
@@ -57,7 +59,7 @@ class Detections(Sequence[Detection]):
     def __getitem__(self, index: int) -> Detection: ...
     @overload
     def __getitem__(self, index: slice) -> Sequence[Detection]: ...
-    def __getitem__(self, index):
+    def __getitem__(self, index: Any) -> Any:
         return self._found[index]
 
     def __len__(self) -> int:
@@ -70,11 +72,18 @@ class Detections(Sequence[Detection]):
         return f"Detections({list(self._found)!r})"
 
     def drawn(self) -> Picture:
-        """The picture with boxes and labels."""
-        return self.picture._with(_core.draw(self.picture._core, [(one.label, one.box) for one in self._found]))
+        """The picture with what was found drawn on it."""
+        return self.picture._with(_core.draw(self.picture._core, list(self._found)))
 
     def _repr_png_(self) -> bytes:
         return self.drawn().png()
+
+    def _repr_html_(self) -> str:
+        rows = "".join(f"<tr><td>{html.escape(one.label)}</td><td>{', '.join(f'{side:.0f}' for side in one.box)}</td>"
+                       f"<td>{'' if one.score is None else f'{one.score:.2f}'}</td></tr>" for one in self._found)
+        shown = base64.b64encode(self._repr_png_()).decode()
+        return (f"<img style='max-width:100%' alt='{len(self)} found' src='data:image/png;base64,{shown}'>"
+                f"<table><tr><th>label</th><th>x1, y1, x2, y2</th><th>score</th></tr>{rows}</table>")
 
 
 @dataclasses.dataclass(frozen=True)

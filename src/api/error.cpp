@@ -1,5 +1,7 @@
 #include "api/internal.h"
 
+#include <unistd.h>
+
 namespace tap::v1 {
 
 std::string_view version() noexcept { return TAPETUM_VERSION; }
@@ -76,6 +78,13 @@ void throw_public() {
 }
 
 void Engine::refuse_reentry() const {
+  static std::atomic<pid_t> first{0};  // the process that computed first
+  pid_t expected = 0;
+  const pid_t me = ::getpid();
+  if (!first.compare_exchange_strong(expected, me) && expected != me)
+    throw v1::Error(v1::ErrorCode::unsupported,
+                    "this process was forked from one that had used tapetum, whose threads it lacks; load the model "
+                    "after the fork only, or start a new process instead (Python's multiprocessing: \"spawn\")");
   if (turns.has_caller())
     throw v1::Error(v1::ErrorCode::usage, "keep_on may not use the model that called it", "keep_on");
 }

@@ -18,6 +18,7 @@
 #include "io/embedded.h"
 #include "io/url.h"
 #include "media/picture_bytes.h"
+#include "runtime/batch_generator.h"
 #include "runtime/session.h"
 #include "tasks/detect.h"
 #include "tasks/embed.h"
@@ -44,7 +45,8 @@ struct Engine {
   std::shared_ptr<const Constraint> constraint;
   Turns turns;
 
-  // A keep_on that calls its own model would wait for itself: Error(usage) instead.
+  // A keep_on that calls its own model would wait for itself: Error(usage) instead. So would a process that was forked
+  // from one that computed, for threads that it does not have: Error(unsupported).
   void refuse_reentry() const;
 };
 
@@ -167,6 +169,8 @@ auto with_engine(Engine& engine, const KeepOn& keep_on, Fn&& fn) -> decltype(fn(
 // What the guards before a chat say of a turn's words and new pictures. Throws refused, unsupported.
 void judge_input(std::span<const v1::Guard> guards, const Conversation& conversation, std::span<const v1::Image> images,
                  const KeepOn& keep_on);
+
+std::vector<tap::Message> inner_messages(std::span<const v1::Message> messages);
 
 // For the holder of the engine's turn.
 GenerateOptions generate_options(const v1::AskOptions& options, Engine& engine);

@@ -56,6 +56,7 @@ Chat Model::chat(const ChatOptions& options) const {
     for (const Guard& guard : options.behind) (void)AnswerFilter({api::Access::judge(guard).guard.get()}, {}, {});
     talk->session = std::make_unique<Session>(*engine_->model, SessionOptions{options.context, engine_->features});
     if (!options.system.empty()) talk->conversation.system(options.system);
+    std::ranges::move(api::inner_messages(options.earlier), std::back_inserter(talk->conversation.messages));
     talk->first_turn = talk->conversation.messages.size();
     return api::Access::chat(std::move(talk));
   });

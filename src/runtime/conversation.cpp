@@ -63,7 +63,7 @@ Json Conversation::template_variables() const {
     list.push_back(std::move(one));
   }
   all["messages"] = std::move(list);
-  all["add_generation_prompt"] = add_generation_prompt;
+  all["add_generation_prompt"] = add_generation_prompt && !go_on;
   return all;
 }
 

@@ -41,6 +41,7 @@ struct Message {
 struct Conversation {
   std::vector<Message> messages;
   bool add_generation_prompt = true;
+  bool go_on = false;  // with the last message, as if the model had written it so far: add_generation_prompt is off
   bool plain_content = false;  // "content" is a text, as templates of text-only models expect it, not a list of parts
   Json variables;              // further template variables (tools, …), never special tokens; an object or null
 

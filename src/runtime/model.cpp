@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <filesystem>
+#include <ranges>
 
 #include "base/clock.h"
 #include "base/file.h"
@@ -325,15 +326,60 @@ PreparedPrompt Model::place(std::vector<TextSpan> spans, std::vector<Medium> med
   return prepared;
 }
 
-PreparedPrompt Model::prepare(const Conversation& conversation) const {
-  if (!has_chat_template() && processor_->takes_plain_text())
-    return place({{plain_text(conversation), false}}, conversation.media(), true);
+namespace {
+
+// Where the last words of a conversation to go on with end in its prompt; transformers finds the place so too
+// (chat_template_utils.py, continue_final_message).
+constexpr std::string_view go_on_mark = "CONTINUE_FINAL_MESSAGE_TAG ";
+
+Conversation with_mark(Conversation conversation) {
+  if (!conversation.messages.empty())
+    for (Part& part : conversation.messages.back().parts | std::views::reverse)
+      if (!part.image && !part.clip) {
+        part.text += go_on_mark;
+        conversation.go_on = false;
+        conversation.add_generation_prompt = false;
+        return conversation;
+      }
+  fail(ErrorCode::usage, "the last message has no words to go on with");
+}
+
+// Without the mark and what comes behind it: the end of the message, as the template writes it.
+void cut_at_mark(std::vector<TextSpan>& spans) {
+  const std::string text = joined(spans);
+  const std::string_view core = go_on_mark.substr(0, go_on_mark.size() - 1);
+  std::size_t end = text.rfind(core);
+  if (end == std::string::npos) fail(ErrorCode::unsupported, "the chat template leaves out the message to go on with");
+  // A template that trims messages would have trimmed this one's end too.
+  if (text.compare(end, go_on_mark.size(), go_on_mark) != 0)
+    while (end > 0 && std::string_view(" \n\t\r\f\v").find(text[end - 1]) != std::string_view::npos) --end;
+  std::size_t length = 0;
+  for (std::size_t i = 0; i < spans.size(); ++i) {
+    if (length + spans[i].text.size() >= end) {
+      spans[i].text.resize(end - length);
+      spans.resize(spans[i].text.empty() ? i : i + 1);
+      return;
+    }
+    length += spans[i].text.size();
+  }
+}
+
+}  // namespace
+
+std::vector<TextSpan> Model::rendered(const Conversation& conversation) const {
   Json variables = conversation.template_variables();
   for (const char* token : trusted_tokens) {  // the template trusts these variables: only the checkpoint may set them
     variables.erase(token);
     if (const auto at = template_tokens_.find(token); at != template_tokens_.end()) variables[token] = *at;
   }
-  std::vector<TextSpan> spans = chat_template().render(variables).value();
+  return chat_template().render(variables).value();
+}
+
+PreparedPrompt Model::prepare(const Conversation& conversation) const {
+  if (!has_chat_template() && processor_->takes_plain_text())
+    return place({{plain_text(conversation), false}}, conversation.media(), true);
+  std::vector<TextSpan> spans = rendered(conversation.go_on ? with_mark(conversation) : conversation);
+  if (conversation.go_on) cut_at_mark(spans);
   // As transformers' apply_chat_template: a template that writes the BOS itself turns the tokenizer's own off.
   const bool has_bos = begins_with_bos(spans);
   return place(std::move(spans), conversation.media(), !has_bos);

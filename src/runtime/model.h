@@ -80,6 +80,7 @@ class Model {
  private:
   friend std::unique_ptr<Model> load_model(const std::string& folder, const LoadOptions& options);
   explicit Model(ModelFiles files) : files_(std::move(files)) {}
+  std::vector<TextSpan> rendered(const Conversation& conversation) const;
   PreparedPrompt place(std::vector<TextSpan> spans, std::vector<Medium> media, bool add_special_tokens) const;
   ModelFiles files_;
   std::string name_, fingerprint_, bos_token_;

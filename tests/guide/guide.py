@@ -1,9 +1,9 @@
 """The blocks of docs/guide/*.md, run and compared with what the page says.
 
-    guide.py extract PAGE.md OUT.cpp      the page's ```cpp blocks as one program
-    guide.py run PAGE.md [PROGRAM]        runs that program, and the `$` lines of ```console blocks
+    guide.py extract PAGE.md OUT.cpp|.c|.py     the page's ```cpp, ```c or ```python blocks as one program
+    guide.py run PAGE.md [LANGUAGE PROGRAM…]    runs that program, and the `$` lines of ```console blocks
 
-A ```text block after ```cpp blocks is what they print. In expected output … stands for any text; alone on a line, for any lines. Other
+A ```text block after blocks of the program is what they print. In expected output … stands for any text; alone on a line, for any lines. Other
 blocks (```sh, ```cmake) are not run.
 """
 
@@ -34,24 +34,31 @@ def blocks(page):
     return found
 
 
-def program_of(page):
+# How a program marks in its output that a block begins, and what it includes besides.
+MARKS = {"cpp": f'  std::cout << "{MARK}%d\\n";\n', "c": f'  printf("{MARK}%d\\n");\n', "python": f'print("{MARK}%d")\n'}
+HEADERS = {"cpp": ("cstdint", "iostream", "string", "thread", "vector"), "c": ("stdio.h",)}
+
+
+def program_of(page, wanted):
     """One program: blocks with a main() become functions, the others run one after the other in one scope."""
-    includes, functions, calls, steps = {"#include <iostream>"}, [], [], []
+    includes, functions, calls, steps = set(), [], [], []
     name = pathlib.Path(page).resolve().relative_to(ROOT)
-    pieces = [(start, text) for language, start, text in blocks(page) if language == "cpp"]
+    pieces = [(start, text) for language, start, text in blocks(page) if language == wanted]
+    if wanted == "python":
+        return "".join(MARKS[wanted] % start + text for start, text in pieces)
     for start, text in pieces:
         includes |= set(re.findall(r"^#include .*$", text, re.M))
         body = f'#line {start} "{name}"\n' + re.sub(r"^#include .*$", "", text, flags=re.M)
-        mark = f'  std::cout << "{MARK}{start}\\n";\n'
+        mark = MARKS[wanted] % start
         if "int main(" in body:
             function = f"program_{start}"
-            functions.append(body.replace("int main()", f"static void {function}()"))
-            assert f"void {function}()" in functions[-1], f"{page}:{start}: main must be `int main()`"
+            functions.append(body.replace("int main()", f"static void {function}()").replace("int main(void)", f"static int {function}(void)"))
+            assert f" {function}(" in functions[-1], f"{page}:{start}: main must be `int main()` or `int main(void)`"
             calls.append(f"{mark}  {function}();\n")
         else:
             steps.append(mark + body)
-    standard = "".join(f"#include <{header}>\n" for header in ("cstdint", "string", "thread", "vector"))
-    return ("\n".join(sorted(includes)) + "\n" + standard + "\n" + "".join(functions) + "\nint main() {\n" + "".join(calls) + "".join(steps) + "}\n")
+    standard = "".join(f"#include <{header}>\n" for header in HEADERS[wanted])
+    return ("\n".join(sorted(includes)) + "\n" + standard + "\n" + "".join(functions) + "\nint main(void) {\n" + "".join(calls) + "".join(steps) + "}\n")
 
 
 def matches(expected, got):
@@ -65,12 +72,12 @@ def check(page, line, what, expected, got, failures):
         failures.append(f"{page}:{line}: {what}\n--- the page says\n{expected}--- it is\n{got}")
 
 
-def run_program(page, program, folder, failures):
-    done = subprocess.run([program], cwd=folder, capture_output=True, text=True, timeout=200)
+def run_program(page, wanted, program, folder, failures):
+    done = subprocess.run(program, cwd=folder, capture_output=True, text=True, timeout=200)
     printed = dict(part.split("\n", 1) for part in done.stdout.split(MARK)[1:])
     expected, open_block, count = {}, None, 0
     for language, start, text in blocks(page):
-        if language == "cpp":
+        if language == wanted:
             expected[open_block := str(start)] = ""
         elif language == "text" and open_block:
             expected[open_block], open_block = text, None
@@ -102,7 +109,7 @@ def run_console(page, folder, failures):
     return count
 
 
-def run(page, program):
+def run(page, wanted=None, *program):
     failures = []
     with tempfile.TemporaryDirectory() as folder:
         (pathlib.Path(folder) / "data").symlink_to(ROOT / "data")
@@ -111,13 +118,14 @@ def run(page, program):
         os.environ["HOME"] = folder  # nobody's hub cache
         count = run_console(page, folder, failures)
         if program:
-            count += run_program(page, program, folder, failures)
+            count += run_program(page, wanted, program, folder, failures)
     print("\n".join(failures) or f"{page}: {count} outputs are as the page says")
     return bool(failures) or count == 0
 
 
 if __name__ == "__main__":
     if sys.argv[1] == "extract":
-        pathlib.Path(sys.argv[3]).write_text(program_of(sys.argv[2]))
+        out = pathlib.Path(sys.argv[3])
+        out.write_text(program_of(sys.argv[2], {".py": "python"}.get(out.suffix, out.suffix[1:])))
     else:
-        sys.exit(run(sys.argv[2], sys.argv[3] if len(sys.argv) > 3 else None))
+        sys.exit(run(*sys.argv[2:]))
