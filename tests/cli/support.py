@@ -33,6 +33,7 @@ def with_fault(fault, **changes):
     env = environment(LD_PRELOAD=FAULTS, TAPETUM_TEST_FAULT=fault, **changes)
     if SANITIZED:
         env["ASAN_OPTIONS"] = env.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0"
+        env["LSAN_OPTIONS"] = f"suppressions={ROOT / 'tests/faults/lsan.supp'}:print_suppressions=0"
     return env
 
 
