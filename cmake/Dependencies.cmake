@@ -8,6 +8,7 @@ unset(tapetum_FIND_REQUIRED)
 find_package(nlohmann_json REQUIRED)
 find_package(CLI11 REQUIRED)
 # Of the program only.
+find_package(OpenSSL REQUIRED COMPONENTS SSL)
 find_package(prometheus-cpp REQUIRED CONFIG)
 find_path(BOOST_INCLUDE_DIR boost/beast/version.hpp REQUIRED)
 # Opened when first needed (base/dynamic_library.h): headers only.

@@ -79,10 +79,14 @@ const std::vector<Command>& command_table() {
        join(join(join(model, sampling), {"context", "guard", "policy", "mobile", "force"}), join(picture, common)),
        run_act},
       {"serve", "", "answer over HTTP, as OpenAI's API does",
-       "Prints one line once it answers. Routes: /v1/chat/completions (texts and pictures; streaming), /v1/models, /health. "
-       "SIGTERM and\nCtrl-C let the requests that are there get their answers, for 10 seconds; a second one ends it at once.",
-       join(join(model, {"host", "port", "api-key", "allow-host", "memory", "guard", "policy", "queue", "request-log", "lookup", "context", "batch",
-                           "allow-private", "force"}), common), run_serve},
+       "Prints one line once it answers. Routes as OpenAI has them, and more: docs/guide/server.md. -m may be repeated "
+       "(NAME=MODEL gives a name). "
+       "SIGTERM and\nCtrl-C let the requests that are there get their answers, for 10 seconds; a second one ends it at "
+       "once.",
+       join(join(model, {"host", "port", "api-key", "allow-host", "tls-cert", "tls-key", "memory", "guard", "policy",
+                         "queue", "request-log", "lookup", "context", "batch", "allow-private", "force"}),
+            common),
+       run_serve},
       {"compare", "MODEL MODEL… IMAGE \"question\"", "the same question to several models, side by side",
        "One model is in memory at a time. --json says whether the answers are the same, and the times of each.",
        join(join(join(Names{"dtype", "threads"}, sampling),

@@ -24,6 +24,8 @@ std::span<const Flag> flags() {
        &Options::api_keys},
       {"allow-host", 0, "NAME", "a name besides addresses and localhost that requests may call this server by; may be repeated",
        &Options::allow_hosts},
+      {"tls-cert", 0, "FILE", "serve HTTPS with this certificate (PEM, with its chain)", &Options::tls_cert},
+      {"tls-key", 0, "FILE", "the key of --tls-cert (PEM)", &Options::tls_key},
       {"request-log", 0, "FILE", "append a JSON line for every request to it; - is stderr", &Options::request_log},
       {"memory", 0, "BYTES", "what models may take together, like 6G (default: three quarters of what is available)",
        &Options::memory},

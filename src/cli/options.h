@@ -18,7 +18,7 @@ struct Options {
   std::int64_t port = 8080;
   std::vector<std::string> models;  // all that --model names; `model` is the last
   std::vector<std::string> api_keys, allow_hosts;
-  std::string request_log, memory;
+  std::string request_log, memory, tls_cert, tls_key;
   std::int64_t queue = 256;
   std::int64_t max_tokens = 512;
   std::optional<double> temperature, top_p, min_p;

@@ -137,6 +137,11 @@ int run_serve(const Options& options) {
         ErrorCode::usage,
         fmt::format("--host {}: others could reach it, and there is no --api-key (or TAPETUM_API_KEY)", options.host),
         "host");
+  if (options.tls_cert.empty() != options.tls_key.empty())
+    throw Error(ErrorCode::usage, "--tls-cert and --tls-key go together",
+                options.tls_cert.empty() ? "tls-cert" : "tls-key");
+  how.http.tls_certificate = options.tls_cert;
+  how.http.tls_key = options.tls_key;
   raise_descriptor_limit();
   ExecContext context(static_cast<int>(options.threads));  // not the one that a signal cancels
   const ExecContext::Scope scope(context);

@@ -27,7 +27,7 @@ struct ChatRequest {
   std::string form_place;  // the field that it stands in, for errors
   ToolUse tools;           // as "tool_choice" says; none that may be called: any answer, or one of the form
   bool has_tools() const { return !tools.tools.empty(); }
-  ClipWish clip;           // of videos that say nothing themselves
+  ClipWish clip;    // of videos that say nothing themselves
   int choices = 1;  // "n"
   bool stream = false, include_usage = false;
   bool logprobs = false;

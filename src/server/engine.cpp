@@ -37,8 +37,9 @@ std::function<void()> Engine::submit(Job job) {
     const std::lock_guard lock(mutex_);
     if (ending_) throw Error(ErrorCode::cancelled, "the server is shutting down");
     if (queue_.size() >= options_.queued)
-      throw StatusError(429, ErrorCode::limit, fmt::format("{} requests are waiting already, the limit is {}: try again later", queue_.size(),
-                             options_.queued));
+      throw StatusError(429, ErrorCode::limit,
+                        fmt::format("{} requests are waiting already, the limit is {}: try again later", queue_.size(),
+                                    options_.queued));
     queue_.push_back(place);
   }
   thread_.wake();

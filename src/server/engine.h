@@ -49,8 +49,8 @@ class Engine final : public Computing, public std::enable_shared_from_this<Engin
   // The memory of `options.sequences` caches is taken as it is needed. The thread must outlive it.
   Engine(std::shared_ptr<const Model> model, EngineOptions options, EngineThread& thread);
 
-  // Gives a job a place in the queue. Throws StatusError(429) naming the numbers when it is full, Error(cancelled) when the
-  // engine ends. What is given back ends the job when it is called: no further event comes but on_end with
+  // Gives a job a place in the queue. Throws StatusError(429) naming the numbers when it is full, Error(cancelled) when
+  // the engine ends. What is given back ends the job when it is called: no further event comes but on_end with
   // Error(cancelled). Any thread.
   std::function<void()> submit(Job job);
 

@@ -22,14 +22,15 @@
 
 #include "base/log.h"
 #include "io/url.h"
+#include "server/tls_link.h"
 
 namespace tap::server {
 
 namespace net = boost::asio;
 namespace beast = boost::beast;
 namespace http = beast::http;
-using net::ip::tcp;
 using boost::system::error_code;
+using net::ip::tcp;
 
 namespace {
 
@@ -112,7 +113,9 @@ class Connection;
 class HttpServer::Impl : public std::enable_shared_from_this<HttpServer::Impl> {
  public:
   Impl(HttpOptions with, Handler handle, FailureBody fail)
-      : options(std::move(with)), handler(std::move(handle)), failure(std::move(fail)), acceptor(io), deadline(io) {}
+      : options(std::move(with)), handler(std::move(handle)), failure(std::move(fail)), acceptor(io), deadline(io) {
+    if (!options.tls_certificate.empty()) tls.emplace(options.tls_certificate, options.tls_key);
+  }
   void listen();
   void accept();
   void drain();
@@ -132,6 +135,10 @@ class HttpServer::Impl : public std::enable_shared_from_this<HttpServer::Impl> {
   std::atomic<std::size_t> count{0};
   std::uint64_t accepted = 0;
   bool closing = false;
+  std::optional<TlsLinks> tls;
+
+ private:
+  void take(tcp::socket socket, const std::string& client);
 };
 
 namespace {
@@ -143,13 +150,11 @@ class Exchange;
 // Everything here happens on the network's thread.
 class Connection : public std::enable_shared_from_this<Connection> {
  public:
-  Connection(std::shared_ptr<HttpServer::Impl> server, tcp::socket socket)
-      : server_(std::move(server)), stream_(std::move(socket)) {
+  Connection(std::shared_ptr<HttpServer::Impl> server, tcp::socket socket, std::string client)
+      : server_(std::move(server)), stream_(std::move(socket)), client_(std::move(client)) {
     server_->open.insert(this);
     ++server_->count;
     id_ = ++server_->accepted;
-    error_code unknown;
-    if (const auto peer = stream_.socket().remote_endpoint(unknown); !unknown) client_ = peer.address().to_string();
   }
   ~Connection() {
     server_->open.erase(this);
@@ -228,9 +233,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   }
   void read_head() {
     stream_.expires_after(std::chrono::seconds(server_->options.limits.head_seconds));
-    http::async_read_header(stream_, buffer_, *parser_, [self = shared_from_this()](error_code error, std::size_t) {
-      self->got_head(error);
-    });
+    http::async_read_header(stream_, buffer_, *parser_,
+                            [self = shared_from_this()](error_code error, std::size_t) { self->got_head(error); });
   }
   void got_head(error_code error) {
     if (error == http::error::end_of_stream || error == net::error::eof || error == net::error::connection_reset ||
@@ -263,8 +267,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
       return fail(501, "of the transfer encodings only chunked is known");
     keep_alive_ = request.keep_alive() && !server_->closing;
     if (const std::string_view expect = value(http::field::expect); !expect.empty()) {
-      if (lower(expect) != "100-continue")
-        return fail(417, "the only expectation that can be met is 100-continue");
+      if (lower(expect) != "100-continue") return fail(417, "the only expectation that can be met is 100-continue");
       auto text = std::make_shared<std::string>("HTTP/1.1 100 Continue\r\n\r\n");
       return net::async_write(stream_, net::buffer(*text),
                               [self = shared_from_this(), text](error_code failed, std::size_t) {
@@ -283,8 +286,10 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void fail_read(const error_code& error) {
     const HttpLimits& limits = server_->options.limits;
     const int status = status_of(error);
-    if (status == 431) return fail(431, fmt::format("the request's head is over the limit of {} bytes", limits.head_bytes));
-    if (status == 413) return fail(413, fmt::format("the request's body is over the limit of {} bytes", limits.body_bytes));
+    if (status == 431)
+      return fail(431, fmt::format("the request's head is over the limit of {} bytes", limits.head_bytes));
+    if (status == 413)
+      return fail(413, fmt::format("the request's body is over the limit of {} bytes", limits.body_bytes));
     fail(400, fmt::format("the request is not HTTP: {}", error.message()));
   }
   // An answer of the server's own, after which the connection ends: what follows cannot be trusted.
@@ -294,8 +299,9 @@ class Connection : public std::enable_shared_from_this<Connection> {
   }
 
   std::string head(int status, std::string_view type, const Headers& headers) const {
-    std::string text = fmt::format("HTTP/1.1 {} {}\r\nDate: {}\r\nServer: tapetum\r\nX-Content-Type-Options: nosniff\r\n",
-                                   status, reason_phrase(status), date_now());
+    std::string text =
+        fmt::format("HTTP/1.1 {} {}\r\nDate: {}\r\nServer: tapetum\r\nX-Content-Type-Options: nosniff\r\n", status,
+                    reason_phrase(status), date_now());
     if (!type.empty()) text += fmt::format("Content-Type: {}\r\n", type);
     for (const auto& [name, value] : headers) text += fmt::format("{}: {}\r\n", name, value);
     text += keep_alive_ ? "Connection: keep-alive\r\n" : "Connection: close\r\n";
@@ -354,24 +360,25 @@ class Connection : public std::enable_shared_from_this<Connection> {
   }
   // While an answer is computed nothing is read: the end of the client's bytes is its leaving.
   void watch() {
-    stream_.socket().async_wait(tcp::socket::wait_read, [self = shared_from_this(), number = number_](error_code error) {
-      if (error || number != self->number_ || !self->answering_ || self->gone_) return;
-      char byte;
-      error_code peeked;
-      self->stream_.socket().receive(net::buffer(&byte, 1), tcp::socket::message_peek, peeked);
-      if (peeked == net::error::would_block) return self->watch();
-      if (peeked) self->left();  // else the next request is there already
-    });
+    stream_.socket().async_wait(
+        tcp::socket::wait_read, [self = shared_from_this(), number = number_](error_code error) {
+          if (error || number != self->number_ || !self->answering_ || self->gone_) return;
+          char byte;
+          error_code peeked;
+          self->stream_.socket().receive(net::buffer(&byte, 1), tcp::socket::message_peek, peeked);
+          if (peeked == net::error::would_block) return self->watch();
+          if (peeked) self->left();  // else the next request is there already
+        });
   }
 
   std::shared_ptr<HttpServer::Impl> server_;
   beast::tcp_stream stream_;
+  std::string client_;
   beast::flat_buffer buffer_;
   std::optional<http::request_parser<http::string_body>> parser_;
   std::string unsent_, being_sent_;
   std::size_t discarded_ = 0;
   std::uint64_t id_ = 0, number_ = 0;  // of this, and of its newest exchange
-  std::string client_;
   unsigned version_ = 11;
   bool keep_alive_ = false, is_head_ = false, chunked_ = false;
   bool answering_ = false, begun_ = false, finished_ = false, writing_ = false, gone_ = false;
@@ -392,8 +399,8 @@ class Exchange final : public HttpExchange {
   const HttpRequest& request() const override { return request_; }
   void respond(int status, std::string_view type, std::string body, Headers headers) override {
     ended_ = true;
-    post([number = number_, status, type = std::string(type), body = std::move(body),
-          headers = std::move(headers)](Connection& to) mutable { to.respond(number, status, type, std::move(body), headers); });
+    post([number = number_, status, type = std::string(type), body = std::move(body), headers = std::move(headers)](
+             Connection& to) mutable { to.respond(number, status, type, std::move(body), headers); });
   }
   void begin(int status, std::string_view type, Headers headers) override {
     post([number = number_, status, type = std::string(type), headers = std::move(headers)](Connection& to) {
@@ -476,8 +483,8 @@ void HttpServer::Impl::listen() {
   const tcp::endpoint endpoint(address, options.port);
   const auto check = [&] {
     if (failed)
-      throw Error(ErrorCode::io, fmt::format("cannot listen on {} port {}: {}", options.host, options.port, failed.message()),
-                  "port");
+      throw Error(ErrorCode::io,
+                  fmt::format("cannot listen on {} port {}: {}", options.host, options.port, failed.message()), "port");
   };
   acceptor.open(endpoint.protocol(), failed), check();
   acceptor.set_option(tcp::acceptor::reuse_address(true), failed), check();
@@ -493,11 +500,27 @@ void HttpServer::Impl::accept() {
       timer->async_wait([self, timer](error_code) { self->accept(); });
       return;
     }
-    const bool full = self->count.load() >= self->options.limits.connections;
-    const auto connection = std::make_shared<Connection>(self, std::move(socket));
-    full ? connection->refuse_at_once() : connection->start();
+    error_code unknown;
+    const auto peer = socket.remote_endpoint(unknown);
+    const std::string client = unknown ? "" : peer.address().to_string();
+    if (!self->tls) {
+      self->take(std::move(socket), client);
+    } else {
+      self->tls->serve(std::move(socket), [self, client](int fd) {
+        tcp::socket plain(self->io);
+        error_code failed;
+        plain.assign(tcp::v4(), fd, failed);
+        if (!failed) self->take(std::move(plain), client);
+      });
+    }
     self->accept();
   });
+}
+
+void HttpServer::Impl::take(tcp::socket socket, const std::string& client) {
+  const bool full = count.load() >= options.limits.connections;
+  const auto connection = std::make_shared<Connection>(shared_from_this(), std::move(socket), client);
+  full ? connection->refuse_at_once() : connection->start();
 }
 
 void HttpServer::Impl::drain() {

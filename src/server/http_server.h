@@ -24,8 +24,8 @@ struct HttpRequest {
   std::string method, path, query;  // "POST", "/v1/models", "" (without the ?)
   Headers headers;
   std::string body;
-  std::string client = {};       // its address
-  std::uint64_t connection = 0;  // that it came over, counted from 1
+  std::string client = {};                               // its address
+  std::uint64_t connection = 0;                          // that it came over, counted from 1
   std::string_view header(std::string_view name) const;  // empty when it is not there
 };
 
@@ -64,6 +64,8 @@ struct HttpOptions {
   // machine is none of them.
   std::vector<std::string> hosts = {};
   HttpLimits limits = {};
+  // PEM files; empty: no TLS.
+  std::string tls_certificate = {}, tls_key = {};
 };
 
 class HttpServer {

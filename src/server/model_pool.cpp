@@ -60,10 +60,12 @@ void ModelPool::begin() {
     load(entry, false);
     const std::lock_guard lock(mutex_);
     if (entry.state == ModelState::ready) continue;
-    if (first) throw Error(ErrorCode::bad_file, entry.failure, entry.served.source);
-    log::info("{}: waits until it is asked for: {}", entry.served.name, entry.failure);
+    if (first) throw *entry.failure;
+    if (entry.failure->code() == ErrorCode::out_of_memory)
+      log::info("{}: waits until it is asked for: {}", entry.served.name, entry.failure->message());
+    else
+      log::warn("{}: {}", entry.served.name, entry.failure->message());
     entry.state = ModelState::unloaded;
-    entry.failure.clear();
   }
   const std::lock_guard lock(mutex_);
   begun_ = true;
@@ -132,8 +134,7 @@ void ModelPool::with(std::string_view name, Then then) {
 std::vector<ModelStatus> ModelPool::status() const {
   const std::lock_guard lock(mutex_);
   std::vector<ModelStatus> all;
-  for (const Entry& entry : entries_)
-    all.push_back({entry.served.name, entry.state, entry.bytes, entry.failure, entry.engine});
+  for (const Entry& entry : entries_) all.push_back({entry.served.name, entry.state, entry.bytes, entry.engine});
   return all;
 }
 
@@ -192,7 +193,7 @@ void ModelPool::load(Entry& entry, bool may_evict) {
     const std::lock_guard lock(mutex_);
     entry.engine = engine;
     entry.state = failed ? ModelState::failed : ModelState::ready;
-    entry.failure = failed ? failed->message() : "";
+    entry.failure = failed;
     for (Then& then : std::exchange(entry.waiting, {}))
       waiting.emplace_back(std::move(then), engine ? hold(entry) : nullptr);
   }

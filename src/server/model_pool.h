@@ -36,7 +36,6 @@ struct ModelStatus {
   std::string name;
   ModelState state = ModelState::unloaded;
   Dim bytes = 0;                   // that it takes, as far as known
-  std::string failure = {};        // why it is not there
   std::shared_ptr<Engine> engine;  // when it is ready
 };
 
@@ -67,7 +66,7 @@ class ModelPool {
     ServedModel served;
     ModelState state = ModelState::unloaded;
     Dim bytes = 0;
-    std::string failure;
+    std::optional<Error> failure;
     std::shared_ptr<Engine> engine;
     std::size_t held = 0;  // by requests that are on their way to it
     std::uint64_t used = 0;

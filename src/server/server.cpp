@@ -180,19 +180,20 @@ class Server::Impl {
   }
 
   Json model_json(const ModelStatus& one) const {
-    Json json = {{"id", one.name},
-                 {"object", "model"},
-                 {"created", started},
-                 {"owned_by", "tapetum"},
-                 {"state", name(one.state)}};
-    if (!one.engine) return json;
-    const Model& model = one.engine->model();
-    Json capabilities = Json::array({"chat"});
-    if (model.grounding()) capabilities.push_back("detect");
-    if (model.safety_head() || !guards->empty()) capabilities.push_back("guard");
-    json["context"] = one.engine->context();
-    json["capabilities"] = std::move(capabilities);
-    return json;
+    Json capabilities = Json::array();
+    if (one.engine) {
+      const Model& model = one.engine->model();
+      capabilities.push_back("chat");
+      if (model.grounding()) capabilities.push_back("detect");
+      if (model.safety_head() || !guards->empty()) capabilities.push_back("guard");
+    }
+    return {{"id", one.name},
+            {"object", "model"},
+            {"created", started},
+            {"owned_by", "tapetum"},
+            {"state", name(one.state)},
+            {"context", one.engine ? Json(one.engine->context()) : Json()},
+            {"capabilities", std::move(capabilities)}};
   }
 
   void models(HttpExchange& exchange) {

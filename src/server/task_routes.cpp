@@ -102,6 +102,12 @@ void compute(const Asked& asked, std::function<Json()> work) {
   asked.exchange->on_gone(asked.engine->submit(std::move(job)));
 }
 
+Conversation shown_of(const std::vector<Input>& inputs) {
+  Conversation shown;
+  for (const Input& input : inputs) input.image ? shown.user("", {input.image}) : shown.user(input.text);
+  return shown;
+}
+
 }  // namespace
 
 void detect(const Asked& asked) {
@@ -162,7 +168,7 @@ void embed(const Asked& asked) {
   only_known(asked.body, {"model", "input", "encoding_format", "user"});
   JsonFields(asked.body, "").word("encoding_format", {"float"});
   auto inputs = std::make_shared<std::vector<Input>>(inputs_of(asked));
-  compute(asked, [inputs, engine = asked.engine.get(), name = asked.model] {
+  auto work = [inputs, engine = asked.engine.get(), name = asked.model] {
     Session session(engine->model(), {.context = engine->context(), .features = nullptr});
     Json data = Json::array();
     Dim tokens = 0;
@@ -182,7 +188,8 @@ void embed(const Asked& asked) {
                 {"model", name},
                 {"data", std::move(data)},
                 {"usage", {{"prompt_tokens", tokens}, {"total_tokens", tokens}}}};
-  });
+  };
+  after_judging(asked, shown_of(*inputs), [asked, work = std::move(work)] { compute(asked, work); });
 }
 
 void tokenize(const Asked& asked) {

@@ -1,0 +1,187 @@
+"""What a server does besides answering one request: several models, guards, fairness, counting, many clients."""
+
+import concurrent.futures
+import http.client
+import json
+import threading
+import time
+
+from server import ServerCase, Served, about, data_url
+from soak import soak
+from support import FAMILIES, NANO, ROOT, SANITIZED
+
+DANGER = ROOT / "tests/data/guard/dangerous.png"  # nano gives it about 0.66
+TEXT_GUARD = FAMILIES / "shieldgemma1/checkpoint"  # random weights: its scores mean nothing, and are the same every time
+HI = [{"role": "user", "content": "Hi"}]
+
+
+def dangerous(question="What is this?"):
+    return [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": data_url(DANGER)}}, {"type": "text", "text": question}]}]
+
+
+def states(server):
+    return {one["id"]: one["state"] for one in json.loads(server.ask("GET", "/ready")[2])["models"]}
+
+
+class Models(ServerCase):
+    def test_serve_has_several_models_by_name(self):
+        server = self.serve("-m", "nano", "-m", f"other={FAMILIES / 'gemma3/checkpoint'}")
+        self.assertEqual(states(server), {"nano": "ready", "other": "ready"})
+        for model in ("nano", "other", None):
+            answer = server.chat(HI, model=model, max_tokens=3)
+            self.assertEqual(answer["model"], model or "nano")
+        models = json.loads(server.ask("GET", "/v1/models")[2])["data"]
+        self.assertEqual([(m["id"], m["state"]) for m in models], [("nano", "ready"), ("other", "ready")])
+        self.refused(server, 404, ["no such model: third", "nano, other"], {"messages": HI, "model": "third"})
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            together = list(pool.map(lambda i: server.chat(HI, model=("nano", "other")[i % 2], max_tokens=20)["choices"][0]["message"]["content"], range(16)))
+        self.assertEqual((len(set(together[::2])), len(set(together[1::2]))), (1, 1))
+        self.bad("serve", "-m", "nano", "-m", "nano", "--port", "0", code=2, says="NAME=MODEL")
+        self.bad("serve", "-m", "nano", "-m", "a=/no/such/folder", "--port", "0", code=1, says="/no/such/folder")
+
+    def test_serve_lets_a_model_go_for_another_within_its_memory(self):
+        server = self.serve("-m", "nano", "-m", f"again={NANO}", "--memory", "20M")
+        self.assertEqual(states(server), {"nano": "ready", "again": "unloaded"})
+        self.assertEqual([m["capabilities"] for m in json.loads(server.ask("GET", "/v1/models")[2])["data"]][1], [])
+        first = server.chat(about("roof.png", "What is on the roof?"), model="nano")["choices"][0]["message"]["content"]
+        for model in ("again", "nano", "again"):
+            answer = server.chat(about("roof.png", "What is on the roof?"), model=model)
+            self.assertEqual(answer["choices"][0]["message"]["content"], first)
+            self.assertEqual({name for name, state in states(server).items() if state == "ready"}, {model})
+        with concurrent.futures.ThreadPoolExecutor(6) as pool:  # those under way end first
+            answers = list(pool.map(lambda i: server.chat(HI, model=("nano", "again")[i % 2], max_tokens=5)["usage"]["completion_tokens"], range(12)))
+        self.assertTrue(all(answers))
+        self.bad("serve", "--memory", "1M", "--port", "0", code=1, says=["nano needs", "budget of 1.0 MB"])
+        self.bad("serve", "--memory", "much", "--port", "0", code=2, says='--memory is "much"')
+
+    def test_serve_names_what_a_model_that_cannot_be_loaded_lacks(self):
+        broken = self.folder / "broken"
+        broken.mkdir()
+        (broken / "config.json").write_text('{"model_type": "smolvlm"}')
+        server = self.serve("-m", "nano", "-m", broken)
+        self.refused(server, 503, "broken", {"messages": HI, "model": "broken"})
+        self.assertEqual(states(server), {"nano": "ready", "broken": "failed"})
+        server.chat(HI, max_tokens=1)
+
+
+class Guarded(ServerCase):
+    def test_serve_judges_what_goes_in_on_every_route(self):
+        server = self.serve("--guard", "nano@in")
+        self.assertIn("roof", server.chat(about("roof.png", "What is on the roof?"))["choices"][0]["message"]["content"])
+        picture = {"type": "image_url", "image_url": {"url": data_url(DANGER)}}
+        for path, body in (("/v1/chat/completions", {"messages": dangerous()}),
+                           ("/v1/chat/completions", {"messages": dangerous(), "stream": True}),
+                           ("/v1/responses", {"input": [{"role": "user", "content": [{"type": "input_image", "image_url": data_url(DANGER)}]}]}),
+                           ("/v1/embeddings", {"input": [picture]}),
+                           ("/v1/detect", {"image": data_url(DANGER), "prompt": "bird"})):
+            with self.subTest(path=path):
+                error = self.refused(server, 403, ["refused by nano", "dangerous"], body, path=path)
+                self.assertEqual(error["code"], "refused")
+        verdict = json.loads(server.ask("POST", "/v1/moderations", {"input": [picture]})[2])
+        self.assertTrue(verdict["results"][0]["flagged"])
+
+    def test_serve_judges_what_comes_out(self):
+        # Thresholds at the ends: everything is refused, or nothing.
+        for threshold, passes in (("1", True), ("0", False)):
+            with self.subTest(threshold=threshold):
+                server = self.serve("--guard", f"{TEXT_GUARD}:{threshold}@out")
+                if passes:
+                    plain = self.serve().chat(about("roof.png", "What is on the roof?"))["choices"][0]["message"]["content"]
+                    self.assertEqual(server.chat(about("roof.png", "What is on the roof?"))["choices"][0]["message"]["content"], plain)
+                    events = server.stream(about("roof.png", "What is on the roof?"))
+                    self.assertEqual("".join(e["choices"][0]["delta"].get("content", "") for e in events[:-1]), plain)
+                    self.refused(server, 400, "logprobs", {"messages": HI, "logprobs": True})
+                else:
+                    self.refused(server, 403, "refused by", {"messages": about("roof.png", "What is on the roof?")})
+
+
+class Fairness(ServerCase):
+    def test_serve_lets_who_asks_little_go_before_who_asks_much(self):
+        server = self.serve("--batch", "1", "--api-key", "much", "--api-key", "little")
+        slow = {"messages": HI, "n": 16, "guided_regex": "[a-z ]{900}", "max_tokens": 400}
+        ended = []
+
+        def ask(key, body):
+            status, _, text = server.ask("POST", "/v1/chat/completions", body, {"Authorization": f"Bearer {key}"})
+            self.assertEqual(status, 200, text[:500])
+            ended.append(key)
+
+        greedy = threading.Thread(target=ask, args=("much", slow))
+        greedy.start()
+        time.sleep(0.1)
+        for _ in range(3):
+            ask("little", {"messages": HI, "max_tokens": 2})
+        greedy.join()
+        self.assertEqual(ended, ["little"] * 3 + ["much"])
+
+    def test_serve_refuses_more_than_may_wait(self):
+        server = self.serve("--batch", "1", "--queue", "2")
+        error = self.refused(server, 429, ["2 requests are waiting already", "limit is 2"],
+                             {"messages": HI, "n": 8, "guided_regex": "[a-z ]{900}", "max_tokens": 400})
+        self.assertEqual(error["type"], "rate_limit_error")
+        server.chat(HI, max_tokens=1)
+
+
+class Counting(ServerCase):
+    def metric(self, server, line):
+        status, headers, text = server.ask("GET", "/metrics")
+        self.assertEqual((status, headers["Content-Type"]), (200, "text/plain; version=0.0.4; charset=utf-8"))
+        for row in text.decode().splitlines():
+            if row.rpartition(" ")[0] == line:
+                return float(row.rpartition(" ")[2])
+        return 0.0
+
+    def test_serve_counts_for_prometheus(self):
+        server = self.serve("--api-key", "k")
+        server.ask("GET", "/v1/models")
+        as_k = {"Authorization": "Bearer k"}
+        server.chat_as = lambda body: server.ask("POST", "/v1/chat/completions", body, as_k)
+        for _ in range(2):
+            self.assertEqual(server.chat_as({"messages": about("roof.png", "What is on the roof?"), "max_tokens": 5})[0], 200)
+        text = server.ask("GET", "/metrics", None, as_k)[2].decode()
+        rows = dict(row.rpartition(" ")[::2] for row in text.splitlines() if not row.startswith("#"))
+        self.assertEqual(rows['tapetum_answers_total{finish="length",model="nano"}'], "2")
+        self.assertEqual(rows['tapetum_tokens_total{kind="output",model="nano"}'], "10")
+        self.assertEqual(rows['tapetum_requests_total{route="/v1/chat/completions",status="200"}'], "2")
+        self.assertEqual(rows['tapetum_refusals_total{reason="key"}'], "1")
+        self.assertEqual(rows['tapetum_pictures_encoded{model="nano"}'], "1")
+        self.assertEqual(rows['tapetum_stage_seconds_count{model="nano",stage="encode"}'], "1")
+        self.assertEqual(rows['tapetum_first_token_seconds_count{model="nano"}'], "2")
+        self.assertEqual(rows["tapetum_token_gap_seconds_count"], "8")
+        self.assertGreater(int(rows['tapetum_tokens_total{kind="cached",model="nano"}']), 60)
+        self.assertEqual((rows['tapetum_model_ready{model="nano"}'], rows['tapetum_queue_jobs{model="nano"}']), ("1", "0"))
+        for name in {row.split("{")[0].removesuffix("_count").removesuffix("_sum").removesuffix("_bucket") for row in rows}:
+            self.assertIn(f"# HELP {name} ", text)
+
+    def test_serve_logs_a_line_for_every_request(self):
+        log = self.folder / "requests.jsonl"
+        server = self.serve("--request-log", log)
+        _, headers, _ = server.ask("POST", "/v1/chat/completions", {"messages": HI, "max_tokens": 2}, {"X-Request-Id": "mine-1"})
+        self.assertEqual(headers["X-Request-Id"], "mine-1")
+        _, headers, _ = server.ask("POST", "/v1/chat/completions", {"messages": 5}, {"X-Request-Id": "not\tmine"})
+        self.assertTrue(headers["X-Request-Id"].startswith("req-"))
+        server.ask("GET", "/no/such\x1bthing")
+        connection = http.client.HTTPConnection("127.0.0.1", server.port)
+        connection.request("POST", "/v1/chat/completions", json.dumps({"messages": HI, "stream": True, "guided_regex": "[a-z ]{900}", "n": 16}))
+        connection.getresponse().read(100)
+        connection.close()
+        for _ in range(100):
+            lines = [json.loads(line) for line in log.read_text().splitlines()]
+            if len(lines) == 4:
+                break
+            time.sleep(0.05)
+        self.assertEqual([line["status"] for line in lines], [200, 400, 404, 499])
+        self.assertEqual((lines[0]["request"], lines[0]["model"], lines[0]["output_tokens"]), ("mine-1", "nano", 2))
+        self.assertRegex(lines[0]["time"], r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")
+        self.assertEqual(log.stat().st_mode & 0o777, 0o600)
+        self.bad("serve", "--request-log", "/no/such/folder/log", "--port", "0", code=1, says="/no/such/folder/log")
+
+
+class Crowd(ServerCase):
+    def test_F08_two_hundred_clients_at_once_each_get_their_own(self):
+        server = Served("--dtype", "f32")  # answers that depend on no rounding
+        report = soak(server, 5 if SANITIZED else 30, 40 if SANITIZED else 200)
+        code, said = server.close()
+        self.assertEqual((code, report["errors"]), (0, 0), (report, said[-2000:]))
+        self.assertGreater(report["answers"], report["clients"])
+        self.assertLessEqual(report["descriptors"]["end"], report["descriptors"]["begin"] + 3)
