@@ -26,7 +26,8 @@ def ask_in_child(pipe):
 
 class Process(unittest.TestCase):
     def test_other_threads_run_while_the_library_works(self):
-        nano().chat(YARD, "Describe the image.")
+        yard = tapetum.picture(YARD)  # what follows lets the lock go in one place only
+        nano().chat(yard, "Describe the image.")
         counted, over = [0], threading.Event()
 
         def count():
@@ -35,16 +36,16 @@ class Process(unittest.TestCase):
                 time.sleep(0)
 
         thread = threading.Thread(target=count)
-        slow_switches, before = sys.getswitchinterval(), 0
+        interval = sys.getswitchinterval()
         sys.setswitchinterval(30)  # nobody takes the lock from a thread that keeps it
         thread.start()
         try:
             before = counted[0]
-            nano().batch([(YARD, "Describe the image.")] * 4)
+            nano().batch([(yard, "Describe the image.")] * 4)
             during = counted[0] - before
         finally:
             over.set()
-            sys.setswitchinterval(slow_switches)
+            sys.setswitchinterval(interval)
             thread.join()
         self.assertGreater(during, 100)
 
