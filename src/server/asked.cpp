@@ -20,19 +20,22 @@ class Outlet {
         number_(number),
         filter_(std::move(filter)) {}
 
-  void token(const BatchGenerator::Event& event) {
+  // False once the answer is refused.
+  bool token(const BatchGenerator::Event& event) {
     if (spoken_) metrics_.gap(since_.s());
     spoken_ = true;
     since_ = Stopwatch();
-    if (!filter_) return reply_->token(number_, event);
-    if (refused_) return;
+    if (refused_) return false;
+    if (!filter_) return reply_->token(number_, event), true;
     BatchGenerator::Event passed = event;
     try {
       passed.token.text = filter_->feed(event.token.text);
     } catch (const Error& error) {
-      return refuse(error);
+      refuse(error);
+      return false;
     }
     reply_->token(number_, passed);
+    return true;
   }
   void end(BatchGenerator::Finished finished) {
     if (!finished.error && filter_ && !refused_) {
@@ -58,13 +61,11 @@ class Outlet {
     }
     reply_->end(number_, finished);
   }
-  std::function<void()> cancel = {};  // ends the answer that nobody may see
 
  private:
   void refuse(const Error& error) {
     refused_ = error;
     metrics_.refused("guard");
-    if (cancel) cancel();
   }
   std::shared_ptr<ObservedExchange> exchange_;
   Metrics& metrics_;
@@ -87,7 +88,7 @@ void submit(const Asked& asked, const ChatRequest& request, const Conversation& 
                                                  asked.post.guards.filter(conversation, "the answer"));
     Job job{.request = {prompt, request.generate, asked.owner, pictures},
             .work = {},
-            .on_token = [outlet](const BatchGenerator::Event& event) { outlet->token(event); },
+            .on_token = [outlet](const BatchGenerator::Event& event) { return outlet->token(event); },
             .on_end = [outlet](BatchGenerator::Finished finished) { outlet->end(std::move(finished)); },
             .asker = asked.asker};
     job.request.generate.sampling.seed += static_cast<std::uint64_t>(i);

@@ -1,6 +1,7 @@
 #include "server/engine.h"
 
 #include <new>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -9,6 +10,8 @@
 namespace tap::server {
 
 namespace {
+
+constexpr std::size_t remembered_turns = 4096;
 
 BatchGenerator::Finished failed_with(Error error) {
   BatchGenerator::Finished finished;
@@ -110,28 +113,37 @@ void Engine::drop_cancelled() {
   }
 }
 
-// Of those that have a place if they are taken now: who has the fewest answers in the works, then who came first.
+// Of those that have a place if they are taken now: who has the fewest answers in the works, then whose turn is longest
+// ago, then who came first.
 Engine::PlacePtr Engine::take_next() {
-  const auto in_the_works = [&](const Asker& asker) {
-    std::pair<std::size_t, std::size_t> count{0, 0};  // of the owner, of this part of it
+  const auto standing = [&](const Asker& asker) {
+    std::size_t of_owner = 0, of_part = 0;
     for (const auto& [id, place] : running_) {
       if (place->job.asker.owner != asker.owner) continue;
-      ++count.first;
-      if (place->job.asker.part == asker.part) ++count.second;
+      ++of_owner;
+      if (place->job.asker.part == asker.part) ++of_part;
     }
-    return count;
+    const auto last = [&](const std::string& part) {
+      const auto found = turns_.find({asker.owner, part});
+      return found == turns_.end() ? std::uint64_t{0} : found->second;
+    };
+    return std::tuple(of_owner, last(""), of_part, last(asker.part));
   };
   const std::lock_guard lock(mutex_);
   auto best = queue_.end();
-  std::pair<std::size_t, std::size_t> least;
+  decltype(standing({})) least;
   for (auto at = queue_.begin(); at != queue_.end(); ++at) {
     if (!(*at)->job.work && !batch_.has_room()) continue;
-    const auto count = in_the_works((*at)->job.asker);
-    if (best == queue_.end() || count < least) best = at, least = count;
+    const auto mine = standing((*at)->job.asker);
+    if (best == queue_.end() || mine < least) best = at, least = mine;
   }
   if (best == queue_.end()) return nullptr;
   PlacePtr place = std::move(*best);
   queue_.erase(best);
+  const Asker& asker = place->job.asker;
+  turns_[{asker.owner, ""}] = turns_[{asker.owner, asker.part}] = ++turn_;
+  if (turns_.size() > remembered_turns)  // those who were not here for long
+    std::erase_if(turns_, [&](const auto& one) { return one.second + remembered_turns / 2 < turn_; });
   return place;
 }
 
@@ -164,8 +176,9 @@ void Engine::add(const PlacePtr& place) {
 
 void Engine::deliver(BatchGenerator::Step& step) {
   for (const auto& event : step.events) {
-    const Place& place = *running_.at(event.id);
-    if (place.job.on_token && !place.cancelled.load()) place.job.on_token(event);
+    Place& place = *running_.at(event.id);
+    if (!place.job.on_token || place.cancelled.load() || place.job.on_token(event)) continue;
+    if (!place.cancelled.exchange(true)) ++cancelled_;
   }
   for (auto& finished : step.finished) {
     const PlacePtr place = std::move(running_.extract(finished.id).mapped());

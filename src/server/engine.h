@@ -16,8 +16,9 @@
 
 namespace tap::server {
 
-// Who asks: of those that wait, who has the fewest answers in the works is next; among the requests of one `owner` (a
-// key, else an address) the `part` that has (a connection, or what "user" in the body says).
+// Who asks: of those that wait, who has the fewest answers in the works is next, then whose turn is longest ago; among
+// the requests of one `owner` (a key, else an address) likewise by `part` (a connection, or what "user" in the body
+// says).
 struct Asker {
   std::string owner, part;
 };
@@ -28,7 +29,7 @@ struct Job {
   // Instead of a request: what needs the engine's thread but no place in the batch. Answers go on between its layers.
   // What it throws reaches on_end.
   std::function<void()> work = {};
-  std::function<void(const BatchGenerator::Event&)> on_token = {};
+  std::function<bool(const BatchGenerator::Event&)> on_token = {};  // false: nobody wants the rest
   std::function<void(BatchGenerator::Finished)> on_end = {};  // once, last: the answer, or the Error that ended it
   Asker asker = {};
 };
@@ -87,6 +88,9 @@ class Engine final : public Computing, public std::enable_shared_from_this<Engin
   EngineThread& thread_;
   BatchGenerator batch_;
   std::map<BatchGenerator::Id, PlacePtr> running_;
+  std::map<std::pair<std::string, std::string>, std::uint64_t>
+      turns_;  // the last of an owner ("" as part) and its parts
+  std::uint64_t turn_ = 0;
   mutable std::mutex mutex_;  // of what follows
   std::deque<PlacePtr> queue_;
   bool ending_ = false;

@@ -256,7 +256,7 @@ class Server::Impl {
                                                                        std::optional<Error> failed) {
       if (failed) {
         if (failed->code() != ErrorCode::cancelled)
-          failed = Error(ErrorCode::out_of_memory, failed->message(), failed->item());
+          failed = Error(ErrorCode::out_of_memory, fmt::format("{}: {}", wanted, failed->message()), failed->item());
         return respond_error(*exchange, *failed);
       }
       // Whoever has loaded it goes on with the next.

@@ -3,6 +3,9 @@
 import concurrent.futures
 import http.client
 import json
+import socket
+import ssl
+import subprocess
 import threading
 import time
 
@@ -67,7 +70,7 @@ class Models(ServerCase):
 class Guarded(ServerCase):
     def test_serve_judges_what_goes_in_on_every_route(self):
         server = self.serve("--guard", "nano@in")
-        self.assertIn("roof", server.chat(about("roof.png", "What is on the roof?"))["choices"][0]["message"]["content"])
+        self.assertIn("bird", server.chat(about("roof.png", "What is on the roof?"))["choices"][0]["message"]["content"])
         picture = {"type": "image_url", "image_url": {"url": data_url(DANGER)}}
         for path, body in (("/v1/chat/completions", {"messages": dangerous()}),
                            ("/v1/chat/completions", {"messages": dangerous(), "stream": True}),
@@ -123,31 +126,24 @@ class Fairness(ServerCase):
 
 
 class Counting(ServerCase):
-    def metric(self, server, line):
-        status, headers, text = server.ask("GET", "/metrics")
-        self.assertEqual((status, headers["Content-Type"]), (200, "text/plain; version=0.0.4; charset=utf-8"))
-        for row in text.decode().splitlines():
-            if row.rpartition(" ")[0] == line:
-                return float(row.rpartition(" ")[2])
-        return 0.0
-
     def test_serve_counts_for_prometheus(self):
         server = self.serve("--api-key", "k")
         server.ask("GET", "/v1/models")
         as_k = {"Authorization": "Bearer k"}
-        server.chat_as = lambda body: server.ask("POST", "/v1/chat/completions", body, as_k)
+        output = 0
         for _ in range(2):
-            self.assertEqual(server.chat_as({"messages": about("roof.png", "What is on the roof?"), "max_tokens": 5})[0], 200)
+            body = server.ask("POST", "/v1/chat/completions", {"messages": about("roof.png", "What is on the roof?")}, as_k)[2]
+            output += json.loads(body)["usage"]["completion_tokens"]
         text = server.ask("GET", "/metrics", None, as_k)[2].decode()
         rows = dict(row.rpartition(" ")[::2] for row in text.splitlines() if not row.startswith("#"))
-        self.assertEqual(rows['tapetum_answers_total{finish="length",model="nano"}'], "2")
-        self.assertEqual(rows['tapetum_tokens_total{kind="output",model="nano"}'], "10")
+        self.assertEqual(rows['tapetum_answers_total{finish="stop",model="nano"}'], "2")
+        self.assertEqual(rows['tapetum_tokens_total{kind="output",model="nano"}'], str(output))
         self.assertEqual(rows['tapetum_requests_total{route="/v1/chat/completions",status="200"}'], "2")
         self.assertEqual(rows['tapetum_refusals_total{reason="key"}'], "1")
         self.assertEqual(rows['tapetum_pictures_encoded{model="nano"}'], "1")
         self.assertEqual(rows['tapetum_stage_seconds_count{model="nano",stage="encode"}'], "1")
         self.assertEqual(rows['tapetum_first_token_seconds_count{model="nano"}'], "2")
-        self.assertEqual(rows["tapetum_token_gap_seconds_count"], "8")
+        self.assertEqual(rows["tapetum_token_gap_seconds_count"], str(output - 2))
         self.assertGreater(int(rows['tapetum_tokens_total{kind="cached",model="nano"}']), 60)
         self.assertEqual((rows['tapetum_model_ready{model="nano"}'], rows['tapetum_queue_jobs{model="nano"}']), ("1", "0"))
         for name in {row.split("{")[0].removesuffix("_count").removesuffix("_sum").removesuffix("_bucket") for row in rows}:
@@ -160,7 +156,7 @@ class Counting(ServerCase):
         self.assertEqual(headers["X-Request-Id"], "mine-1")
         _, headers, _ = server.ask("POST", "/v1/chat/completions", {"messages": 5}, {"X-Request-Id": "not\tmine"})
         self.assertTrue(headers["X-Request-Id"].startswith("req-"))
-        server.ask("GET", "/no/such\x1bthing")
+        server.ask("GET", "/no/such")
         connection = http.client.HTTPConnection("127.0.0.1", server.port)
         connection.request("POST", "/v1/chat/completions", json.dumps({"messages": HI, "stream": True, "guided_regex": "[a-z ]{900}", "n": 16}))
         connection.getresponse().read(100)
@@ -185,3 +181,66 @@ class Crowd(ServerCase):
         self.assertEqual((code, report["errors"]), (0, 0), (report, said[-2000:]))
         self.assertGreater(report["answers"], report["clients"])
         self.assertLessEqual(report["descriptors"]["end"], report["descriptors"]["begin"] + 3)
+
+
+class Tls(ServerCase):
+    def certificate(self):
+        key, certificate = self.folder / "key.pem", self.folder / "certificate.pem"
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=localhost", "-days", "2",
+                        "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", key, "-out", certificate], check=True, capture_output=True)
+        return certificate, key
+
+    def test_serve_speaks_https(self):
+        certificate, key = self.certificate()
+        server = Served("--tls-cert", certificate, "--tls-key", key)
+        self.addCleanup(server.close)
+        context = ssl.create_default_context(cafile=certificate)
+
+        def ask(method, path, body=None):
+            connection = http.client.HTTPSConnection("127.0.0.1", server.port, timeout=30, context=context)
+            self.addCleanup(connection.close)
+            connection.request(method, path, body and json.dumps(body))
+            reply = connection.getresponse()
+            return reply.status, reply.read()
+
+        self.assertEqual(ask("GET", "/health"), (200, b'{"status":"ok"}'))
+        status, body = ask("POST", "/v1/chat/completions", {"messages": about("roof.png", "What is on the roof?")})
+        self.assertEqual((status, json.loads(body)["choices"][0]["message"]["content"]), (200, "A white bird"))
+        status, body = ask("POST", "/v1/chat/completions", {"messages": about("roof.png", "What is on the roof?"), "stream": True})
+        self.assertTrue(body.endswith(b"data: [DONE]\n\n"))
+        self.assertEqual(ask("POST", "/v1/chat/completions", {"messages": [], "x": "a" * 3_000_000})[0], 400)
+        connection = http.client.HTTPSConnection("127.0.0.1", server.port, timeout=30, context=context)
+        self.addCleanup(connection.close)
+        for _ in range(5):  # one connection, kept
+            connection.request("GET", "/v1/models")
+            self.assertEqual(json.loads(connection.getresponse().read())["data"][0]["id"], "nano")
+        self.assertEqual(server.raw(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"), b"")  # no TLS, no answer
+        self.assertEqual(server.close()[0], 0)
+
+    def test_F07_a_client_that_leaves_over_https_frees_its_place(self):
+        certificate, key = self.certificate()
+        server = Served("--tls-cert", certificate, "--tls-key", key, "--batch", "1")
+        self.addCleanup(server.close)
+        context = ssl.create_default_context(cafile=certificate)
+        body = json.dumps({"messages": HI, "n": 16, "stream": True, "guided_regex": "[a-z ]{900}", "max_tokens": 400}).encode()
+        with context.wrap_socket(socket.create_connection(("127.0.0.1", server.port)), server_hostname="localhost") as to:
+            to.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+            self.assertIn(b"200 OK", to.recv(200))
+        for _ in range(100):
+            connection = http.client.HTTPSConnection("127.0.0.1", server.port, timeout=30, context=context)
+            self.addCleanup(connection.close)
+            connection.request("GET", "/metrics")
+            rows = connection.getresponse().read().decode().splitlines()
+            if "tapetum_batch_answers{model=\"nano\"} 0" in rows and "tapetum_queue_jobs{model=\"nano\"} 0" in rows:
+                break
+            time.sleep(0.02)
+        else:
+            self.fail("its answers go on")
+        self.assertTrue(any('status="499"' in row for row in rows), rows)
+
+    def test_serve_names_the_file_of_tls_that_is_no_good(self):
+        certificate, key = self.certificate()
+        self.bad("serve", "--port", "0", "--tls-cert", certificate, code=2, says="--tls-cert and --tls-key go together")
+        self.bad("serve", "--port", "0", "--tls-cert", self.folder / "none.pem", "--tls-key", key, code=1, says="none.pem")
+        (self.folder / "bad.pem").write_text("no key")
+        self.bad("serve", "--port", "0", "--tls-cert", certificate, "--tls-key", self.folder / "bad.pem", code=1, says="bad.pem")
