@@ -30,9 +30,8 @@ void ObservedExchange::note(std::string_view key, Json value) {
 
 void ObservedExchange::respond(int status, std::string_view type, std::string body, Headers headers) {
   headers.emplace_back("X-Request-Id", id_);
-  const bool gone = exchange_->gone();
+  ended(exchange_->gone() ? 499 : status);  // before the client has it: what it asks for next comes after it in the log
   exchange_->respond(status, type, std::move(body), std::move(headers));
-  ended(gone ? 499 : status);
 }
 
 void ObservedExchange::begin(int status, std::string_view type, Headers headers) {
@@ -42,9 +41,8 @@ void ObservedExchange::begin(int status, std::string_view type, Headers headers)
 }
 
 void ObservedExchange::end() {
-  const bool gone = exchange_->gone();
+  ended(exchange_->gone() ? 499 : status_.load());
   exchange_->end();
-  ended(gone ? 499 : status_.load());
 }
 
 void ObservedExchange::ended(int status) {

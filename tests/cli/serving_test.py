@@ -144,7 +144,7 @@ class Counting(ServerCase):
         self.assertEqual(rows['tapetum_stage_seconds_count{model="nano",stage="encode"}'], "1")
         self.assertEqual(rows['tapetum_first_token_seconds_count{model="nano"}'], "2")
         self.assertEqual(rows["tapetum_token_gap_seconds_count"], str(output - 2))
-        self.assertGreater(int(rows['tapetum_tokens_total{kind="cached",model="nano"}']), 60)
+        self.assertGreater(int(rows['tapetum_tokens_total{kind="cached",model="nano"}']), 30)
         self.assertEqual((rows['tapetum_model_ready{model="nano"}'], rows['tapetum_queue_jobs{model="nano"}']), ("1", "0"))
         for name in {row.split("{")[0].removesuffix("_count").removesuffix("_sum").removesuffix("_bucket") for row in rows}:
             self.assertIn(f"# HELP {name} ", text)
