@@ -1,5 +1,6 @@
 #include "server/asked.h"
 
+#include <new>
 #include <optional>
 #include <utility>
 
@@ -28,23 +29,16 @@ class Outlet {
     if (refused_) return false;
     if (!filter_) return reply_->token(number_, event), true;
     BatchGenerator::Event passed = event;
-    try {
-      passed.token.text = filter_->feed(event.token.text);
-    } catch (const Error& error) {
-      refuse(error);
-      return false;
-    }
+    if (!judged([&] { passed.token.text = filter_->feed(event.token.text); })) return false;
     reply_->token(number_, passed);
     return true;
   }
   void end(BatchGenerator::Finished finished) {
-    if (!finished.error && filter_ && !refused_) {
-      try {
-        finished.rest = filter_->feed(finished.rest) + filter_->finish();
-      } catch (const Error& error) {
-        refuse(error);
-      }
-    }
+    if (!finished.error && filter_ && !refused_)
+      judged([&] {
+        finished.rest = filter_->feed(finished.rest);
+        finished.rest += filter_->finish();
+      });
     if (refused_) finished.error = refused_;
     if (finished.error) {
       exchange_->note("error", finished.error->message());
@@ -63,9 +57,18 @@ class Outlet {
   }
 
  private:
-  void refuse(const Error& error) {
-    refused_ = error;
+  // Whether it passed: what cannot be judged does not.
+  bool judged(const std::function<void()>& judge) {
+    try {
+      judge();
+      return true;
+    } catch (const Error& error) {
+      refused_ = error;
+    } catch (const std::bad_alloc&) {
+      refused_ = Error(ErrorCode::out_of_memory, "out of memory");
+    }
     metrics_.refused("guard");
+    return false;
   }
   std::shared_ptr<ObservedExchange> exchange_;
   Metrics& metrics_;
@@ -82,7 +85,7 @@ class Outlet {
 void submit(const Asked& asked, const ChatRequest& request, const Conversation& conversation,
             const PreparedPrompt& prompt, const std::vector<PictureKey>& pictures,
             const std::shared_ptr<Reply>& reply) {
-  std::vector<std::function<void()>> cancels;
+  std::vector<Job> jobs;
   for (int i = 0; i < request.choices; ++i) {
     const auto outlet = std::make_shared<Outlet>(asked, reply, static_cast<std::size_t>(i),
                                                  asked.post.guards.filter(conversation, "the answer"));
@@ -92,16 +95,9 @@ void submit(const Asked& asked, const ChatRequest& request, const Conversation& 
             .on_end = [outlet](BatchGenerator::Finished finished) { outlet->end(std::move(finished)); },
             .asker = asked.asker};
     job.request.generate.sampling.seed += static_cast<std::uint64_t>(i);
-    try {
-      cancels.push_back(asked.engine->submit(std::move(job)));
-    } catch (...) {
-      for (const auto& cancel : cancels) cancel();
-      throw;
-    }
+    jobs.push_back(std::move(job));
   }
-  asked.exchange->on_gone([cancels = std::move(cancels)] {
-    for (const auto& cancel : cancels) cancel();
-  });
+  asked.exchange->on_gone(asked.engine->submit(std::move(jobs)));
 }
 
 }  // namespace

@@ -33,24 +33,28 @@ Engine::Engine(std::shared_ptr<const Model> model, EngineOptions options, Engine
                        .share_prefixes = true,
                        .features = nullptr}) {}
 
-std::function<void()> Engine::submit(Job job) {
-  const auto place = std::make_shared<Place>();
-  place->job = std::move(job);
+std::function<void()> Engine::submit(std::vector<Job> jobs) {
+  std::vector<PlacePtr> places;
+  for (Job& job : jobs) {
+    places.push_back(std::make_shared<Place>());
+    places.back()->job = std::move(job);
+  }
   {
     const std::lock_guard lock(mutex_);
     if (ending_) throw Error(ErrorCode::cancelled, "the server is shutting down");
-    if (queue_.size() >= options_.queued)
-      throw StatusError(429, ErrorCode::limit,
-                        fmt::format("{} requests are waiting already, the limit is {}: try again later", queue_.size(),
-                                    options_.queued));
-    queue_.push_back(place);
+    if (queue_.size() + places.size() > options_.queued)
+      throw StatusError(
+          429, ErrorCode::limit,
+          fmt::format("{} answers are waiting already, with {} more the limit of {} is passed: try again later",
+                      queue_.size(), places.size(), options_.queued));
+    queue_.insert(queue_.end(), places.begin(), places.end());
   }
   thread_.wake();
-  return [self = weak_from_this(), place = std::weak_ptr(place)] {
-    const PlacePtr held = place.lock();
+  return [self = weak_from_this(), weak = std::vector<std::weak_ptr<Place>>(places.begin(), places.end())] {
     const auto engine = self.lock();
-    if (!held || !engine || held->cancelled.exchange(true)) return;
-    ++engine->cancelled_;
+    if (!engine) return;
+    for (const auto& one : weak)
+      if (const PlacePtr place = one.lock(); place && !place->cancelled.exchange(true)) ++engine->cancelled_;
     engine->thread_.wake();
   };
 }

@@ -10,6 +10,8 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "runtime/batch_generator.h"
 #include "server/engine_thread.h"
@@ -50,10 +52,15 @@ class Engine final : public Computing, public std::enable_shared_from_this<Engin
   // The memory of `options.sequences` caches is taken as it is needed. The thread must outlive it.
   Engine(std::shared_ptr<const Model> model, EngineOptions options, EngineThread& thread);
 
-  // Gives a job a place in the queue. Throws StatusError(429) naming the numbers when it is full, Error(cancelled) when
-  // the engine ends. What is given back ends the job when it is called: no further event comes but on_end with
-  // Error(cancelled). Any thread.
-  std::function<void()> submit(Job job);
+  // Gives jobs their places in the queue, all or none. Throws StatusError(429) naming the numbers when it is full,
+  // Error(cancelled) when the engine ends. What is given back ends the jobs when it is called: no further event comes but
+  // on_end with Error(cancelled). Any thread.
+  std::function<void()> submit(std::vector<Job> jobs);
+  std::function<void()> submit(Job job) {
+    std::vector<Job> jobs;
+    jobs.push_back(std::move(job));
+    return submit(std::move(jobs));
+  }
 
   EngineLoad load() const;
   const Model& model() const { return *model_; }

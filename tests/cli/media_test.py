@@ -125,13 +125,13 @@ class Parts(Media):
                 self.refused(server, 400, says, body, path=path)
 
     def test_serve_says_429_when_as_many_wait_as_may(self):
-        server = self.serve()
+        server = self.serve("--queue", "32", "--batch", "1")
         body = {**say(text="count"), "n": 16, "guided_regex": "[a-z]{900}"}
-        with concurrent.futures.ThreadPoolExecutor(24) as pool:
-            got = [one.result() for one in [pool.submit(server.ask, "POST", "/v1/chat/completions", body) for _ in range(24)]]
+        with concurrent.futures.ThreadPoolExecutor(6) as pool:
+            got = [one.result() for one in [pool.submit(server.ask, "POST", "/v1/chat/completions", body) for _ in range(6)]]
         refused = [json.loads(text)["error"] for status, _, text in got if status == 429]
         self.assertEqual({status for status, _, _ in got}, {200, 429})
-        self.assertIn("256 requests are waiting already, the limit is 256", refused[0]["message"])
+        self.assertIn("answers are waiting already, with 16 more the limit of 32 is passed", refused[0]["message"])
         self.assertEqual(refused[0]["type"], "rate_limit_error")
 
     def test_serve_fetches_pictures_where_it_may(self):

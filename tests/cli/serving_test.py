@@ -119,7 +119,7 @@ class Fairness(ServerCase):
 
     def test_serve_refuses_more_than_may_wait(self):
         server = self.serve("--batch", "1", "--queue", "2")
-        error = self.refused(server, 429, ["2 requests are waiting already", "limit is 2"],
+        error = self.refused(server, 429, ["0 answers are waiting already, with 8 more", "limit of 2"],
                              {"messages": HI, "n": 8, "guided_regex": "[a-z ]{900}", "max_tokens": 400})
         self.assertEqual(error["type"], "rate_limit_error")
         server.chat(HI, max_tokens=1)
