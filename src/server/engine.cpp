@@ -1,6 +1,7 @@
 #include "server/engine.h"
 
 #include <new>
+#include <optional>
 #include <tuple>
 #include <utility>
 #include <vector>
@@ -75,7 +76,10 @@ EngineLoad Engine::load() const {
 }
 
 void Engine::finish(Place& place, BatchGenerator::Finished finished) {
-  if (place.job.on_end) place.job.on_end(std::move(finished));
+  try {
+    if (place.job.on_end) place.job.on_end(std::move(finished));
+  } catch (const std::bad_alloc&) {  // its exchange is let go, and the client told so
+  }
 }
 
 bool Engine::has_work() const {
@@ -142,10 +146,10 @@ Engine::PlacePtr Engine::take_next() {
     if (best == queue_.end() || mine < least) best = at, least = mine;
   }
   if (best == queue_.end()) return nullptr;
+  const Asker& asker = (*best)->job.asker;
+  turns_[{asker.owner, ""}] = turns_[{asker.owner, asker.part}] = ++turn_;
   PlacePtr place = std::move(*best);
   queue_.erase(best);
-  const Asker& asker = place->job.asker;
-  turns_[{asker.owner, ""}] = turns_[{asker.owner, asker.part}] = ++turn_;
   if (turns_.size() > remembered_turns)  // those who were not here for long
     std::erase_if(turns_, [&](const auto& one) { return one.second + remembered_turns / 2 < turn_; });
   return place;
@@ -164,7 +168,13 @@ void Engine::add(const PlacePtr& place) {
     thread_.in_encoding([&] { return place->cancelled.load() || all_cancelled_.load(); },
                         [&] {
                           if (place->job.work) return place->job.work();
-                          running_.emplace(batch_.add(std::move(place->job.request)), place);
+                          const BatchGenerator::Id id = batch_.add(std::move(place->job.request));
+                          try {
+                            running_.emplace(id, place);
+                          } catch (const std::bad_alloc&) {
+                            batch_.cancel(id);
+                            throw;
+                          }
                         });
   } catch (const Error& error) {
     failed = error;
@@ -181,8 +191,13 @@ void Engine::add(const PlacePtr& place) {
 void Engine::deliver(BatchGenerator::Step& step) {
   for (const auto& event : step.events) {
     Place& place = *running_.at(event.id);
-    if (!place.job.on_token || place.cancelled.load() || place.job.on_token(event)) continue;
-    if (!place.cancelled.exchange(true)) ++cancelled_;
+    if (!place.job.on_token || place.cancelled.load()) continue;
+    bool wanted = false;
+    try {
+      wanted = place.job.on_token(event);
+    } catch (const std::bad_alloc&) {
+    }
+    if (!wanted && !place.cancelled.exchange(true)) ++cancelled_;
   }
   for (auto& finished : step.finished) {
     const PlacePtr place = std::move(running_.extract(finished.id).mapped());
@@ -192,9 +207,27 @@ void Engine::deliver(BatchGenerator::Step& step) {
   }
 }
 
+void Engine::fail_all(const Error& error) {
+  for (auto& [id, place] : std::exchange(running_, {})) {
+    batch_.cancel(id);
+    if (place->cancelled.exchange(true)) --cancelled_;
+    finish(*place, failed_with(error));
+  }
+  running_count_ = 0;
+}
+
 void Engine::step() {
   BatchGenerator::Step step;
-  thread_.in_step(*this, [&] { step = batch_.step(); });
+  // A lack of memory beside the tensors, which ends one answer only: nobody knows how far this came.
+  std::optional<Error> failed;
+  try {
+    thread_.in_step(*this, [&] { step = batch_.step(); });
+  } catch (const Error& error) {
+    failed = error;
+  } catch (const std::bad_alloc&) {
+    failed = Error(ErrorCode::out_of_memory, "out of memory");
+  }
+  if (failed) return fail_all(*failed);
   thread_.undisturbed([&] { deliver(step); });
   drop_cancelled();
 }

@@ -88,6 +88,7 @@ class Engine final : public Computing, public std::enable_shared_from_this<Engin
   void add(const PlacePtr& place);
   void deliver(BatchGenerator::Step& step);
   void drop_cancelled();
+  void fail_all(const Error& error);
   static void finish(Place& place, BatchGenerator::Finished finished);
 
   std::shared_ptr<const Model> model_;

@@ -4,6 +4,8 @@
 #include <new>
 #include <utility>
 
+#include "base/log.h"
+
 namespace tap::server {
 
 namespace {
@@ -13,6 +15,20 @@ constexpr double encode_slice_ms = 20;
 // A forward that a cancelled job takes part in is given up once it has taken this long: a client that leaves frees its
 // place, and one that comes and goes cannot keep the others from getting on.
 constexpr double abandon_after_ms = 40;
+
+// Gives a variable its value back.
+template <class T>
+class Restore {
+ public:
+  Restore(T& variable, T value) : variable_(variable), before_(std::exchange(variable, value)) {}
+  ~Restore() { variable_ = before_; }
+  Restore(const Restore&) = delete;
+  Restore& operator=(const Restore&) = delete;
+
+ private:
+  T& variable_;
+  T before_;
+};
 
 Error cancelled_error() { return {ErrorCode::cancelled, "the request was cancelled"}; }
 
@@ -82,8 +98,13 @@ void EngineThread::run(ExecContext& context) {
   const ExecContext::Scope scope(context);
   context.set_hook([this] { between_layers(); });
   while (wait_for_work()) {
-    for (const auto& engine : engines()) engine->turn();
-    run_work();
+    try {
+      for (const auto& engine : engines()) engine->turn();
+      run_work();
+    } catch (const Error& error) {  // what it was for has been told, or is told when it is let go
+      log::warn("the engine goes on after: {}", error.message());
+    } catch (const std::bad_alloc&) {
+    }
   }
   context.set_hook({});
 }
@@ -108,35 +129,24 @@ void EngineThread::run_work() {
 }
 
 void EngineThread::in_step(Computing& one, const std::function<void()>& step) {
-  Computing* const before = std::exchange(stepping_, &one);
+  const Restore<Computing*> stepping(stepping_, &one);
   since_step_ = Stopwatch();
   try {
     step();
   } catch (const Error& error) {
-    if (error.code() != ErrorCode::cancelled) {
-      stepping_ = before;
-      throw;
-    }
+    if (error.code() != ErrorCode::cancelled) throw;
   }
-  stepping_ = before;
   since_step_ = Stopwatch();
 }
 
 void EngineThread::in_encoding(const std::function<bool()>& cancelled, const std::function<void()>& encode) {
-  const auto* const before = std::exchange(cancelled_, &cancelled);
-  try {
-    encode();
-  } catch (...) {
-    cancelled_ = before;
-    throw;
-  }
-  cancelled_ = before;
+  const Restore<const std::function<bool()>*> encoding(cancelled_, &cancelled);
+  encode();
 }
 
 void EngineThread::undisturbed(const std::function<void()>& work) {
-  const auto* const before = std::exchange(cancelled_, nullptr);
+  const Restore<const std::function<bool()>*> encoding(cancelled_, nullptr);
   work();
-  cancelled_ = before;
 }
 
 // After every layer of any network.

@@ -5,6 +5,7 @@
 #include <csignal>
 #include <cstring>
 #include <ctime>
+#include <new>
 #include <optional>
 #include <unordered_set>
 #include <vector>
@@ -394,7 +395,10 @@ class Exchange final : public HttpExchange {
            std::uint64_t number, std::shared_ptr<std::atomic<bool>> gone)
       : request_(std::move(request)), server_(server), to_(to), number_(number), gone_(std::move(gone)) {}
   ~Exchange() override {
-    if (!ended_) post([number = number_](Connection& to) { to.abandoned(number); });
+    try {
+      if (!ended_) post([number = number_](Connection& to) { to.abandoned(number); });
+    } catch (const std::bad_alloc&) {  // the client waits until its own patience ends
+    }
   }
   const HttpRequest& request() const override { return request_; }
   void respond(int status, std::string_view type, std::string body, Headers headers) override {
@@ -556,8 +560,14 @@ HttpServer::~HttpServer() {
 std::uint16_t HttpServer::port() const { return impl_->acceptor.local_endpoint().port(); }
 std::size_t HttpServer::connections() const { return impl_->count.load(); }
 void HttpServer::run() {
-  impl_->accept();
-  impl_->io.run();
+  for (bool accepting = false;;) {
+    try {
+      if (!std::exchange(accepting, true)) impl_->accept();
+      impl_->io.run();
+      return;
+    } catch (const std::bad_alloc&) {  // of one connection, which ends with what it held
+    }
+  }
 }
 void HttpServer::drain() {
   net::post(impl_->io, [impl = impl_] { impl->drain(); });

@@ -1,6 +1,7 @@
 #include "server/observed_exchange.h"
 
 #include <algorithm>
+#include <new>
 #include <utility>
 
 #include "server/chat_reply.h"
@@ -21,7 +22,12 @@ std::string id_of(const HttpRequest& request) {
 ObservedExchange::ObservedExchange(std::shared_ptr<HttpExchange> exchange, std::function<void(const Done&)> done)
     : exchange_(std::move(exchange)), done_(std::move(done)), id_(id_of(exchange_->request())) {}
 
-ObservedExchange::~ObservedExchange() { ended(exchange_->gone() ? 499 : 500); }
+ObservedExchange::~ObservedExchange() {
+  try {
+    ended(exchange_->gone() ? 499 : 500);
+  } catch (const std::bad_alloc&) {  // one line less in the log
+  }
+}
 
 void ObservedExchange::note(std::string_view key, Json value) {
   const std::lock_guard lock(mutex_);

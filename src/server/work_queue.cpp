@@ -1,5 +1,7 @@
 #include "server/work_queue.h"
 
+#include <new>
+
 #include "base/exec_context.h"
 
 namespace tap::server {
@@ -40,7 +42,10 @@ void WorkQueue::run() {
       work = std::move(waiting_.front());
       waiting_.pop_front();
     }
-    work();
+    try {
+      work();
+    } catch (const std::bad_alloc&) {  // whoever waits for it is told when it is let go
+    }
   }
 }
 

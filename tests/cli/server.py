@@ -20,6 +20,10 @@ def about(picture, question):
                                          {"type": "text", "text": question}]}]
 
 
+class NotReady(AssertionError):
+    """The server ended before it took requests."""
+
+
 class Served:
     """The server's process, on a free port."""
 
@@ -27,9 +31,11 @@ class Served:
         self.process = subprocess.Popen([PROGRAM, "serve", "--port", "0", "--json", *map(os.fspath, args)],
                                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env or environment())
         line = self.process.stdout.readline()
-        if not line:
-            raise AssertionError(self.process.stderr.read().decode(errors="replace"))
-        self.port = int(json.loads(line)["ready"].rpartition(":")[2])
+        ready = json.loads(line).get("ready") if line else None
+        if not ready:
+            _, said = self.process.communicate()
+            raise NotReady(line.decode() + said.decode(errors="replace"))
+        self.port = int(ready.rpartition(":")[2])
         self.url = f"http://127.0.0.1:{self.port}"
 
     def close(self):
