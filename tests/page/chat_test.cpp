@@ -51,6 +51,7 @@ TEST_CASE("an answer is shown as it comes, and stop keeps what has come") {
   CHECK(lengths.back() == answer.size());
   CHECK(page.text("#stats").find(" tokens/s") != std::string::npos);
 
+  page.tab.slow_down(3'000);  // half a minute for the answer: to stop it takes time, too
   page.tab.evaluate("document.querySelector('#settings').open = true");
   page.tab.click("#schema");
   page.tab.type(long_form);
