@@ -1,6 +1,9 @@
 #include "server/task_routes.h"
 
+#include <bit>
 #include <limits>
+
+#include <openssl/evp.h>
 
 #include "server/chat_reply.h"
 #include "server/json_fields.h"
@@ -102,6 +105,17 @@ void compute(const Asked& asked, std::function<Json()> work) {
   asked.exchange->on_gone(asked.engine->submit(std::move(job)));
 }
 
+// Little-endian floats, as OpenAI's client asks for them.
+std::string base64_of(const std::vector<float>& values) {
+  static_assert(std::endian::native == std::endian::little);
+  const std::size_t bytes = values.size() * sizeof(float);
+  std::string text(4 * ((bytes + 2) / 3) + 1, '\0');  // EVP_EncodeBlock ends it with a zero
+  const auto* data = reinterpret_cast<const unsigned char*>(values.data());
+  text.resize(static_cast<std::size_t>(
+      EVP_EncodeBlock(reinterpret_cast<unsigned char*>(text.data()), data, static_cast<int>(bytes))));
+  return text;
+}
+
 Conversation shown_of(const std::vector<Input>& inputs) {
   Conversation shown;
   for (const Input& input : inputs) input.image ? shown.user("", {input.image}) : shown.user(input.text);
@@ -166,9 +180,10 @@ void moderate(const Asked& asked) {
 
 void embed(const Asked& asked) {
   only_known(asked.body, {"model", "input", "encoding_format", "user"});
-  JsonFields(asked.body, "").word("encoding_format", {"float"});
+  const std::string* format = JsonFields(asked.body, "").word("encoding_format", {"float", "base64"});
+  const bool packed = format && *format == "base64";
   auto inputs = std::make_shared<std::vector<Input>>(inputs_of(asked));
-  auto work = [inputs, engine = asked.engine.get(), name = asked.model] {
+  auto work = [inputs, packed, engine = asked.engine.get(), name = asked.model] {
     Session session(engine->model(), {.context = engine->context(), .features = nullptr});
     Json data = Json::array();
     Dim tokens = 0;
@@ -182,7 +197,8 @@ void embed(const Asked& asked) {
         tokens += prompt.prompt.rows();
         vector = embed_prompt(session, prompt);
       }
-      data.push_back({{"object", "embedding"}, {"index", i}, {"embedding", std::move(vector)}});
+      data.push_back(
+          {{"object", "embedding"}, {"index", i}, {"embedding", packed ? Json(base64_of(vector)) : Json(vector)}});
     }
     return Json{{"object", "list"},
                 {"model", name},

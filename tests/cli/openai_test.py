@@ -10,8 +10,8 @@ import subprocess
 import openai
 import pydantic
 
-from server import ServerCase, about
-from support import NANO, SAMPLES, environment
+from server import ServerCase, about, data_url
+from support import NANO, ROOT, SAMPLES, environment
 
 ROOF = "What is on the roof?"
 
@@ -39,6 +39,21 @@ class OpenAI(ServerCase):
     def served(self, *args):
         server = self.serve(*args)
         return server, self.client(server)
+
+    def test_openai_embeds_and_moderates(self):
+        server, client = self.served()
+        packed = client.embeddings.create(model="nano", input=["a cat", "a bird"])  # the client asks for base64
+        plain = client.embeddings.create(model="nano", input=["a cat", "a bird"], encoding_format="float")
+        self.assertEqual([one.index for one in packed.data], [0, 1])
+        for a, b in zip(packed.data, plain.data):
+            self.assertEqual(len(a.embedding), len(b.embedding))
+            for x, y in zip(a.embedding, b.embedding):
+                self.assertAlmostEqual(x, y, places=5)
+        self.assertGreater(packed.usage.prompt_tokens, 2)
+        picture = {"type": "image_url", "image_url": {"url": data_url(ROOT / "tests/data/guard/dangerous.png")}}
+        verdict = client.moderations.create(input=[picture])
+        self.assertTrue(verdict.results[0].flagged)
+        self.assertGreater(verdict.results[0].category_scores.model_dump()["dangerous"], 0.5)
 
     def test_openai_lists_models_and_asks_about_a_picture(self):
         server, client = self.served()
