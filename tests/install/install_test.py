@@ -1,6 +1,7 @@
 """Installs the build into a scratch prefix and uses it as a stranger would: the program, the library by CMake and by pkg-config, then all
 of it moved elsewhere.  install_test.py BUILD_FOLDER LIBTAPETUM.SO"""
 
+import fnmatch
 import os
 import pathlib
 import re
@@ -136,6 +137,30 @@ int main(int, char** argv) {
         library = SHARED_LIBRARY.parent
         run(os.environ.get("CXX", "g++"), "-std=c++20", "-fvisibility=hidden", source, "-o", self.folder / "errors", "-I", ROOT / "include", SHARED_LIBRARY)
         self.assertEqual(run(self.folder / "errors", PICTURE, QUESTION, env={"LD_LIBRARY_PATH": str(library)}), "not_found\n" + ANSWER)
+
+    def test_9_debian_packages_hold_all_of_it(self):
+        names = ["usr/" + name for name in files_of(self.prefix) if name not in ("bin/look", "bin/look_pc")]
+        claimed = {name: [] for name in names}
+        for listing in [*sorted((ROOT / "debian").glob("*.install")), ROOT / "debian/not-installed"]:
+            for line in listing.read_text().splitlines():
+                pattern = line.split()[0]
+                # Debian's folder of libraries has the machine's name in it; here it may have none.
+                found = [name for name in names for form in (pattern, pattern.replace("usr/lib/*/", "usr/lib/"))
+                         if fnmatch.fnmatchcase(name, form) or fnmatch.fnmatchcase(name, form + "/*")]
+                self.assertTrue(found, f"debian/{listing.name}: {line} names nothing that is installed")
+                for name in set(found):
+                    claimed[name].append(listing.name)
+        self.assertEqual({name: lists for name, lists in claimed.items() if len(lists) != 1}, {})
+
+    def test_9_versions_and_dependencies_of_the_packages_agree_with_the_build(self):
+        version = run("pkg-config", "--modversion", "tapetum", env={"PKG_CONFIG_PATH": str(self.library / "pkgconfig")}).strip()
+        self.assertEqual(re.match(r"tapetum \((.*?)\)", (ROOT / "debian/changelog").read_text()).group(1), version)
+        self.assertEqual(re.search(r'^version = "(.*)"', (ROOT / "pyproject.toml").read_text(), re.M).group(1), version)
+        control = (ROOT / "debian/control").read_text()
+        needed = re.search(r"^Build-Depends:(.*?)^\S*$", control, re.M | re.S).group(1)
+        listed = re.sub(r"#.*", "", (ROOT / "tools/deps/apt-build.txt").read_text()).split()
+        not_for_building = {"g++", "fonts-dejavu-core"}  # build-essential has the one, and the program needs the other
+        self.assertEqual(set(re.findall(r"[a-z0-9.+-]+(?=[ ,\n])", re.sub(r"\(.*?\)", "", needed))) - {"debhelper-compat"}, set(listed) - not_for_building)
 
     def library_path(self, library):
         return {"LD_LIBRARY_PATH": str(library)} if self.shared else {}
