@@ -37,9 +37,13 @@ endfunction()
 # A second argument is their timeout in seconds.
 function(tap_discover_tests NAME)
   set(list "${CMAKE_CURRENT_BINARY_DIR}/${NAME}_cases.cmake")
+  set(timeout)
+  if(ARGC GREATER 1)  # else ARGV1 is the caller's
+    set(timeout "${ARGV1}")
+  endif()
   add_custom_command(TARGET ${NAME} POST_BUILD VERBATIM
     COMMAND ${CMAKE_COMMAND} -D "exe=$<TARGET_FILE:${NAME}>" -D "name=${NAME}" -D "out=${list}"
-            -D "timeout=${ARGV1}" -D "sanitized=${TAPETUM_SANITIZE}" -P "${CMAKE_SOURCE_DIR}/cmake/DiscoverTests.cmake")
+            -D "timeout=${timeout}" -D "sanitized=${TAPETUM_SANITIZE}" -P "${CMAKE_SOURCE_DIR}/cmake/DiscoverTests.cmake")
   set(include "${CMAKE_CURRENT_BINARY_DIR}/${NAME}_include.cmake")
   file(WRITE "${include}" "if(EXISTS \"${list}\")\n  include(\"${list}\")\nelse()\n  add_test(${NAME}_NOT_BUILT ${NAME}_NOT_BUILT)\nendif()\n")
   set_property(DIRECTORY APPEND PROPERTY TEST_INCLUDE_FILES "${include}")
