@@ -1,5 +1,6 @@
 #include "media/helper_pool.h"
 
+#include <new>
 #include <string_view>
 #include <utility>
 
@@ -29,6 +30,9 @@ bool HelperPool::try_one() {
   } catch (const Error& error) {
     log::warn("pictures from the network are decoded without a sandbox: {}", error.message());
     return false;
+  } catch (const std::bad_alloc&) {
+    log::write_warning("pictures from the network are decoded without a sandbox: out of memory");
+    return false;
   }
 }
 
@@ -51,12 +55,15 @@ void HelperPool::run() {
         fresh.emplace(HelperProcess::waiting());
       } catch (const Error& error) {
         log::info("no media helper waits: {}", error.message());
+      } catch (const std::bad_alloc&) {
       }
       lock.lock();
-      if (fresh)
-        waiting_.push_back(std::move(*fresh));
-      else
-        changed_.wait_for(lock, std::chrono::seconds(1));  // out of processes or descriptors
+      try {
+        if (fresh) waiting_.push_back(std::move(*fresh));
+      } catch (const std::bad_alloc&) {
+        fresh.reset();
+      }
+      if (!fresh) changed_.wait_for(lock, std::chrono::seconds(1));  // out of processes, descriptors or memory
     } else {
       changed_.wait(lock);
     }
