@@ -82,14 +82,14 @@ class Outlet {
 };
 
 // On the preparing thread, or behind the guards on the engine thread.
-void submit(const Asked& asked, const ChatRequest& request, const Conversation& conversation,
+void submit(const Asked& asked, int choices, const GenerateOptions& generate, const Conversation& conversation,
             const PreparedPrompt& prompt, const std::vector<PictureKey>& pictures,
             const std::shared_ptr<Reply>& reply) {
   std::vector<Job> jobs;
-  for (int i = 0; i < request.choices; ++i) {
+  for (int i = 0; i < choices; ++i) {
     const auto outlet = std::make_shared<Outlet>(asked, reply, static_cast<std::size_t>(i),
                                                  asked.post.guards.filter(conversation, "the answer"));
-    Job job{.request = {prompt, request.generate, asked.owner, pictures},
+    Job job{.request = {prompt, generate, asked.owner, pictures},
             .work = {},
             .on_token = [outlet](const BatchGenerator::Event& event) { return outlet->token(event); },
             .on_end = [outlet](BatchGenerator::Finished finished) { outlet->end(std::move(finished)); },
@@ -136,7 +136,7 @@ void after_judging(const Asked& asked, const Conversation& conversation, std::fu
       });
 }
 
-void answer(const Asked& asked, ChatRequest request, const std::shared_ptr<Reply>& reply) {
+void answer(const Asked& asked, const ChatRequest& request, const std::shared_ptr<Reply>& reply) {
   const Model& model = asked.engine->model();
   if (asked.post.guards.judges_answers() && request.logprobs)
     throw Error(ErrorCode::unsupported,
@@ -145,9 +145,11 @@ void answer(const Asked& asked, ChatRequest request, const std::shared_ptr<Reply
   const PreparedPrompt prompt = model.prepare(conversation);
   require_fits(prompt, request.generate, asked.engine->context());
   const std::vector<PictureKey> pictures = media_keys(model, prompt);
-  after_judging(asked, conversation, [asked, request = std::move(request), conversation, prompt, pictures, reply] {
-    submit(asked, request, conversation, prompt, pictures, reply);
-  });
+  // Without the request: its data: URLs are large, and the pictures are read.
+  after_judging(asked, conversation,
+                [asked, choices = request.choices, generate = request.generate, conversation, prompt, pictures, reply] {
+                  submit(asked, choices, generate, conversation, prompt, pictures, reply);
+                });
 }
 
 }  // namespace tap::server

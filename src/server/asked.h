@@ -43,6 +43,6 @@ void respond_error(HttpExchange& exchange, const Error& error);
 void after_judging(const Asked& asked, const Conversation& conversation, std::function<void()> then);
 
 // What the engine makes of a request goes to `reply`, as far as the guards pass it.
-void answer(const Asked& asked, ChatRequest request, const std::shared_ptr<Reply>& reply);
+void answer(const Asked& asked, const ChatRequest& request, const std::shared_ptr<Reply>& reply);
 
 }  // namespace tap::server

@@ -137,11 +137,12 @@ Engine::PlacePtr Engine::take_next() {
     };
     return std::tuple(of_owner, last(""), of_part, last(asker.part));
   };
+  const bool has_room = batch_.has_room();
   const std::lock_guard lock(mutex_);
   auto best = queue_.end();
   decltype(standing({})) least;
   for (auto at = queue_.begin(); at != queue_.end(); ++at) {
-    if (!(*at)->job.work && !batch_.has_room()) continue;
+    if (!(*at)->job.work && !has_room) continue;
     const auto mine = standing((*at)->job.asker);
     if (best == queue_.end() || mine < least) best = at, least = mine;
   }
