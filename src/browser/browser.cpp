@@ -8,19 +8,17 @@
 #include <filesystem>
 #include <fstream>
 
-#include <fcntl.h>
-#include <spawn.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/child_program.h"
 #include "base/log.h"
 
 namespace tap::browser {
 
 namespace {
 
-constexpr int lowest_fd = 64;  // above the numbers that the browser finds its own under
 constexpr double leaving_s = 2;
 
 // What it would do besides showing the pages that it is told to: fetch, update, report, ask.
@@ -66,13 +64,6 @@ std::vector<std::string> environment_for(const std::string& home) {
                                   "TMPDIR=" + home};
   for (const char* name : {"PATH", "LANG", "LC_ALL", "TZ", "FONTCONFIG_FILE", "LD_LIBRARY_PATH"})
     if (const char* value = std::getenv(name)) all.push_back(fmt::format("{}={}", name, value));
-  return all;
-}
-
-std::vector<char*> pointers(std::vector<std::string>& words) {
-  std::vector<char*> all;
-  for (std::string& word : words) all.push_back(word.data());
-  all.push_back(nullptr);
   return all;
 }
 
@@ -129,9 +120,8 @@ struct Browser::Process {
     int pair[2];
     if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0)
       fail(ErrorCode::io, "no socket for the browser: {}", std::strerror(errno));
-    Fd ours(pair[0]), low(pair[1]);
-    const Fd theirs(::fcntl(low.get(), F_DUPFD_CLOEXEC, lowest_fd));
-    if (theirs.get() < 0) fail(ErrorCode::io, "no socket for the browser: {}", std::strerror(errno));
+    Fd ours(pair[0]);
+    const Fd theirs(pair[1]);
     std::vector<std::string> words = {program};
     words.insert(words.end(), own_flags.begin(), own_flags.end());
     words.push_back("--user-data-dir=" + profile);
@@ -139,33 +129,15 @@ struct Browser::Process {
     if (::geteuid() == 0) words.emplace_back("--no-sandbox");  // Chromium's own cannot be set up by root
     words.insert(words.end(), options.flags.begin(), options.flags.end());
     words.emplace_back("about:blank");
-    std::vector<std::string> variables = environment_for(profile);
-
-    posix_spawn_file_actions_t actions;
-    ::posix_spawn_file_actions_init(&actions);
-    ::posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
-    ::posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0);
-    ::posix_spawn_file_actions_addopen(&actions, 2, (profile + "/said").c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
-    ::posix_spawn_file_actions_adddup2(&actions, theirs.get(), 3);  // commands
-    ::posix_spawn_file_actions_adddup2(&actions, theirs.get(), 4);  // answers and events
-    posix_spawnattr_t attributes;  // Ctrl-C is ours to take, and signals begin as a program finds them
-    ::posix_spawnattr_init(&attributes);
-    ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-    ::posix_spawnattr_setpgroup(&attributes, 0);
-    sigset_t none, usual;
-    ::sigemptyset(&none);
-    ::sigfillset(&usual);
-    ::posix_spawnattr_setsigmask(&attributes, &none);
-    ::posix_spawnattr_setsigdefault(&attributes, &usual);
-    const int failed =
-        ::posix_spawn(&pid, program.c_str(), &actions, &attributes, pointers(words).data(), pointers(variables).data());
-    ::posix_spawn_file_actions_destroy(&actions);
-    ::posix_spawnattr_destroy(&attributes);
-    if (failed != 0) {
-      pid = -1;
-      throw Error(failed == ENOENT ? ErrorCode::not_found : ErrorCode::io,
-                  fmt::format("{}: cannot start the browser: {}", program, std::strerror(failed)), program);
-    }
+    // Commands come in through 3; answers and events go out through 4.
+    pid = start_child({.path = program,
+                       .arguments = std::move(words),
+                       .environment = environment_for(profile),
+                       .descriptors = {{theirs.get(), 3}, {theirs.get(), 4}},
+                       .said = profile + "/said"});
+    if (pid < 0)
+      throw Error(pid == -ENOENT ? ErrorCode::not_found : ErrorCode::io,
+                  fmt::format("{}: cannot start the browser: {}", program, std::strerror(-pid)), program);
     return ours;
   }
 

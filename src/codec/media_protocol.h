@@ -5,10 +5,12 @@
 
 #include <cstdint>
 
+#include <sys/types.h>
+
 namespace tap::media_protocol {
 
 constexpr int socket_fd = 3, file_fd = 4;  // in the helper
-constexpr std::uint32_t version = 2;
+constexpr std::uint32_t version = 3;
 
 enum class Ask : std::uint32_t {
   open_video = 1,  // reply: size, frames; with doubles: the seconds of each frame, ascending from 0
@@ -34,6 +36,18 @@ struct Reply {
   std::uint64_t bytes = 0;  // in the memfd; 0: none comes
   char codec[32] = {};
   char message[192] = {};  // why, when not good
+};
+
+// A helper started with the argument `starter` reads no file. For every Start, which comes with the descriptors of a
+// socket and of a file, it forks a helper that has them, a child of the program's: linking takes a new one 50 ms.
+constexpr const char* starter = "starter";
+struct Start {
+  std::uint32_t version = media_protocol::version;
+};
+struct Started {
+  std::uint32_t version = media_protocol::version;
+  int error = 0;  // errno of a failed fork
+  pid_t pid = -1;
 };
 
 constexpr std::int64_t most_frames = 20'000'000;  // of one file: 92 hours at 60 a second

@@ -1,4 +1,5 @@
-// tapetum-media: one file, one sandbox. Started by the program with a socket as descriptor 3 and the file as 4.
+// tapetum-media: one file, one sandbox. Started by the program with a socket as descriptor 3 and the file as 4; with
+// the argument `starter` it forks such helpers.
 #include <cstring>
 #include <exception>
 #include <memory>
@@ -14,6 +15,7 @@ extern "C" {
 
 #include "base/fd.h"
 #include "codec/media_protocol.h"
+#include "helper/forker.h"
 #include "helper/sandbox.h"
 #include "helper/still.h"
 #include "helper/video.h"
@@ -137,10 +139,11 @@ class Worker {
 
 }  // namespace tap::helper
 
-int main() {
+int main(int count, char** arguments) {
   using namespace tap::helper;
   av_log_set_level(AV_LOG_QUIET);
   prepare_stills();
+  if (count == 2 && std::strcmp(arguments[1], tap::media_protocol::starter) == 0) fork_helpers();
   if (!enter_sandbox()) return 4;  // rather no video than one without walls
   Worker worker;
   tap::media_protocol::Request request;

@@ -9,12 +9,12 @@
 
 #include <fcntl.h>
 #include <poll.h>
-#include <spawn.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/child_program.h"
 #include "base/clock.h"
 #include "base/exec_context.h"
 #include "base/fd.h"
@@ -27,23 +27,12 @@ namespace {
 
 using namespace media_protocol;
 
-constexpr int lowest_fd = 64;  // above the numbers that the helper finds its own under
-constexpr int look_ms = 50;    // between questions whether to go on
+constexpr int look_ms = 50;  // between questions whether to go on
 
 double patience_s() {  // for one reply
   const char* given = std::getenv("TAPETUM_MEDIA_SECONDS");
   const double seconds = given ? std::atof(given) : 0;
   return seconds > 0 ? seconds : 120;
-}
-
-// Beside the program, as in an installation.
-std::string helper_path() {
-  if (const char* given = std::getenv("TAPETUM_MEDIA"); given && *given) return given;
-  std::string self(4096, '\0');
-  const ssize_t length = ::readlink("/proc/self/exe", self.data(), self.size());
-  if (length <= 0) return {};
-  self.resize(static_cast<std::size_t>(length));
-  return self.substr(0, self.rfind('/')) + "/tapetum-media";
 }
 
 // What the helper said, cut to what may be printed.
@@ -73,38 +62,22 @@ void read_all(int fd, void* to, std::size_t bytes, const std::string& path) {
   }
 }
 
-// Takes the descriptors: none of the helper's stays open here, so that its end is seen.
-pid_t spawn_helper(const std::string& program, Fd socket, Fd file, const std::string& path) {
-  const Fd high_socket(::fcntl(socket.get(), F_DUPFD_CLOEXEC, lowest_fd));
-  const Fd high_file(::fcntl(file.get(), F_DUPFD_CLOEXEC, lowest_fd));
-  pid_t pid = -1;
-  posix_spawn_file_actions_t actions;
-  ::posix_spawn_file_actions_init(&actions);
-  ::posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
-  ::posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0);
-  ::posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0);
-  ::posix_spawn_file_actions_adddup2(&actions, high_socket.get(), socket_fd);
-  ::posix_spawn_file_actions_adddup2(&actions, high_file.get(), file_fd);
-  posix_spawnattr_t attributes;  // Ctrl-C is ours to take, and signals begin as a program finds them
-  ::posix_spawnattr_init(&attributes);
-  ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-  ::posix_spawnattr_setpgroup(&attributes, 0);
-  sigset_t none, usual;
-  ::sigemptyset(&none);
-  ::sigfillset(&usual);
-  ::posix_spawnattr_setsigmask(&attributes, &none);
-  ::posix_spawnattr_setsigdefault(&attributes, &usual);
-  std::string name = "tapetum-media", language = "LC_ALL=C";
-  char* arguments[] = {name.data(), nullptr};
-  char* environment[] = {language.data(), nullptr};
-  const int failed = high_socket.get() < 0 || high_file.get() < 0
-                         ? errno
-                         : ::posix_spawn(&pid, program.c_str(), &actions, &attributes, arguments, environment);
-  ::posix_spawn_file_actions_destroy(&actions);
-  ::posix_spawnattr_destroy(&attributes);
-  if (failed != 0)
-    throw Error(ErrorCode::io, fmt::format("{}: cannot start the media helper: {}", path, std::strerror(failed)), path);
+pid_t start_new(int socket, int file) {
+  const pid_t pid = start_child({.path = HelperProcess::program(),
+                                 .arguments = {"tapetum-media"},
+                                 .environment = {"LC_ALL=C"},
+                                 .descriptors = {{socket, socket_fd}, {file, file_fd}}});
+  if (pid < 0) fail(ErrorCode::io, "cannot start the media helper: {}", std::strerror(-pid));
   return pid;
+}
+
+Fd shared_bytes(std::span<const std::byte> bytes, const std::string& name) {
+  Fd file(::memfd_create("bytes", MFD_CLOEXEC));
+  if (file.get() < 0)
+    throw Error(ErrorCode::io, fmt::format("{}: no memory to share: {}", name, std::strerror(errno)), name);
+  if (write_all(file.get(), bytes) < bytes.size())
+    throw Error(ErrorCode::out_of_memory, fmt::format("{}: out of memory for the media helper", name), name);
+  return file;
 }
 
 }  // namespace
@@ -112,17 +85,12 @@ pid_t spawn_helper(const std::string& program, Fd socket, Fd file, const std::st
 struct HelperProcess::Process {
   pid_t pid = -1;
   Fd socket;
-  Fd file;  // of one that waits: its bytes go here
 
   ~Process() {
     if (pid <= 0) return;
     ::kill(pid, SIGKILL);
     while (::waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
     }
-  }
-  bool ended() {
-    if (pid > 0 && ::waitpid(pid, nullptr, WNOHANG) == pid) pid = -1;
-    return pid <= 0;
   }
   // How it ended, once it has: it leaves no zombie behind.
   std::string ending() {
@@ -142,12 +110,19 @@ struct HelperProcess::Process {
   }
 };
 
-bool HelperProcess::installed() { return file_exists(helper_path()); }
+std::string HelperProcess::program() {
+  if (const char* given = std::getenv("TAPETUM_MEDIA"); given && *given) return given;
+  std::string self(4096, '\0');
+  const ssize_t length = ::readlink("/proc/self/exe", self.data(), self.size());
+  if (length <= 0) return {};
+  self.resize(static_cast<std::size_t>(length));
+  return self.substr(0, self.rfind('/')) + "/tapetum-media";
+}
 
-HelperProcess::HelperProcess(const std::string& path, int file_descriptor)
+bool HelperProcess::installed() { return file_exists(program()); }
+
+HelperProcess::HelperProcess(const std::string& path, const Fd& file, const Start& start)
     : path_(path), process_(std::make_unique<Process>()) {
-  Fd file(file_descriptor);
-  const std::string program = helper_path();
   if (!installed())
     throw Error(ErrorCode::unsupported,
                 fmt::format("{}: videos and HEIC pictures are read by tapetum-media, which is not installed beside "
@@ -158,47 +133,31 @@ HelperProcess::HelperProcess(const std::string& path, int file_descriptor)
   if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0)
     throw Error(ErrorCode::io, fmt::format("{}: no socket for the media helper: {}", path, std::strerror(errno)), path);
   process_->socket = Fd(pair[0]);
-  process_->pid = spawn_helper(program, Fd(pair[1]), std::move(file), path);
+  const Fd theirs(pair[1]);  // closed here once it is theirs, so that their end is seen
+  try {
+    process_->pid = start(theirs.get(), file.get());
+  } catch (const Error& error) {
+    throw error.within(path, path);
+  }
 }
 
 HelperProcess::~HelperProcess() = default;
 HelperProcess::HelperProcess(HelperProcess&&) noexcept = default;
 
 HelperProcess HelperProcess::of_file(const std::string& path) {
-  const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (file < 0)
+  const Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (file.get() < 0)
     throw Error(errno == ENOENT ? ErrorCode::not_found : ErrorCode::io,
                 fmt::format("{}: {}", path, std::strerror(errno)), path);
-  return {path, file};
+  return {path, file, start_new};
 }
 
 HelperProcess HelperProcess::of_bytes(std::span<const std::byte> bytes, const std::string& name) {
-  const int file = ::memfd_create("bytes", MFD_CLOEXEC);
-  if (file < 0) throw Error(ErrorCode::io, fmt::format("{}: no memory to share: {}", name, std::strerror(errno)), name);
-  if (write_all(file, bytes) < bytes.size()) {
-    ::close(file);
-    throw Error(ErrorCode::out_of_memory, fmt::format("{}: out of memory for the media helper", name), name);
-  }
-  return {name, file};
+  return of_bytes(bytes, name, start_new);
 }
 
-HelperProcess HelperProcess::waiting() {
-  Fd file(::memfd_create("bytes", MFD_CLOEXEC));
-  Fd kept(file.get() < 0 ? -1 : ::fcntl(file.get(), F_DUPFD_CLOEXEC, 0));
-  if (kept.get() < 0)
-    throw Error(ErrorCode::io, fmt::format("no memory to share with the media helper: {}", std::strerror(errno)));
-  HelperProcess helper("media", file.release());
-  helper.process_->file = std::move(kept);
-  return helper;
-}
-
-bool HelperProcess::give(std::span<const std::byte> bytes, const std::string& name) {
-  path_ = name;
-  if (process_->ended()) return false;
-  const Fd file = std::exchange(process_->file, Fd());
-  if (write_all(file.get(), bytes) < bytes.size())
-    throw Error(ErrorCode::out_of_memory, fmt::format("{}: out of memory for the media helper", name), name);
-  return true;
+HelperProcess HelperProcess::of_bytes(std::span<const std::byte> bytes, const std::string& name, const Start& start) {
+  return {name, shared_bytes(bytes, name), start};
 }
 
 std::pair<Reply, Fd> HelperProcess::exchange(const Request& request, std::uint64_t most, double seconds) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -21,13 +22,13 @@ class HelperProcess {
   // installed.
   static HelperProcess of_file(const std::string& path);
   static HelperProcess of_bytes(std::span<const std::byte> bytes, const std::string& name);
-  // One without a file, that has started by the time it is given one: starting takes it as long as some pictures do.
-  static HelperProcess waiting();
-  // Its file, once. False: it has ended while it waited. Throws Error(out_of_memory).
-  bool give(std::span<const std::byte> bytes, const std::string& name);
+  // As of_bytes, by what starts a process that has the two descriptors: gives its id, a child of ours.
+  using Start = std::function<pid_t(int socket, int file)>;
+  static HelperProcess of_bytes(std::span<const std::byte> bytes, const std::string& name, const Start& start);
   ~HelperProcess();  // ends it
   HelperProcess(HelperProcess&&) noexcept;
   static bool installed();
+  static std::string program();  // where it is looked for: TAPETUM_MEDIA, else beside this program
 
   struct Got {
     media_protocol::Reply reply;   // good
@@ -41,7 +42,7 @@ class HelperProcess {
   Image picture(media_protocol::Ask ask_for, std::int64_t index, double seconds = 0, std::int64_t* count = nullptr);
 
  private:
-  HelperProcess(const std::string& path, int file_descriptor);
+  HelperProcess(const std::string& path, const Fd& file, const Start& start);
   struct Process;
   // The reply, and the memory that came with it, not yet read. Throws as `ask`.
   std::pair<media_protocol::Reply, Fd> exchange(const media_protocol::Request& request, std::uint64_t most,

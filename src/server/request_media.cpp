@@ -30,7 +30,7 @@ bool is_sound(const std::string& bytes) {
 // One request's way through what it brings.
 class MediaReader::Reading {
  public:
-  Reading(const MediaLimits& limits, HelperPool& helpers, const Model* model)
+  Reading(const MediaLimits& limits, HelperStarter& helpers, const Model* model)
       : limits_(limits), helpers_(helpers), model_(model) {}
 
   std::shared_ptr<const Image> picture(const std::string& url, const std::string& at) {
@@ -126,7 +126,7 @@ class MediaReader::Reading {
   }
 
   const MediaLimits& limits_;
-  HelperPool& helpers_;
+  HelperStarter& helpers_;
   const Model* model_;
   std::size_t pixel_bytes_ = 0;
   Stopwatch watch_;

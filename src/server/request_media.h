@@ -6,7 +6,7 @@
 #include <string>
 
 #include "codec/image.h"
-#include "media/helper_pool.h"
+#include "media/helper_starter.h"
 #include "runtime/conversation.h"
 #include "runtime/model.h"
 #include "server/chat_request.h"
@@ -36,7 +36,7 @@ class MediaReader {
  private:
   class Reading;
   MediaLimits limits_;
-  mutable HelperPool helpers_;
+  mutable HelperStarter helpers_;
 };
 
 }  // namespace tap::server

@@ -321,9 +321,9 @@ class Helper(Videos):
                     os.dup2(fd, target)
 
             child = subprocess.Popen([HELPER], preexec_fn=place, close_fds=False, stdin=subprocess.DEVNULL)
-            ours.send(struct.pack("<IIq", 2, 1, 0))
+            ours.send(struct.pack("<IIq", 3, 1, 0))
             ours.settimeout(20)
-            self.assertEqual(struct.unpack("<II", ours.recv(400)[:8]), (2, 0))
+            self.assertEqual(struct.unpack("<II", ours.recv(400)[:8]), (3, 0))
             status = pathlib.Path(f"/proc/{child.pid}/status").read_text()
             self.assertIn("Seccomp:\t2", status)
             self.assertIn("NoNewPrivs:\t1", status)

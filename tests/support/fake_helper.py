@@ -8,7 +8,7 @@ import time
 
 how = os.environ.get("HOW") or open("/proc/self/cmdline").read().split("\0")[1].rsplit(".", 1)[-1]
 link = socket.socket(fileno=3)
-link.recv(64)
+version, = struct.unpack_from("<I", link.recv(64))
 if how == "die":
     os.kill(os.getpid(), 11)
 if how == "hang":
@@ -18,5 +18,5 @@ if how == "garbage":
 if how == "short":
     link.send(b"x")
 if how == "lies":  # a thousand frames, and no memory with their times
-    link.send(struct.pack("<IIqqqqqQ32s192s", 1, 0, 64, 48, 1000, 0, 0, 8000, b"h264", b""))
+    link.send(struct.pack("<IIqqqqqQ32s192s", version, 0, 64, 48, 1000, 0, 0, 8000, b"h264", b""))
 time.sleep(1000)

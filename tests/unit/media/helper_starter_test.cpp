@@ -1,4 +1,4 @@
-#include "media/helper_pool.h"
+#include "media/helper_starter.h"
 
 #include <algorithm>
 #include <chrono>
@@ -64,16 +64,16 @@ const bool found = [] { return ::setenv("TAPETUM_MEDIA", TAPETUM_TEST_HELPER, 0)
 
 #ifdef TAPETUM_TEST_HELPER
 void check_same(std::size_t part, std::size_t parts, std::size_t least_pictures) {
-  HelperPool pool;
+  HelperStarter starter;
   REQUIRE(found);
-  REQUIRE(pool.usable());
+  REQUIRE(starter.usable());
   std::size_t pictures = 0;
   const std::vector<std::string> paths = test_pictures();
   for (std::size_t i = part; i < paths.size(); i += parts) {
     CAPTURE(paths[i]);
     const std::string bytes = read_file(paths[i], std::size_t{64} << 20).value();
     const Outcome here = outcome_of([&] { return decode_picture(bytes_of(bytes), "picture"); });
-    const Outcome there = outcome_of([&] { return pool.picture(bytes_of(bytes), "picture"); });
+    const Outcome there = outcome_of([&] { return starter.picture(bytes_of(bytes), "picture"); });
     CHECK(here.error == there.error);
     CHECK(here.image == there.image);
     pictures += here.error.empty();
@@ -81,7 +81,6 @@ void check_same(std::size_t part, std::size_t parts, std::size_t least_pictures)
   CHECK(pictures >= least_pictures);
 }
 
-// In parts: every picture starts a helper.
 TEST_CASE("a picture has the same pixels, or the same error, in a helper and in this process: first quarter") {
   check_same(0, 4, 20);
 }
@@ -95,30 +94,44 @@ TEST_CASE("a picture has the same pixels, or the same error, in a helper and in 
   check_same(3, 4, 20);
 }
 
-TEST_CASE("many threads get their own pictures, also when helpers were killed while they waited") {
-  HelperPool pool;
+TEST_CASE("many threads get their own pictures, also when the helper that forks others is killed; none is left") {
+  HelperStarter starter;
   REQUIRE(found);
-  REQUIRE(pool.usable());
-  std::vector<pid_t> waiting;
-  for (int i = 0; i < 1000 && waiting.size() < 2; ++i) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-    waiting = helpers();
-  }
-  REQUIRE(waiting.size() == 2);
-  for (const pid_t pid : waiting) REQUIRE(::kill(pid, SIGKILL) == 0);
+  REQUIRE(starter.usable());
+  REQUIRE(helpers().size() == 1);
+  REQUIRE(::kill(helpers().front(), SIGKILL) == 0);
   std::vector<std::thread> threads;
   std::vector<Outcome> got(4);
   for (std::size_t i = 0; i < got.size(); ++i)
     threads.emplace_back([&, i] {
       const std::string bytes = "P6 1 1 255 " + std::string(3, static_cast<char>('a' + i));
-      for (int n = 0; n < 8; ++n) got[i] = outcome_of([&] { return pool.picture(bytes_of(bytes), "dot"); });
+      for (int n = 0; n < 8; ++n) got[i] = outcome_of([&] { return starter.picture(bytes_of(bytes), "dot"); });
     });
   for (std::thread& thread : threads) thread.join();
   for (std::size_t i = 0; i < got.size(); ++i) {
     CHECK(got[i].error == "");
     CHECK(got[i].image.pixels == std::vector<std::uint8_t>(3, static_cast<std::uint8_t>('a' + i)));
   }
+  CHECK(helpers().size() == 1);
 }
+
+#ifndef TAPETUM_SANITIZED
+TEST_CASE("a helper that was forked is in its sandbox") {
+  HelperStarter starter;
+  REQUIRE(found);
+  REQUIRE(starter.usable());
+  const std::vector<pid_t> before = helpers();
+  const std::string bytes = "P6 1 1 255 abc";
+  HelperProcess helper = starter.take(bytes_of(bytes), "dot");
+  CHECK(helper.picture(media_protocol::Ask::picture, 0).pixels.size() == 3);
+  std::vector<pid_t> others = helpers();
+  std::erase(others, before.at(0));
+  REQUIRE(others.size() == 1);
+  const std::string status = read_file(fmt::format("/proc/{}/status", others[0]), 1 << 16).value();
+  CHECK(status.find("Seccomp:\t2") != std::string::npos);
+  CHECK(status.find("NoNewPrivs:\t1") != std::string::npos);
+}
+#endif
 
 #endif
 
@@ -127,10 +140,10 @@ TEST_CASE("without a helper pictures are decoded in this process") {
   const std::string program = before ? before : "";
   ::setenv("TAPETUM_MEDIA", "/nowhere/tapetum-media", 1);
   {
-    HelperPool pool;
-    CHECK_FALSE(pool.usable());
+    HelperStarter starter;
+    CHECK_FALSE(starter.usable());
     const std::string bytes = "P6 1 1 255 abc";
-    CHECK(pool.picture(bytes_of(bytes), "dot").pixels == std::vector<std::uint8_t>{'a', 'b', 'c'});
+    CHECK(starter.picture(bytes_of(bytes), "dot").pixels == std::vector<std::uint8_t>{'a', 'b', 'c'});
   }
   before ? ::setenv("TAPETUM_MEDIA", program.c_str(), 1) : ::unsetenv("TAPETUM_MEDIA");
 }

@@ -1,0 +1,135 @@
+#include "media/helper_starter.h"
+
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+#include <new>
+#include <string_view>
+
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include "base/child_program.h"
+#include "base/log.h"
+#include "media/picture_bytes.h"
+
+namespace tap {
+
+using namespace media_protocol;
+
+namespace {
+
+constexpr int patience_ms = 20'000;  // for a fork, the first of which waits for the libraries
+
+bool send_start(int to, int socket, int file) {
+  Start start;
+  iovec part{&start, sizeof start};
+  const int descriptors[] = {socket, file};
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof descriptors)] = {};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  message.msg_control = control;
+  message.msg_controllen = sizeof control;
+  cmsghdr* head = CMSG_FIRSTHDR(&message);
+  head->cmsg_level = SOL_SOCKET;
+  head->cmsg_type = SCM_RIGHTS;
+  head->cmsg_len = CMSG_LEN(sizeof descriptors);
+  std::memcpy(CMSG_DATA(head), descriptors, sizeof descriptors);
+  return ::sendmsg(to, &message, MSG_NOSIGNAL) == static_cast<ssize_t>(sizeof start);
+}
+
+}  // namespace
+
+struct HelperStarter::Forker {
+  pid_t pid = -1;
+  Fd socket;
+
+  // Throws Error(io).
+  Forker() {
+    int pair[2];
+    if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0)
+      fail(ErrorCode::io, "no socket for the media helper: {}", std::strerror(errno));
+    socket = Fd(pair[0]);
+    const Fd theirs(pair[1]);
+    pid = start_child({.path = HelperProcess::program(),
+                       .arguments = {"tapetum-media", starter},
+                       .environment = {"LC_ALL=C"},
+                       .descriptors = {{theirs.get(), socket_fd}}});
+    if (pid < 0) fail(ErrorCode::io, "cannot start the media helper: {}", std::strerror(-pid));
+  }
+  Forker(const Forker&) = delete;
+  Forker& operator=(const Forker&) = delete;
+  ~Forker() {
+    if (pid <= 0) return;
+    ::kill(pid, SIGKILL);
+    while (::waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
+    }
+  }
+
+  // Nothing: it is gone, or makes no sense.
+  std::optional<Started> fork(int for_socket, int for_file) const {
+    if (!send_start(socket.get(), for_socket, for_file)) return std::nullopt;
+    pollfd ready{socket.get(), POLLIN, 0};
+    int events;
+    do events = ::poll(&ready, 1, patience_ms);
+    while (events < 0 && errno == EINTR);
+    Started started;
+    if (events <= 0 || ::recv(socket.get(), &started, sizeof started, MSG_DONTWAIT) != sizeof started ||
+        started.version != version || (started.error == 0 && started.pid <= 0))
+      return std::nullopt;
+    return started;
+  }
+};
+
+HelperStarter::HelperStarter() {
+  if (!HelperProcess::installed()) return;
+  try {
+    forker_ = std::make_unique<Forker>();
+  } catch (const Error& error) {  // start() tries again
+    log::info("no media helper waits: {}", error.message());
+  }
+}
+
+HelperStarter::~HelperStarter() = default;
+
+pid_t HelperStarter::start(int socket, int file) {
+  const std::lock_guard lock(forking_);
+  for (int i = 0; i < 2; ++i) {  // one that was killed is started again
+    if (!forker_) forker_ = std::make_unique<Forker>();
+    const std::optional<Started> started = forker_->fork(socket, file);
+    if (started && started->error == 0) return started->pid;
+    if (started) fail(ErrorCode::io, "cannot start the media helper: {}", std::strerror(started->error));
+    forker_.reset();
+  }
+  fail(ErrorCode::io, "cannot start the media helper: it ends at once");
+}
+
+bool HelperStarter::try_one() {
+  constexpr std::string_view dot = "P6 1 1 255 \x01\x02\x03";  // a picture of one pixel
+  try {
+    HelperProcess helper = take(std::as_bytes(std::span(dot)), "a first picture");
+    return helper.picture(Ask::picture, 0).pixels == std::vector<std::uint8_t>{1, 2, 3};
+  } catch (const Error& error) {
+    log::warn("pictures from the network are decoded without a sandbox: {}", error.message());
+    return false;
+  }
+}
+
+bool HelperStarter::usable() {
+  const std::lock_guard lock(trying_);
+  if (!usable_) usable_ = try_one();
+  return *usable_;
+}
+
+HelperProcess HelperStarter::take(std::span<const std::byte> bytes, const std::string& name) {
+  return HelperProcess::of_bytes(bytes, name, [this](int socket, int file) { return start(socket, file); });
+}
+
+Image HelperStarter::picture(std::span<const std::byte> bytes, const std::string& name, double seconds) {
+  if (!usable()) return decode_picture(bytes, name);
+  return take(bytes, name).picture(is_heif(bytes) ? Ask::heif : Ask::picture, 0, seconds);
+}
+
+}  // namespace tap
