@@ -36,8 +36,8 @@ struct SamplingOptions {
 // log of the probability that softmax of `logits` gives to `ids` together. Not finite logits count as impossible.
 double log_softmax(std::span<const float> logits, std::span<const TokenId> ids);
 
-// Order: bias, mask, penalties, temperature, top-k, top-p, min-p, draw (as HF). Holds the counts that penalties need; no
-// text.
+// Order: bias, mask, penalties, temperature, top-k, top-p, min-p, draw (as HF). Holds the counts that penalties need;
+// no text.
 class Sampler {
  public:
   Sampler(const SamplingOptions& options, std::span<const TokenId> prompt);
@@ -51,12 +51,18 @@ class Sampler {
 
  private:
   struct Candidate {
-    float logit;
+    float score;
     TokenId id;
   };
-  void penalise(std::vector<Candidate>& candidates) const;
+  bool penalises() const;
+  void penalise();
+  void forbid_others(std::span<const std::uint64_t> allowed);
+  TokenId draw(float top, TokenId best, Rng& rng);
+  float floor_of_best(Dim k) const;
+  void gather(float least);
   SamplingOptions options_;
   std::vector<std::uint32_t> prompt_count_, output_count_;  // by id, grown as needed
+  std::vector<float> scores_;                               // by id; -inf: impossible. While drawing, the best has 0
   std::vector<Candidate> candidates_;
 };
 

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <limits>
 #include <map>
+#include <numeric>
+#include <algorithm>
 
 #include <doctest/doctest.h>
 
@@ -96,6 +98,49 @@ TEST_CASE("top-k keeps k tokens and min-p those near the best") {
   CHECK(histogram(options, logits, 5000).size() == 2);
   options.min_p = 1;
   CHECK(histogram(options, logits, 500).size() == 1);
+}
+
+TEST_CASE("of a large vocabulary those are drawn that sorting all of it keeps") {
+  Rng rng(5);
+  for (const double spread : {30.0, 6.0, 0.01}) {  // few likely tokens, many, all alike
+    std::vector<float> logits(5000);
+    for (float& logit : logits) logit = static_cast<float>(rng.uniform() * spread);
+    std::vector<TokenId> order(logits.size());
+    std::iota(order.begin(), order.end(), 0);
+    const auto logit_of = [&](TokenId id) { return static_cast<double>(logits[static_cast<std::size_t>(id)]); };
+    std::ranges::stable_sort(order, [&](TokenId a, TokenId b) { return logit_of(a) > logit_of(b); });
+    const auto weight = [&](TokenId id) { return std::exp(logit_of(id) - logit_of(order[0])); };
+    double all = 0;
+    for (const TokenId id : order) all += weight(id);
+    const auto check = [&](const SamplingOptions& options, std::size_t kept) {
+      CAPTURE(spread);
+      CAPTURE(kept);
+      const auto counts = histogram(options, logits, 3000);
+      for (const auto& [id, count] : counts)
+        CHECK(std::find(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(kept), id) !=
+              order.begin() + static_cast<std::ptrdiff_t>(kept));
+      double sum = 0, expected = 0;  // of those that are drawn at least once
+      for (std::size_t i = 0; i < kept; ++i) sum += weight(order[i]);
+      for (std::size_t i = 0; i < kept; ++i) expected += 1 - std::pow(1 - weight(order[i]) / sum, 3000);
+      CHECK(static_cast<double>(counts.size()) == doctest::Approx(expected).epsilon(0.1));
+    };
+    SamplingOptions options;
+    options.temperature = 1;
+    check(options, order.size());
+    for (const Dim k : {1, 40, 300}) {
+      options.top_k = k;
+      check(options, static_cast<std::size_t>(k));
+    }
+    options.top_k = 0;
+    options.top_p = 0.9f;
+    std::size_t kept = 0;
+    for (double before = 0; before < 0.9 * all; ++kept) before += weight(order[kept]);
+    check(options, kept);
+    options.top_p = 1;
+    options.min_p = 0.2f;
+    check(options,
+          static_cast<std::size_t>(std::ranges::count_if(order, [&](TokenId id) { return weight(id) >= 0.2; })));
+  }
 }
 
 TEST_CASE("repetition counts the prompt and presence only the output") {
@@ -203,6 +248,8 @@ TEST_CASE("a bias is added before everything else, and log-probabilities do not 
   CHECK(histogram(options, logits, 1000).count(1) == 0);
   options.logit_bias = {{0, 100.0f}};
   CHECK(histogram(options, logits, 1000)[0] == 1000);
-  CHECK(refusal([](SamplingOptions& o) { o.logit_bias = {{1, 101.0f}}; }).find("logit_bias is 101") != std::string::npos);
+  CHECK(refusal([](SamplingOptions& o) {
+          o.logit_bias = {{1, 101.0f}};
+        }).find("logit_bias is 101") != std::string::npos);
   CHECK(refusal([](SamplingOptions& o) { o.logit_bias = {{-1, 1.0f}}; }).find("logit_bias is -1") != std::string::npos);
 }
