@@ -111,29 +111,30 @@ void after_judging(const Asked& asked, const Conversation& conversation, std::fu
   if (asked.post.guards.empty()) return then();
   const auto exchange = asked.exchange;
   GuardPost& post = asked.post;
-  post.thread.submit(
-      [&post, exchange, conversation] {
-        if (exchange->gone()) throw Error(ErrorCode::cancelled, "the client left");
-        for (const Medium& medium : conversation.media()) {
-          if (medium.image)
-            post.guards.judge_picture(medium.image, "the picture");
-          else
-            post.guards.judge_frames(
-                static_cast<Dim>(medium.clip->frames.size()),
-                [&](Dim i) { return std::make_shared<const Image>(medium.clip->frames[static_cast<std::size_t>(i)]); },
-                "the video");
-        }
-        post.guards.judge_words(conversation, "the question");
-      },
-      [&post, exchange, then = std::move(then)](std::optional<Error> failed) {
-        if (failed && failed->code() == ErrorCode::refused) post.metrics.refused("guard");
-        try {
-          if (failed) throw *failed;
-          then();
-        } catch (const Error& error) {
-          respond_error(*exchange, error);
-        }
-      });
+  Job job;
+  job.work = [&post, conversation] {
+    for (const Medium& medium : conversation.media()) {
+      if (medium.image)
+        post.guards.judge_picture(medium.image, "the picture");
+      else
+        post.guards.judge_frames(
+            static_cast<Dim>(medium.clip->frames.size()),
+            [&](Dim i) { return std::make_shared<const Image>(medium.clip->frames[static_cast<std::size_t>(i)]); },
+            "the video");
+    }
+    post.guards.judge_words(conversation, "the question");
+  };
+  job.on_end = [&post, exchange, then = std::move(then)](const BatchGenerator::Finished& finished) {
+    if (finished.error && finished.error->code() == ErrorCode::refused) post.metrics.refused("guard");
+    try {
+      if (finished.error) throw *finished.error;
+      then();
+    } catch (const Error& error) {
+      respond_error(*exchange, error);
+    }
+  };
+  job.asker = asked.asker;
+  exchange->on_gone(asked.engine->submit(std::move(job)));
 }
 
 void answer(const Asked& asked, const ChatRequest& request, const std::shared_ptr<Reply>& reply) {

@@ -17,7 +17,6 @@ namespace tap::server {
 
 // Guards live on the engine thread.
 struct GuardPost {
-  EngineThread& thread;
   Guards& guards;
   Metrics& metrics;
 };

@@ -54,15 +54,6 @@ void EngineThread::wake() {
   work_.notify_one();
 }
 
-void EngineThread::submit(std::function<void()> work, std::function<void(std::optional<Error>)> done) {
-  {
-    const std::lock_guard lock(mutex_);
-    if (ending_) throw Error(ErrorCode::cancelled, "the server is shutting down");
-    queue_.push_back({std::move(work), std::move(done)});
-  }
-  work_.notify_one();
-}
-
 std::vector<std::shared_ptr<Computing>> EngineThread::engines() const {
   const std::lock_guard lock(mutex_);
   return engines_;
@@ -87,7 +78,7 @@ void EngineThread::cancel() {
 bool EngineThread::wait_for_work() {
   std::unique_lock lock(mutex_);
   const auto some = [&] {
-    return !queue_.empty() || std::ranges::any_of(engines_, [](const auto& engine) { return engine->has_work(); });
+    return std::ranges::any_of(engines_, [](const auto& engine) { return engine->has_work(); });
   };
   work_.wait(lock, [&] { return awake_ || ending_ || some(); });
   awake_ = false;
@@ -100,32 +91,12 @@ void EngineThread::run(ExecContext& context) {
   while (wait_for_work()) {
     try {
       for (const auto& engine : engines()) engine->turn();
-      run_work();
     } catch (const Error& error) {  // what it was for has been told, or is told when it is let go
       log::warn("the engine goes on after: {}", error.message());
     } catch (const std::bad_alloc&) {
     }
   }
   context.set_hook({});
-}
-
-void EngineThread::run_work() {
-  Work next;
-  {
-    const std::lock_guard lock(mutex_);
-    if (queue_.empty()) return;
-    next = std::move(queue_.front());
-    queue_.pop_front();
-  }
-  std::optional<Error> failed;
-  try {
-    in_encoding([this] { return all_cancelled_.load(); }, next.work);
-  } catch (const Error& error) {
-    failed = error;
-  } catch (const std::bad_alloc&) {
-    failed = Error(ErrorCode::out_of_memory, "out of memory");
-  }
-  if (next.done) next.done(std::move(failed));
 }
 
 void EngineThread::in_step(Computing& one, const std::function<void()>& step) {

@@ -4,11 +4,9 @@
 
 #include <atomic>
 #include <condition_variable>
-#include <deque>
 #include <functional>
 #include <memory>
 #include <mutex>
-#include <optional>
 #include <vector>
 
 #include "base/clock.h"
@@ -36,11 +34,7 @@ class EngineThread {
   void detach(const Computing* one);            // any thread; it gets no further turn
   void wake();                                  // there is work. Any thread
 
-  // Runs `work` on the engine thread between turns, answers go on between its layers, then calls `done` with what it
-  // threw. Any thread. Throws Error(cancelled) when the thread ends.
-  void submit(std::function<void()> work, std::function<void(std::optional<Error>)> done);
-
-  // Computes on this thread, in `context`, until end() and until all work then there is done.
+  // Computes on this thread, in `context`, until end() and until no engine has work.
   void run(ExecContext& context);
   void end();
   void cancel();
@@ -54,13 +48,8 @@ class EngineThread {
   void undisturbed(const std::function<void()>& work);
 
  private:
-  struct Work {
-    std::function<void()> work;
-    std::function<void(std::optional<Error>)> done;
-  };
   bool wait_for_work();
   void between_layers();
-  void run_work();
   std::vector<std::shared_ptr<Computing>> engines() const;
 
   Computing* stepping_ = nullptr;
@@ -69,7 +58,6 @@ class EngineThread {
   mutable std::mutex mutex_;                          // of what follows
   std::condition_variable work_;
   std::vector<std::shared_ptr<Computing>> engines_;
-  std::deque<Work> queue_;
   bool awake_ = false, ending_ = false;
   std::atomic<bool> all_cancelled_{false};
 };

@@ -330,7 +330,7 @@ std::uint16_t Server::port() const { return impl_->http.port(); }
 void Server::run(std::shared_ptr<Guards> guards, std::unique_ptr<ModelPool> pool, ExecContext& context,
                  const std::function<void()>& ready) {
   impl_->guards = std::move(guards);
-  impl_->post.emplace(impl_->thread, *impl_->guards, impl_->metrics);
+  impl_->post.emplace(*impl_->guards, impl_->metrics);
   {
     const ExecContext::Scope scope(context);
     pool->begin();

@@ -135,3 +135,13 @@ def reply(handler, status, body, headers=None):
     handler.end_headers()
     if handler.command != "HEAD":
         handler.wfile.write(body)
+
+
+def reply_slowly(handler):
+    """A byte a second, for a minute."""
+    handler.send_response(200)
+    handler.send_header("Content-Length", "1000")
+    handler.end_headers()
+    for _ in range(60):
+        handler.wfile.write(b"x")
+        time.sleep(1)

@@ -13,7 +13,7 @@ import unittest
 import zipfile
 import zlib
 
-from hub import Hub, reply
+from hub import Hub, reply, reply_slowly
 from PIL import Image
 from server import Served, ServerCase, about
 from support import FAMILIES, PROGRAM, SAMPLES, SANITIZED, environment
@@ -126,7 +126,7 @@ class Parts(Media):
 
     def test_serve_says_429_when_as_many_wait_as_may(self):
         server = self.serve("--queue", "32", "--batch", "1")
-        body = {**say(text="count"), "n": 16, "guided_regex": "[a-z]{900}"}
+        body = {**say(text="count"), "n": 16, "guided_regex": "[a-z]{200}"}
         with concurrent.futures.ThreadPoolExecutor(6) as pool:
             got = [one.result() for one in [pool.submit(server.ask, "POST", "/v1/chat/completions", body) for _ in range(6)]]
         refused = [json.loads(text)["error"] for status, _, text in got if status == 429]
@@ -318,15 +318,7 @@ class MediaServers(Media):
                 self.refused(server, status, ["messages[0].content[0]"] + ([says] if isinstance(says, str) else says), say(picture(self.hub.url + path)))
 
     def test_B38_one_byte_a_second_is_given_up_while_others_are_answered(self):
-        def slow(handler):
-            handler.send_response(200)
-            handler.send_header("Content-Length", "1000")
-            handler.end_headers()
-            for _ in range(60):
-                handler.wfile.write(b"x")
-                time.sleep(1)
-
-        self.hub.answers["/slow"] = slow
+        self.hub.answers["/slow"] = reply_slowly
         server = self.serve("--allow-private")
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
             waiting = pool.submit(server.ask, "POST", "/v1/chat/completions", say(picture(self.hub.url + "/slow")))

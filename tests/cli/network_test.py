@@ -16,7 +16,7 @@ import subprocess
 import threading
 import time
 
-from hub import Hub, etag_of, reply
+from hub import Hub, etag_of, reply, reply_slowly
 from support import NANO, PROGRAM, SAMPLES, Case, environment
 
 ROOF = SAMPLES / "roof.png"
@@ -170,15 +170,7 @@ class Pictures(Network):
         self.look_bad(self.serve("/huge", huge), says=[str(1 << 40), "limit"])
 
     def test_B38_one_byte_a_second_is_given_up(self):
-        def slow(handler):
-            handler.send_response(200)
-            handler.send_header("Content-Length", "1000")
-            handler.end_headers()
-            for _ in range(60):
-                handler.wfile.write(b"x")
-                time.sleep(1)
-
-        self.look_bad(self.serve("/slow", slow), says=["slower than 256 bytes/s"])
+        self.look_bad(self.serve("/slow", reply_slowly), says=["slower than 256 bytes/s"])
 
     def test_B38_a_certificate_for_another_name_is_refused(self):
         key, cert = self.folder / "key.pem", self.folder / "cert.pem"
