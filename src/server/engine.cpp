@@ -131,8 +131,8 @@ Engine::PlacePtr Engine::take_next() {
       ++of_owner;
       if (place->job.asker.part == asker.part) ++of_part;
     }
-    const auto last = [&](const std::string& part) {
-      const auto found = turns_.find({asker.owner, part});
+    const auto last = [&](std::string_view part) {
+      const auto found = turns_.find(std::pair<std::string_view, std::string_view>(asker.owner, part));
       return found == turns_.end() ? std::uint64_t{0} : found->second;
     };
     return std::tuple(of_owner, last(""), of_part, last(asker.part));

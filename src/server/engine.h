@@ -10,6 +10,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -53,8 +54,8 @@ class Engine final : public Computing, public std::enable_shared_from_this<Engin
   Engine(std::shared_ptr<const Model> model, EngineOptions options, EngineThread& thread);
 
   // Gives jobs their places in the queue, all or none. Throws StatusError(429) naming the numbers when it is full,
-  // Error(cancelled) when the engine ends. What is given back ends the jobs when it is called: no further event comes but
-  // on_end with Error(cancelled). Any thread.
+  // Error(cancelled) when the engine ends. What is given back ends the jobs when it is called: no further event comes
+  // but on_end with Error(cancelled). Any thread.
   std::function<void()> submit(std::vector<Job> jobs);
   std::function<void()> submit(Job job) {
     std::vector<Job> jobs;
@@ -96,8 +97,15 @@ class Engine final : public Computing, public std::enable_shared_from_this<Engin
   EngineThread& thread_;
   BatchGenerator batch_;
   std::map<BatchGenerator::Id, PlacePtr> running_;
-  std::map<std::pair<std::string, std::string>, std::uint64_t>
-      turns_;  // the last of an owner ("" as part) and its parts
+  struct ByText {
+    using is_transparent = void;  // nobody who waits is copied to be looked up
+    bool operator()(const auto& a, const auto& b) const {
+      using Texts = std::pair<std::string_view, std::string_view>;
+      return Texts(a) < Texts(b);
+    }
+  };
+  // The last turn of an owner ("" as part) and of its parts.
+  std::map<std::pair<std::string, std::string>, std::uint64_t, ByText> turns_;
   std::uint64_t turn_ = 0;
   mutable std::mutex mutex_;  // of what follows
   std::deque<PlacePtr> queue_;
