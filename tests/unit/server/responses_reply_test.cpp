@@ -104,16 +104,23 @@ TEST_CASE("a response's text and calls are items of their own, one after the oth
 TEST_CASE("a response that is cut says so of its newest item") {
   CHECK(items(told({"<tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\""}, FinishReason::length)) ==
         Json{{"function_call", R"({"a")", "incomplete"}});
-  // A call whose arguments are whole is one, and the head of another is text.
+  // A call whose arguments are whole is one, and the head of another is none.
   const Told cut = told({"<tool_call>\n{\"name\": \"f\", \"arguments\": {}}\n</tool_call>\n<tool_call>\n{\"na"},
                         FinishReason::length);
-  CHECK(items(cut)[0] == Json{"function_call", "{}", "completed"});
-  REQUIRE(items(cut).size() == 2);
-  CHECK(items(cut)[1][0] == "message");
-  CHECK(items(cut)[1][2] == "incomplete");
+  CHECK(items(cut) == Json{{"function_call", "{}", "completed"}});
   CHECK(cut.response["status"] == "incomplete");
   CHECK(cut.events.back() == "incomplete");
   CHECK(items(told({"I l"}, FinishReason::length)) == Json{{"message", "I l", "incomplete"}});
+}
+
+TEST_CASE("what is said after a call is a message of its own") {
+  const Told all = told({"Look", ".<tool_call>\n{\"name\": \"f\", \"arguments\": {}}\n</tool_call>", " Well."});
+  CHECK(items(all) == Json{{"message", "Look.", "completed"},
+                           {"function_call", "{}", "completed"},
+                           {"message", " Well.", "completed"}});
+  REQUIRE(all.stored.size() == 2);
+  CHECK(all.stored[0]["tool_calls"].size() == 1);
+  CHECK(all.stored[1] == Json{{"role", "assistant"}, {"content", {{{"type", "text"}, {"text", " Well."}}}}});
 }
 
 TEST_CASE("a response that says nothing has an empty message") {
