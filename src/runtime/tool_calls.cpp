@@ -137,7 +137,7 @@ Json form_of_calls(const ToolUse& use, const ToolFormat& format, const Json& con
                                    format.numbered ? fmt::format(":{}", i) : std::string(), format.before_arguments));
     calls.push_back({{"begins", std::move(begins)},
                      {"schema", std::move(schema)},
-                     {"what", tool.place + ".function.parameters"},
+                     {"what", tool.place + ".parameters"},
                      {"end", format.call_end}});
   }
   return {{"calls",

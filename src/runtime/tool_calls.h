@@ -14,7 +14,7 @@ namespace tap {
 struct Tool {
   std::string name;   // letters, digits, _ - .
   Json function;      // {"name", "description", "parameters"} as it was given
-  std::string place;  // "tools[0]", for errors
+  std::string place;  // where the function stands ("tools[0].function"), for errors
 };
 
 // Section: section_begin, calls with `between` in between, section_end. A call: call_begin, the name, (`:0`, `:1`, …

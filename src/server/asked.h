@@ -21,11 +21,11 @@ struct GuardPost {
   Metrics& metrics;
 };
 
+// Without its body, which is large where pictures stand in it: a route reads that at once, and this may wait.
 struct Asked {
   std::shared_ptr<ObservedExchange> exchange;
   std::shared_ptr<Engine> engine;
   std::string model;  // the name that it goes by
-  const Json& body;
   const MediaReader& media;
   GenerateOptions generate;  // the defaults
   std::string owner;         // of what is cached

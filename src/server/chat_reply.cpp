@@ -71,12 +71,8 @@ ChatReply::ChatReply(std::shared_ptr<HttpExchange> exchange, const Model& model,
       stream_(request.stream),
       include_usage_(request.include_usage),
       logprobs_(request.logprobs),
-      exact_(!request.form.is_null()),
       top_logprobs_(request.top_logprobs),
-      choices_(static_cast<std::size_t>(request.choices)) {
-  if (!request.has_tools()) return;
-  for (Choice& choice : choices_) choice.reader.emplace(tool_format_of(model));
-}
+      choices_(static_cast<std::size_t>(request.choices), Choice{AnswerReader(request, model)}) {}
 
 Json ChatReply::head(std::string_view object) const {
   return {{"id", id_}, {"object", object}, {"created", created_}, {"model", name_}};
@@ -90,17 +86,13 @@ Json ChatReply::usage() const {
       {"prompt_tokens_details", {{"cached_tokens", timings_.cached_tokens}, {"image_tokens", timings_.image_tokens}}}};
 }
 
-std::string ChatReply::shaped(Choice& choice, std::string_view piece) const { return choice.add(piece, exact_); }
-
-ChatReply::Delta ChatReply::read(Choice& choice, std::string_view piece, bool last) const {
-  if (!choice.reader) return {shaped(choice, piece), nullptr};
-  using Kind = ToolCallReader::Piece::Kind;
-  std::vector<ToolCallReader::Piece> pieces = choice.reader->push(piece);
-  if (last) std::ranges::move(choice.reader->finish(), std::back_inserter(pieces));
+ChatReply::Delta ChatReply::read(Choice& choice, std::string_view piece, bool last) {
+  using Kind = AnswerReader::Piece::Kind;
   Delta delta;
-  for (ToolCallReader::Piece& one : pieces) {
+  for (AnswerReader::Piece& one : choice.reader.read(piece, last)) {
     if (one.kind == Kind::text) {
-      delta.content += shaped(choice, one.text);
+      choice.text += one.text;
+      delta.content += one.text;
       continue;
     }
     if (delta.calls.is_null()) delta.calls = Json::array();
@@ -191,7 +183,7 @@ void ChatReply::end(std::size_t number, const BatchGenerator::Finished& finished
   Choice& choice = choices_[number];
   Delta rest = read(choice, finished.rest, true);
   choice.finish = name(finished.answer.finish_reason);
-  if (choice.reader && choice.reader->complete() && finished.answer.finish_reason == FinishReason::stop)
+  if (choice.reader.calls_are_whole() && finished.answer.finish_reason == FinishReason::stop)
     choice.finish = "tool_calls";
   const Dim output = timings_.output_tokens;
   if (number == 0 || timings_.prompt_tokens == 0) timings_ = finished.answer.timings;

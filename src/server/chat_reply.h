@@ -2,12 +2,10 @@
 #pragma once
 
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
 #include "runtime/batch_generator.h"
-#include "runtime/tool_calls.h"
 #include "server/chat_request.h"
 #include "server/http_server.h"
 #include "server/reply.h"
@@ -33,19 +31,19 @@ class ChatReply final : public Reply {
   bool failed() const { return failed_; }
 
  private:
-  struct Choice : AnswerText {
+  struct Choice {
+    AnswerReader reader;
+    std::string text = {};  // that has come
     Json logprobs = Json::array();
-    std::string finish;
-    std::optional<ToolCallReader> reader;  // where tools may be called
-    Json calls = Json::array();            // as the message has them
+    std::string finish = {};
+    Json calls = Json::array();  // as the message has them
   };
   // What a client is told of a piece of the answer.
   struct Delta {
     std::string content;
     Json calls;  // of a stream's "tool_calls"; null: none
   };
-  std::string shaped(Choice& choice, std::string_view piece) const;
-  Delta read(Choice& choice, std::string_view piece, bool last) const;
+  static Delta read(Choice& choice, std::string_view piece, bool last);
   void say(std::size_t choice, Json delta, Json logprobs, Json finish);
   void fail(const Error& error);
   void finish();
@@ -57,7 +55,7 @@ class ChatReply final : public Reply {
   const Model* model_;
   std::string id_, name_;
   std::int64_t created_;
-  bool stream_, include_usage_, logprobs_, exact_;
+  bool stream_, include_usage_, logprobs_;
   int top_logprobs_;
   std::vector<Choice> choices_;
   std::size_t ended_ = 0;

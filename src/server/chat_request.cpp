@@ -7,6 +7,7 @@
 #include <map>
 
 #include "server/json_fields.h"
+#include "server/request_tools.h"
 #include "server/status_error.h"
 
 namespace tap::server {
@@ -205,69 +206,6 @@ void read_form(const JsonFields& body, ChatRequest& request) {
   }
 }
 
-bool is_tool_name(std::string_view name) {
-  return !name.empty() && name.size() <= 64 && std::ranges::all_of(name, [](char c) {
-    return c == '_' || c == '-' || c == '.' || (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') ||
-           (c >= 'A' && c <= 'Z');
-  });
-}
-
-Tool tool_of(const Json& value, const std::string& at) {
-  const JsonFields fields(value, at);
-  fields.need("type");
-  fields.word("type", {"function"});
-  const JsonFields function(fields.need("function"), fields.place("function"));
-  Tool tool{function.need_text("name"), function.json(), at};
-  if (!is_tool_name(tool.name))
-    refuse(function.place("name"),
-           fmt::format("is {}: must be 1 to 64 letters, digits and _ - .", shown(function.need("name"))));
-  function.text("description");
-  function.truth("strict");
-  if (const Json* parameters = function.find("parameters")) {
-    const JsonFields schema(*parameters, function.place("parameters"));
-    if (const Json* type = schema.find("type"); type && *type != "object")
-      refuse(schema.place("type"), *type, "object: arguments have names");
-  } else {
-    tool.function["parameters"] = {{"type", "object"}, {"properties", Json::object()}};
-  }
-  return tool;
-}
-
-void read_tools(const JsonFields& body, ToolUse& use) {
-  if (const Json* tools = body.find("tools")) {
-    if (!tools->is_array()) refuse("tools", *tools, "a list of tools");
-    if (tools->size() > most_request_tools)
-      throw Error(ErrorCode::limit,
-                  fmt::format("tools has {} tools, the limit is {}", tools->size(), most_request_tools), "tools");
-    for (std::size_t i = 0; i < tools->size(); ++i) {
-      use.tools.push_back(tool_of((*tools)[i], fmt::format("tools[{}]", i)));
-      for (std::size_t j = 0; j < i; ++j)
-        if (use.tools[j].name == use.tools[i].name)
-          refuse(fmt::format("tools[{}].function.name", i), fmt::format("is that of tools[{}], too", j));
-    }
-  }
-  use.many = body.truth("parallel_tool_calls").value_or(true);
-  const Json* choice = body.find("tool_choice");
-  if (!choice) return;
-  if (choice->is_string()) {
-    const std::string& word = *body.word("tool_choice", {"none", "auto", "required"});
-    if (word == "none") return use.tools.clear();
-    if (word == "required" && use.tools.empty()) refuse("tool_choice", "is required, and there are no tools");
-    use.required = word == "required";
-    return;
-  }
-  const JsonFields fields(*choice, "tool_choice");
-  fields.need("type");
-  fields.word("type", {"function"});
-  const JsonFields function(fields.need("function"), fields.place("function"));
-  const std::string& name = function.need_text("name");
-  std::erase_if(use.tools, [&](const Tool& tool) { return tool.name != name; });
-  if (use.tools.empty())
-    refuse(function.place("name"), fmt::format("is {}: there is no such tool", shown(function.need("name"))));
-  use.required = true;
-  use.many = false;
-}
-
 }  // namespace
 
 std::string requested_model(const Json& body) {
@@ -287,7 +225,7 @@ ChatRequest parse_chat_request(const Json& json, const GenerateOptions& defaults
   request.clip = clip_wish_of_body(json);
   read_bias(body, vocabulary, request.generate.sampling);
   read_form(body, request);
-  read_tools(body, request.tools);
+  request.tools = tools_of(body, ToolStyle::chat);
   request.choices = static_cast<int>(body.whole("n", 1, 16).value_or(1));
   request.stream = body.truth("stream").value_or(false);
   if (const Json* options = body.find("stream_options"))

@@ -35,7 +35,6 @@ struct ChatRequest {
 };
 
 constexpr std::size_t most_request_images = 256;
-constexpr std::size_t most_request_tools = 128;  // as at OpenAI's
 constexpr std::size_t most_biases = 1024;
 
 // The name in "model", for finding the defaults that the rest is read with. Throws Error(bad_input).

@@ -2,10 +2,14 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "runtime/batch_generator.h"
+#include "runtime/tool_calls.h"
+#include "server/chat_request.h"
 
 namespace tap::server {
 
@@ -17,12 +21,22 @@ class Reply {
   virtual void end(std::size_t choice, const BatchGenerator::Finished& finished) = 0;
 };
 
-// An answer as it grows, without the white space that templates leave before it and models at its end: as Answer::text.
-struct AnswerText {
-  std::string text = {};    // that has come
-  std::string unsent = {};  // white space that belongs to it if more follows
-  // What a client may be told now. `exact`: every byte counts.
-  std::string add(std::string_view piece, bool exact);
+// Reads an answer as it comes: its text, without the white space that templates leave before it and models at its end
+// (as Answer::text), and the calls of tools in it.
+class AnswerReader {
+ public:
+  using Piece = ToolCallReader::Piece;
+  AnswerReader(const ChatRequest& request, const Model& model);
+  // What a client may be told now; no text is empty. `last`: nothing follows.
+  std::vector<Piece> read(std::string_view text, bool last);
+  bool calls_are_whole() const { return calls_ && calls_->complete(); }  // and there are some
+
+ private:
+  std::string shaped(std::string_view text);
+  std::optional<ToolCallReader> calls_;
+  bool exact_;  // every byte counts
+  bool begun_ = false;
+  std::string unsent_;  // white space that belongs to the text if more follows
 };
 
 }  // namespace tap::server

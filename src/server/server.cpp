@@ -13,7 +13,8 @@
 #include "server/chat_reply.h"
 #include "server/chat_request.h"
 #include "server/page.h"
-#include "server/responses_route.h"
+#include "server/responses_reply.h"
+#include "server/responses_request.h"
 #include "server/task_routes.h"
 #include "server/work_queue.h"
 
@@ -132,7 +133,7 @@ class Server::Impl {
     options.log(line);
   }
 
-  using Handler = void (Impl::*)(const Asked&);
+  using Handler = void (Impl::*)(const Asked&, const Json& body);
   static Handler handler_of(std::string_view path) {
     if (path == "/v1/chat/completions") return &Impl::chat;
     if (path == "/v1/responses") return &Impl::respond;
@@ -142,10 +143,10 @@ class Server::Impl {
     if (path == "/v1/tokenize") return &Impl::tokenize;
     return nullptr;
   }
-  void detect(const Asked& asked) { server::detect(asked); }
-  void embed(const Asked& asked) { server::embed(asked); }
-  void tokenize(const Asked& asked) { server::tokenize(asked); }
-  void moderate(const Asked& asked) { server::moderate(asked); }
+  void detect(const Asked& asked, const Json& body) { server::detect(asked, body); }
+  void embed(const Asked& asked, const Json& body) { server::embed(asked, body); }
+  void tokenize(const Asked& asked, const Json& body) { server::tokenize(asked, body); }
+  void moderate(const Asked& asked, const Json& body) { server::moderate(asked, body); }
 
   void health(HttpExchange& exchange) {
     if (is_draining()) return respond_error(exchange, 503, "the server is shutting down");
@@ -275,24 +276,27 @@ class Server::Impl {
     Asker asker{owner.empty() ? request.client : owner, std::to_string(request.connection)};
     if (const auto user = body.find("user"); user != body.end() && user->is_string())
       asker.part = "user " + user->get<std::string>();
-    (this->*handler)(
-        {exchange, engine, model, body, media, std::move(defaults), owner, std::move(asker), *post, place});
+    (this->*handler)({exchange, engine, model, media, std::move(defaults), owner, std::move(asker), *post, place},
+                     body);
   }
 
-  void chat(const Asked& asked) {
-    ChatRequest request = parse_chat_request(asked.body, asked.generate, asked.engine->model().tokenizer().size());
+  void chat(const Asked& asked, const Json& body) {
+    ChatRequest request = parse_chat_request(body, asked.generate, asked.engine->model().tokenizer().size());
     request.model = asked.model;
     request.generate.constraint = constraint_of(request, asked.engine->model(), forms);
     answer(asked, request, std::make_shared<ChatReply>(asked.exchange, asked.engine->model(), request));
   }
 
-  void respond(const Asked& asked) {
-    ResponsesRequest request = parse_responses_request(
-        asked.body, asked.generate, asked.engine->model().tokenizer().size(), responses, asked.owner);
-    ChatRequest chat = request.chat;
-    chat.generate.constraint = constraint_of(chat, asked.engine->model(), forms);
+  void respond(const Asked& asked, const Json& body) {
+    const Model& model = asked.engine->model();
+    ResponsesRequest request =
+        parse_responses_request(body, asked.generate, model.tokenizer().size(), responses, asked.owner);
+    ChatRequest& chat = request.chat;
+    chat.model = asked.model;
+    chat.generate.constraint = constraint_of(chat, model, forms);
     answer(asked, chat,
-           std::make_shared<ResponsesReply>(asked.exchange, asked.model, std::move(request), responses, asked.owner));
+           std::make_shared<ResponsesReply>(asked.exchange, model, chat, std::move(request.echo),
+                                            std::move(request.messages), responses, asked.owner));
   }
 
   bool is_draining() const {

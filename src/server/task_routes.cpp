@@ -80,8 +80,8 @@ Input input_at(const Json& value, const std::string& at, const MediaReader& medi
   return {{}, media.picture(text, at)};
 }
 
-std::vector<Input> inputs_of(const Asked& asked) {
-  const Json& value = JsonFields(asked.body, "").need("input");
+std::vector<Input> inputs_of(const Asked& asked, const Json& body) {
+  const Json& value = JsonFields(body, "").need("input");
   if (!value.is_array()) return {input_at(value, "input", asked.media)};
   if (value.empty()) refuse("input", value, "a text, a picture or a list of them");
   if (value.size() > most_inputs)
@@ -124,9 +124,9 @@ Conversation shown_of(const std::vector<Input>& inputs) {
 
 }  // namespace
 
-void detect(const Asked& asked) {
-  only_known(asked.body, {"model", "image", "prompt", "task", "system", "max_tokens", "temperature", "seed"});
-  const JsonFields body(asked.body, "");
+void detect(const Asked& asked, const Json& json) {
+  only_known(json, {"model", "image", "prompt", "task", "system", "max_tokens", "temperature", "seed"});
+  const JsonFields body(json, "");
   const std::string* word = body.word("task", {"detect", "segment", "count", "point"});
   DetectOptions how;
   how.usual = !word || *word == "detect" ? Want::Kind::detect
@@ -157,13 +157,13 @@ void detect(const Asked& asked) {
   after_judging(asked, shown, [finding] { finding->next(); });
 }
 
-void moderate(const Asked& asked) {
-  only_known(asked.body, {"model", "input"});
+void moderate(const Asked& asked, const Json& body) {
+  only_known(body, {"model", "input"});
   const auto own = asked.engine->shared_model();
   Guards& guards = asked.post.guards;
   if (!own->safety_head() && guards.empty())
     throw Error(ErrorCode::unsupported, "this server has no guard: start it with --guard, or with a model that is one");
-  auto inputs = std::make_shared<std::vector<Input>>(inputs_of(asked));
+  auto inputs = std::make_shared<std::vector<Input>>(inputs_of(asked, body));
   compute(asked, [inputs, own, &guards] {
     std::optional<Guard> itself;
     if (own->safety_head()) itself.emplace(own, GuardOptions{});
@@ -178,11 +178,11 @@ void moderate(const Asked& asked) {
   });
 }
 
-void embed(const Asked& asked) {
-  only_known(asked.body, {"model", "input", "encoding_format", "user"});
-  const std::string* format = JsonFields(asked.body, "").word("encoding_format", {"float", "base64"});
+void embed(const Asked& asked, const Json& body) {
+  only_known(body, {"model", "input", "encoding_format", "user"});
+  const std::string* format = JsonFields(body, "").word("encoding_format", {"float", "base64"});
   const bool packed = format && *format == "base64";
-  auto inputs = std::make_shared<std::vector<Input>>(inputs_of(asked));
+  auto inputs = std::make_shared<std::vector<Input>>(inputs_of(asked, body));
   auto work = [inputs, packed, engine = asked.engine.get(), name = asked.model] {
     Session session(engine->model(), {.context = engine->context(), .features = nullptr});
     Json data = Json::array();
@@ -208,19 +208,18 @@ void embed(const Asked& asked) {
   after_judging(asked, shown_of(*inputs), [asked, work = std::move(work)] { compute(asked, work); });
 }
 
-void tokenize(const Asked& asked) {
-  only_known(asked.body,
-             {"model", "messages", "prompt", "tools", "tool_choice", "mm_processor_kwargs", "media_io_kwargs"});
+void tokenize(const Asked& asked, const Json& json) {
+  only_known(json, {"model", "messages", "prompt", "tools", "tool_choice", "mm_processor_kwargs", "media_io_kwargs"});
   const Model& model = asked.engine->model();
-  Json json;
-  const JsonFields body(asked.body, "");
+  Json reply;
+  const JsonFields body(json, "");
   if (const std::string* text = body.text("prompt")) {
     if (body.find("messages")) refuse("messages", "stands beside prompt: give one of them");
-    (void)clip_wish_of_body(asked.body);
+    (void)clip_wish_of_body(json);
     const std::vector<TokenId> ids = bare_prompt(model, *text).prompt.ids;
-    json = {{"count", ids.size()}, {"tokens", ids}};
+    reply = {{"count", ids.size()}, {"tokens", ids}};
   } else {
-    const ChatRequest request = parse_chat_request(asked.body, asked.generate, model.tokenizer().size());
+    const ChatRequest request = parse_chat_request(json, asked.generate, model.tokenizer().size());
     const PreparedPrompt prompt = model.prepare(asked.media.conversation(request, model));
     Json pictures = Json::array();
     for (const ImagePlan& plan : prompt.plans)
@@ -228,10 +227,10 @@ void tokenize(const Asked& asked) {
                           {"height", plan.source.height},
                           {"tiles", plan.tiles()},
                           {"tokens", plan.tokens}});
-    json = {{"count", prompt.prompt.rows()}, {"tokens", prompt.prompt.ids}, {"pictures", std::move(pictures)}};
+    reply = {{"count", prompt.prompt.rows()}, {"tokens", prompt.prompt.ids}, {"pictures", std::move(pictures)}};
   }
-  json["max_model_len"] = asked.engine->context();
-  respond(*asked.exchange, json);
+  reply["max_model_len"] = asked.engine->context();
+  respond(*asked.exchange, reply);
 }
 
 }  // namespace tap::server

@@ -257,6 +257,11 @@ class Tools(ServerCase):
                                                     tool_choice={"type": "function", "function": {"name": name}}, temperature=1)
             self.assertEqual([call.function.name for call in answer.choices[0].message.tool_calls], [name])
             self.check_call(answer.choices[0].message.tool_calls[0])
+        allowed = {"mode": "required", "tools": [{"type": "function", "function": {"name": name}} for name in ("click", "leave")]}
+        names = {call.function.name for seed in range(6) for call in client.chat.completions.create(
+            model="nano", messages=about("roof.png", ROOF), tools=[WEATHER, CLICK, LEAVE], tool_choice={"type": "allowed_tools", "allowed_tools": allowed},
+            parallel_tool_calls=False, temperature=1, seed=seed).choices[0].message.tool_calls}
+        self.assertEqual(names, {"click", "leave"})
 
     def test_calls_are_streamed_piece_by_piece(self):
         _, client = self.served()
@@ -362,6 +367,8 @@ class Tools(ServerCase):
             ({"tool_choice": "required"}, "tool_choice is required, and there are no tools"),
             ({"tools": [tool()], "tool_choice": "maybe"}, "tool_choice is \"maybe\""),
             ({"tools": [tool()], "tool_choice": {"type": "function", "function": {"name": "g"}}}, "tool_choice.function.name is \"g\""),
+            ({"tools": [tool()], "tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [{"type": "function", "function": {"name": "g"}}]}}},
+             "tool_choice.allowed_tools.tools[0].function.name is \"g\""),
             ({"messages": [{"role": "tool", "content": "x"}]}, "messages[0].tool_call_id is missing"),
             ({"messages": [{"role": "user", "content": "x", "tool_calls": []}]}, "messages[0].tool_calls"),
             ({"messages": [{"role": "assistant", "content": None}]}, "messages[0].content is missing"),

@@ -51,9 +51,14 @@ class OpenApi(ServerCase):
         document = self.document(server)
         roof = about("roof.png", "What is on the roof?")
         image = roof[0]["content"][0]
+        tool = {"type": "function", "name": "look", "description": None, "parameters": {"type": "object", "properties": {"up": {"type": "boolean"}}, "required": ["up"]}}
+        call = {"type": "function_call", "call_id": "call_1", "name": "look", "arguments": '{"up": true}'}
         for path, body in (
             ("/v1/chat/completions", {"messages": roof, "logprobs": True, "top_logprobs": 2, "n": 2}),
             ("/v1/responses", {"input": "Hello", "max_output_tokens": 4}),
+            ("/v1/responses", {"input": [call, {"type": "function_call_output", "call_id": "call_1", "output": "A bird"}], "tools": [tool], "tool_choice": "required"}),
+            ("/v1/responses", {"input": "Hello", "tools": [tool], "max_output_tokens": 4,
+                               "tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": [{"type": "function", "name": "look"}]}}),
             ("/v1/embeddings", {"input": ["a", image]}), ("/v1/moderations", {"input": image}),
             ("/v1/detect", {"image": image["image_url"]["url"], "prompt": "bird", "task": "count"}), ("/v1/tokenize", {"messages": roof}),
         ):

@@ -64,7 +64,7 @@ ToolUse use_of(std::initializer_list<const char*> names) {
          {{"name", name},
           {"parameters",
            {{"type", "object"}, {"properties", {{"x", {{"type", "string"}}}}}, {"required", Json::array({"x"})}}}},
-         "tools[0]"});
+         "tools[0].function"});
   return use;
 }
 

@@ -1,14 +1,14 @@
-#include "server/responses_route.h"
+#include "server/responses_request.h"
 
 #include <algorithm>
 #include <array>
-#include <ctime>
 #include <limits>
+#include <set>
 #include <utility>
 #include <vector>
 
-#include "server/chat_reply.h"
 #include "server/json_fields.h"
+#include "server/request_tools.h"
 #include "server/status_error.h"
 
 namespace tap::server {
@@ -61,6 +61,7 @@ constexpr std::size_t most_metadata = 16;
 struct Translation {
   Json messages = Json::array();
   std::vector<std::vector<std::string>> places;  // of the messages' parts
+  std::set<std::string> calls;                   // their ids
 };
 
 Json chat_part(const Json& value, const std::string& at) {
@@ -93,28 +94,65 @@ Json chat_part(const Json& value, const std::string& at) {
                                          shown(part.need("type"))));
 }
 
+// The text or list of parts under `key`, and where each stands.
+Json chat_parts(const JsonFields& item, std::string_view key, std::vector<std::string>& places) {
+  const Json& content = item.need(key);
+  const std::string at = item.place(key);
+  if (content.is_string()) {
+    places.push_back(at);
+    return Json::array({{{"type", "text"}, {"text", content}}});
+  }
+  if (!content.is_array()) refuse(at, content, "text or a list of parts");
+  Json parts = Json::array();
+  for (std::size_t i = 0; i < content.size(); ++i) {
+    places.push_back(fmt::format("{}[{}]", at, i));
+    parts.push_back(chat_part(content[i], places.back()));
+  }
+  return parts;
+}
+
+// A call belongs to the message that the assistant had begun.
+void add_call(Json& messages, const std::string& id, const std::string& name, const std::string& arguments) {
+  if (messages.empty() || messages.back().at("role") != "assistant") messages.push_back({{"role", "assistant"}});
+  messages.back()["tool_calls"].push_back(
+      {{"id", id}, {"type", "function"}, {"function", {{"name", name}, {"arguments", arguments}}}});
+}
+
+// What an item of a response may bring back, without effect.
+void read_state(const JsonFields& item) {
+  (void)item.text("id");
+  (void)item.word("status", {"in_progress", "completed", "incomplete"});
+}
+
 void add_item(const Json& value, const std::string& at, Translation& to) {
   const JsonFields item(value, at);
-  if (const std::string* type = item.text("type"); type && *type != "message")
-    throw Error(ErrorCode::unsupported,
-                fmt::format("{} is {}: this server takes messages only", item.place("type"), shown(*type)),
-                item.place("type"));
-  const std::string& role = item.need_word("role", {"user", "assistant", "system", "developer"});
-  const Json& content = item.need("content");
-  std::vector<std::string> places;
-  Json parts = Json::array();
-  if (content.is_string()) {
-    places.push_back(item.place("content"));
-    parts.push_back({{"type", "text"}, {"text", content}});
+  const std::string* given = item.text("type");
+  const std::string type = given ? *given : "message";
+  if (type == "message") {
+    const std::string& role = item.need_word("role", {"user", "assistant", "system", "developer"});
+    Json parts = chat_parts(item, "content", to.places.emplace_back());
+    to.messages.push_back({{"role", role}, {"content", std::move(parts)}});
+  } else if (type == "function_call") {
+    read_state(item);
+    const std::string& id = item.need_text("call_id");
+    add_call(to.messages, id, item.need_text("name"), item.need_text("arguments"));
+    to.places.resize(to.messages.size());
+    to.calls.insert(id);
+  } else if (type == "function_call_output") {
+    read_state(item);
+    const std::string& id = item.need_text("call_id");
+    if (!to.calls.contains(id))
+      refuse(item.place("call_id"), fmt::format("is {}: no function_call before it has that call_id", shown(id)));
+    Json message = {{"role", "tool"}, {"tool_call_id", id}};
+    if (const std::string* name = item.text("name")) message["name"] = *name;
+    message["content"] = chat_parts(item, "output", to.places.emplace_back());
+    to.messages.push_back(std::move(message));
   } else {
-    if (!content.is_array()) refuse(item.place("content"), content, "text or a list of parts");
-    for (std::size_t i = 0; i < content.size(); ++i) {
-      places.push_back(fmt::format("{}[{}]", item.place("content"), i));
-      parts.push_back(chat_part(content[i], places.back()));
-    }
+    throw Error(ErrorCode::unsupported,
+                fmt::format("{} is {}: this server takes message, function_call and function_call_output",
+                            item.place("type"), shown(type)),
+                item.place("type"));
   }
-  to.messages.push_back({{"role", role}, {"content", std::move(parts)}});
-  to.places.push_back(std::move(places));
 }
 
 void add_text(std::string_view role, const std::string& text, const std::string& place, Translation& to) {
@@ -122,19 +160,21 @@ void add_text(std::string_view role, const std::string& text, const std::string&
   to.places.push_back({place});
 }
 
-Translation translated(const JsonFields& body, const Json& before) {
+Translation translated(const JsonFields& body, Json before) {
   Translation to;
   if (const std::string* instructions = body.text("instructions"))
     add_text("system", *instructions, "instructions", to);
-  for (const Json& message : before) {
-    to.messages.push_back(message);
-    to.places.emplace_back(message.at("content").size(), "previous_response_id");
+  for (Json& message : before) {
+    to.places.emplace_back(message.contains("content") ? message.at("content").size() : 0, "previous_response_id");
+    if (message.contains("tool_calls"))
+      for (const Json& call : message.at("tool_calls")) to.calls.insert(call.at("id").get<std::string>());
+    to.messages.push_back(std::move(message));
   }
   const Json& input = body.need("input");
   if (input.is_string()) {
     add_text("user", input.get_ref<const std::string&>(), "input", to);
   } else {
-    if (!input.is_array() || input.empty()) refuse("input", input, "text or a list of messages, at least one");
+    if (!input.is_array() || input.empty()) refuse("input", input, "text or a list of items, at least one");
     for (std::size_t i = 0; i < input.size(); ++i) add_item(input[i], fmt::format("input[{}]", i), to);
   }
   return to;
@@ -160,12 +200,6 @@ void refuse_absent_features(const JsonFields& body) {
   const auto unsupported = [](std::string_view key, std::string_view what) {
     throw Error(ErrorCode::unsupported, fmt::format("{}: {}", key, what), std::string(key));
   };
-  if (const Json* tools = body.find("tools")) {
-    if (!tools->is_array()) refuse("tools", *tools, "a list");
-    if (!tools->empty()) unsupported("tools", "this route calls no tools");
-  }
-  if (const Json* choice = body.find("tool_choice"); choice && *choice != "none" && *choice != "auto")
-    unsupported("tool_choice", "is none or auto: this route calls no tools");
   if (const Json* include = body.find("include"); include && *include != Json::array())
     unsupported("include", "must be empty: nothing else is given");
   if (body.truth("background").value_or(false)) unsupported("background", "this server answers while it is asked");
@@ -173,6 +207,19 @@ void refuse_absent_features(const JsonFields& body) {
     if (body.find(key)) unsupported(key, "this server keeps none: say it in input");
   body.word("truncation", {"disabled", "auto"});
   (void)body.whole("top_logprobs", 0, 0);
+}
+
+// The tools as a response repeats them: every field is there. Arguments always match, "strict" or not.
+Json shown_tools(const JsonFields& body) {
+  Json list = Json::array();
+  if (const Json* tools = body.find("tools"))
+    for (const Json& tool : *tools)
+      list.push_back({{"type", "function"},
+                      {"name", tool.at("name")},
+                      {"description", tool.value("description", Json(nullptr))},
+                      {"parameters", tool.value("parameters", Json(nullptr))},
+                      {"strict", tool.value("strict", Json(true))}});
+  return list;
 }
 
 Json metadata_of(const JsonFields& body) {
@@ -211,9 +258,8 @@ ResponsesRequest parse_responses_request(const Json& json, const GenerateOptions
     before = parse_json(*found, "the previous response", {.bytes = found->size()}).value();
   }
   ResponsesRequest request;
-  const std::size_t instructions = body.text("instructions") ? 1 : 0;
-  Translation to = translated(body, before);
-  chat["messages"] = to.messages;
+  Translation to = translated(body, std::move(before));
+  chat["messages"] = std::move(to.messages);
   const Json format = format_of(body);
   if (!format.is_null()) chat["response_format"] = format;
   const auto most = body.whole("max_output_tokens", 1, std::numeric_limits<std::int32_t>::max());
@@ -222,15 +268,21 @@ ResponsesRequest parse_responses_request(const Json& json, const GenerateOptions
   for (std::size_t i = 0; i < request.chat.messages.size(); ++i)
     for (std::size_t j = 0; j < request.chat.messages[i].parts.size(); ++j)
       request.chat.messages[i].parts[j].place = to.places.at(i).at(j);
-  to.messages.erase(to.messages.begin(), to.messages.begin() + static_cast<std::ptrdiff_t>(instructions));
-  request.messages = std::move(to.messages);  // instructions are of one response (as OpenAI's)
-  request.store = body.truth("store").value_or(true);
+  request.chat.tools = tools_of(body, ToolStyle::responses);
+  if (!request.chat.form_place.empty())
+    request.chat.form_place = format.contains("json_schema") ? "text.format.schema" : "text.format";
+  const bool stored = body.truth("store").value_or(true);
+  if (stored) {
+    request.messages = std::move(chat["messages"]);
+    if (body.text("instructions")) request.messages.erase(std::size_t{0});  // they are of one response (as OpenAI's)
+  }
   const auto text_or_null = [&](std::string_view key) {
     const std::string* text = body.text(key);
     return text ? Json(*text) : Json(nullptr);
   };
   Json shown_format = {{"type", "text"}};
   if (!format.is_null()) shown_format = body.find("text")->at("format");
+  const Json* choice = body.find("tool_choice");
   const SamplingOptions& sampling = request.chat.generate.sampling;
   request.echo = {{"background", false},
                   {"instructions", text_or_null("instructions")},
@@ -238,127 +290,28 @@ ResponsesRequest parse_responses_request(const Json& json, const GenerateOptions
                   {"metadata", metadata_of(body)},
                   {"parallel_tool_calls", body.truth("parallel_tool_calls").value_or(true)},
                   {"previous_response_id", text_or_null("previous_response_id")},
-                  {"store", request.store},
+                  {"store", stored},
                   {"temperature", sampling.temperature},
                   {"text", {{"format", std::move(shown_format)}}},
-                  {"tool_choice", "auto"},
-                  {"tools", Json::array()},
+                  {"tool_choice", choice ? *choice : Json("auto")},
+                  {"tools", shown_tools(body)},
                   {"top_p", sampling.top_p},
                   {"truncation", "disabled"},
                   {"user", text_or_null("user")}};
   return request;
 }
 
-ResponsesReply::ResponsesReply(std::shared_ptr<HttpExchange> exchange, std::string model, ResponsesRequest request,
-                               ResponseStore& store, std::string owner)
-    : exchange_(std::move(exchange)),
-      request_(std::move(request)),
-      store_(&store),
-      owner_(std::move(owner)),
-      id_("resp_" + random_id()),
-      item_id_("msg_" + random_id()),
-      created_(std::time(nullptr)) {
-  request_.echo["model"] = request_.chat.model.empty() ? std::move(model) : request_.chat.model;
-}
-
-Json ResponsesReply::part() const {
-  return {{"type", "output_text"}, {"annotations", Json::array()}, {"logprobs", Json::array()}, {"text", text_.text}};
-}
-
-Json ResponsesReply::item(std::string_view status) const {
-  Json content = Json::array();
-  if (status != "in_progress") content.push_back(part());
-  return {{"id", item_id_},
-          {"type", "message"},
-          {"role", "assistant"},
-          {"status", status},
-          {"content", std::move(content)}};
-}
-
-Json ResponsesReply::response(std::string_view status) const {
-  Json json = request_.echo;
-  json["id"] = id_;
-  json["object"] = "response";
-  json["created_at"] = created_;
-  json["status"] = status;
-  json["error"] = error_;
-  json["incomplete_details"] = status == "incomplete" ? Json{{"reason", "max_output_tokens"}} : Json(nullptr);
-  json["output"] = Json::array();
-  json["usage"] = nullptr;
-  if (status != "completed" && status != "incomplete") return json;
-  json["output"].push_back(item(status));
-  json["usage"] = {
-      {"input_tokens", timings_.prompt_tokens},
-      {"input_tokens_details", {{"cached_tokens", timings_.cached_tokens}, {"image_tokens", timings_.image_tokens}}},
-      {"output_tokens", timings_.output_tokens},
-      {"output_tokens_details", {{"reasoning_tokens", 0}}},
-      {"total_tokens", timings_.prompt_tokens + timings_.output_tokens}};
-  return json;
-}
-
-void ResponsesReply::say(const char* type, Json event) {
-  event["type"] = type;
-  event["sequence_number"] = sequence_++;
-  exchange_->write(fmt::format("event: {}\ndata: {}\n\n", type, to_json_line(event)));
-}
-
-void ResponsesReply::begin() {
-  if (std::exchange(begun_, true)) return;
-  exchange_->begin(200, "text/event-stream", {{"Cache-Control", "no-cache"}});
-  say("response.created", {{"response", response("in_progress")}});
-  say("response.in_progress", {{"response", response("in_progress")}});
-  say("response.output_item.added", {{"output_index", 0}, {"item", item("in_progress")}});
-  Json empty = part();
-  empty["text"] = "";
-  say("response.content_part.added",
-      {{"item_id", item_id_}, {"output_index", 0}, {"content_index", 0}, {"part", std::move(empty)}});
-}
-
-void ResponsesReply::say_delta(const std::string& text) {
-  if (text.empty()) return;
-  say("response.output_text.delta",
-      {{"item_id", item_id_}, {"output_index", 0}, {"content_index", 0}, {"delta", text}, {"logprobs", Json::array()}});
-}
-
-void ResponsesReply::token(std::size_t, const BatchGenerator::Event& event) {
-  if (request_.chat.stream) begin();  // before the first text, with an empty part
-  const std::string more = text_.add(event.token.text, !request_.chat.form.is_null());
-  if (request_.chat.stream) say_delta(more);
-}
-
-void ResponsesReply::end(std::size_t, const BatchGenerator::Finished& finished) {
-  if (finished.error) return fail(*finished.error);
-  if (request_.chat.stream) begin();
-  const std::string rest = text_.add(finished.rest, !request_.chat.form.is_null());
-  timings_ = finished.answer.timings;
-  const std::string_view status = finished.answer.finish_reason == FinishReason::length ? "incomplete" : "completed";
-  keep();
-  if (!request_.chat.stream) return exchange_->respond(200, "application/json", to_json_line(response(status)));
-  say_delta(rest);
-  const Json at = {{"item_id", item_id_}, {"output_index", 0}, {"content_index", 0}};
-  Json done = at, part_done = at;
-  done.update({{"text", text_.text}, {"logprobs", Json::array()}});
-  part_done["part"] = part();
-  say("response.output_text.done", std::move(done));
-  say("response.content_part.done", std::move(part_done));
-  say("response.output_item.done", {{"output_index", 0}, {"item", item(status)}});
-  say(status == "completed" ? "response.completed" : "response.incomplete", {{"response", response(status)}});
-  exchange_->end();
-}
-
-void ResponsesReply::fail(const Error& error) {
-  Failure failure = failure_of(error);
-  if (!begun_) return exchange_->respond(failure.status, "application/json", std::move(failure.body));
-  error_ = {{"code", "server_error"}, {"message", error.message()}};
-  say("response.failed", {{"response", response("failed")}});
-  exchange_->end();
-}
-
-void ResponsesReply::keep() {
-  if (!request_.store) return;
-  request_.messages.push_back(
-      {{"role", "assistant"}, {"content", Json::array({{{"type", "text"}, {"text", text_.text}}})}});
-  store_->put(id_, owner_, to_json_line(request_.messages));
+void add_output(Json& messages, const std::vector<Json>& output) {
+  for (const Json& item : output) {
+    const auto text = [](const Json& value) -> const std::string& { return value.get_ref<const std::string&>(); };
+    if (item.at("type") == "function_call") {
+      add_call(messages, text(item.at("call_id")), text(item.at("name")), text(item.at("arguments")));
+      continue;
+    }
+    Json parts = Json::array();
+    for (const Json& part : item.at("content")) parts.push_back({{"type", "text"}, {"text", part.at("text")}});
+    messages.push_back({{"role", "assistant"}, {"content", std::move(parts)}});
+  }
 }
 
 }  // namespace tap::server
