@@ -7,7 +7,6 @@
 
 #include <fcntl.h>
 #include <sched.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -64,7 +63,6 @@ bool place(Descriptors given) {
 }  // namespace
 
 void fork_helpers() {
-  if (::prctl(PR_SET_PDEATHSIG, SIGKILL) != 0) ::_exit(4);
   for (;;) {
     Descriptors given;
     if (!receive(given)) ::_exit(0);

@@ -14,7 +14,9 @@ namespace tap {
 
 class HelperStarter {
  public:
-  // Starts the one that forks, which is ready by the time of a first picture. Its helpers end with the calling thread.
+  // Starts the one that forks, which is ready by the time of a first picture. Its helpers end with the calling thread;
+  // when it is killed, those of the next one with the thread that then takes the first, so that threads that take
+  // helpers should live as long as this.
   HelperStarter();
   ~HelperStarter();
   HelperStarter(const HelperStarter&) = delete;

@@ -1,11 +1,11 @@
 #include "media/helper_starter.h"
 
 #include <algorithm>
-#include <chrono>
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <latch>
 #include <thread>
 
 #include <doctest/doctest.h>
@@ -102,10 +102,12 @@ TEST_CASE("many threads get their own pictures, also when the helper that forks 
   REQUIRE(::kill(helpers().front(), SIGKILL) == 0);
   std::vector<std::thread> threads;
   std::vector<Outcome> got(4);
+  std::latch all(4);  // helpers end with the thread that has started the one that forks them
   for (std::size_t i = 0; i < got.size(); ++i)
     threads.emplace_back([&, i] {
       const std::string bytes = "P6 1 1 255 " + std::string(3, static_cast<char>('a' + i));
       for (int n = 0; n < 8; ++n) got[i] = outcome_of([&] { return starter.picture(bytes_of(bytes), "dot"); });
+      all.arrive_and_wait();
     });
   for (std::thread& thread : threads) thread.join();
   for (std::size_t i = 0; i < got.size(); ++i) {
