@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 
 #include "base/error.h"
+#include "base/memory.h"
 
 namespace tap {
 
@@ -16,6 +17,7 @@ constexpr std::size_t huge_page_bytes = std::size_t{2} << 20;
 constexpr std::size_t least_shared_bytes = std::size_t{64} << 10;  // smaller blocks serve their own class only
 
 void* from_system(std::size_t bytes) {
+  if (!has_room(bytes)) return nullptr;
   const std::size_t alignment = bytes >= huge_page_bytes ? huge_page_bytes : 64;
   void* block = nullptr;
   if (::posix_memalign(&block, alignment, bytes) != 0) return nullptr;

@@ -1,5 +1,7 @@
 #include "base/error.h"
 
+#include <new>
+
 namespace tap {
 
 std::string_view name(ErrorCode code) {
@@ -17,6 +19,17 @@ std::string_view name(ErrorCode code) {
     case ErrorCode::refused: return "refused";
   }
   return "internal";
+}
+
+Error::Error(const Error& other) noexcept : code_(other.code_) {
+  try {
+    message_ = other.message_;
+    item_ = other.item_;
+  } catch (const std::bad_alloc&) {
+    code_ = ErrorCode::out_of_memory;
+    message_ = "out of memory";  // fits into the string itself
+    item_.clear();
+  }
 }
 
 Error Error::within(std::string_view frame, std::string_view item) const {

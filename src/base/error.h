@@ -34,6 +34,11 @@ class Error : public std::exception {
  public:
   Error(ErrorCode code, std::string message, std::string item = {})
       : code_(code), message_(std::move(message)), item_(std::move(item)) {}
+  // A copy never throws, as no exception's may: without memory for the texts it says that instead.
+  Error(const Error& other) noexcept;
+  Error& operator=(const Error& other) noexcept { return *this = Error(other); }
+  Error(Error&&) noexcept = default;
+  Error& operator=(Error&&) noexcept = default;
   ErrorCode code() const { return code_; }
   const std::string& message() const { return message_; }
   const std::string& item() const { return item_; }  // file, key, argument or index the error is about; may be empty

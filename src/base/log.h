@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <new>
 #include <string>
 #include <string_view>
 
@@ -25,13 +26,22 @@ void set_sink(Sink sink);
 // commands.
 std::string one_line(std::string_view text);
 
+// A line that there is no memory for is left out: what is done goes on.
 template <class... Args>
 void info(fmt::format_string<Args...> format, Args&&... args) {
-  if (level() >= Level::verbose) write_info(fmt::format(format, std::forward<Args>(args)...));
+  if (level() < Level::verbose) return;
+  try {
+    write_info(fmt::format(format, std::forward<Args>(args)...));
+  } catch (const std::bad_alloc&) {
+  }
 }
 template <class... Args>
 void warn(fmt::format_string<Args...> format, Args&&... args) {
-  if (level() >= Level::normal) write_warning(fmt::format(format, std::forward<Args>(args)...));
+  if (level() < Level::normal) return;
+  try {
+    write_warning(fmt::format(format, std::forward<Args>(args)...));
+  } catch (const std::bad_alloc&) {
+  }
 }
 
 }  // namespace tap::log

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cstdlib>
 #include <limits>
 #include <string>
@@ -9,7 +10,9 @@
 #include <sys/resource.h>
 
 #include "base/cgroup.h"
+#include "base/error.h"
 #include "base/file.h"
+#include "base/human_bytes.h"
 
 namespace tap {
 
@@ -44,8 +47,9 @@ std::optional<Cgroup> cgroup_memory(const std::string& folder) {
   struct Names {
     const char *subfolder, *limit, *use, *inactive, *active;
   };
-  constexpr std::array<Names, 2> versions{
+  constexpr std::array<Names, 3> versions{
       {{"", "/memory.max", "/memory.current", "inactive_file", "active_file"},
+       {"", "/memory.limit_in_bytes", "/memory.usage_in_bytes", "total_inactive_file", "total_active_file"},
        {"/memory", "/memory.limit_in_bytes", "/memory.usage_in_bytes", "total_inactive_file", "total_active_file"}}};
   for (const Names& names : versions) {
     const std::string at = folder + names.subfolder;
@@ -97,6 +101,33 @@ MemoryLimits memory_limits(const char* cgroup_root, const char* proc_root) {
     limits.address_space = most - std::min(most, mapped);
   }
   return limits;
+}
+
+namespace {
+
+std::atomic<std::uint64_t> kept_room{0};
+
+MemoryLimits hard_limits() {
+  MemoryLimits limits = memory_limits();
+  limits.machine.reset();  // only an estimate, and there may be swap
+  return limits;
+}
+
+}  // namespace
+
+void keep_room(std::uint64_t bytes) { kept_room = bytes; }
+
+bool has_room(std::uint64_t bytes) {
+  if (bytes < large_bytes) return true;
+  const std::uint64_t left = hard_limits().available(), kept = kept_room;
+  return bytes <= left && kept <= left - bytes;
+}
+
+void require_room(std::uint64_t bytes) {
+  if (has_room(bytes)) return;
+  const MemoryLimits limits = hard_limits();
+  fail(ErrorCode::out_of_memory, "out of memory: {} more wanted, {} leaves {}", human_bytes(static_cast<double>(bytes)),
+       limits.binding(), human_bytes(static_cast<double>(limits.available())));
 }
 
 std::uint64_t resident_bytes() { return status_bytes("/proc", "VmRSS:").value_or(0); }

@@ -22,6 +22,14 @@ struct MemoryLimits {
 // are parameters for tests.
 MemoryLimits memory_limits(const char* cgroup_root = "/sys/fs/cgroup", const char* proc_root = "/proc");
 
+// Whether so many bytes may be taken at once, within the cgroup's limit, beyond which the process is killed, and that
+// of the address space. Below large_bytes that is not asked.
+constexpr std::uint64_t large_bytes = std::uint64_t{16} << 20;
+bool has_room(std::uint64_t bytes);
+void require_room(std::uint64_t bytes);  // throws Error(out_of_memory) naming the numbers
+// What is large must leave so much to what is small (a server's other answers); 0 unless this is called.
+void keep_room(std::uint64_t bytes);
+
 std::uint64_t resident_bytes();       // VmRSS
 std::uint64_t peak_resident_bytes();  // VmHWM; 0 where the system does not say
 

@@ -71,7 +71,7 @@ void occupy_closed_streams() {
     if (::fcntl(fd, F_GETFD) < 0) (void)::open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
 }
 
-// Memory may end where no exception can leave (nlohmann's JSON allocates in its destructor): one line still, no core.
+// Memory may end where no exception can leave (a thread's beginning, a destructor): one line still, no core.
 [[noreturn]] void end_without_memory() {
   if (const std::exception_ptr current = std::current_exception()) {
     try {

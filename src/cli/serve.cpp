@@ -30,6 +30,7 @@ namespace tap::cli {
 namespace {
 
 constexpr int drain_seconds = 10;
+constexpr std::uint64_t room_beside_large = std::uint64_t{32} << 20;  // for the other answers
 
 // Every connection is a descriptor.
 void raise_descriptor_limit() {
@@ -143,6 +144,7 @@ int run_serve(const Options& options) {
   how.http.tls_certificate = options.tls_cert;
   how.http.tls_key = options.tls_key;
   raise_descriptor_limit();
+  keep_room(room_beside_large);
   ExecContext context(static_cast<int>(options.threads));  // not the one that a signal cancels
   const ExecContext::Scope scope(context);
   how.log = request_log(options.request_log);

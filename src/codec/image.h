@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/dim.h"
+#include "base/memory.h"
 
 namespace tap {
 
@@ -15,7 +16,10 @@ struct Image {
   std::vector<std::uint8_t> pixels;
 
   Image() = default;
-  Image(Dim w, Dim h) : width(w), height(h), pixels(static_cast<std::size_t>(w * h * 3)) {}
+  Image(Dim w, Dim h) : width(w), height(h) {
+    require_room(static_cast<std::uint64_t>(w * h * 3));
+    pixels.resize(static_cast<std::size_t>(w * h * 3));
+  }
   const std::uint8_t* row(Dim y) const { return pixels.data() + y * width * 3; }
   std::uint8_t* row(Dim y) { return pixels.data() + y * width * 3; }
   bool operator==(const Image&) const = default;

@@ -14,6 +14,20 @@ namespace tap {
 
 using Json = nlohmann::ordered_json;
 
+}  // namespace tap
+
+// The library's own first moves what a value holds to a list on the heap, for any depth: in a destructor, where a lack
+// of memory ends the program. What we hold is no deeper than parse_json allows.
+template <>
+inline void tap::Json::json_value::destroy(value_t type) {
+  if (type == value_t::object) delete object;
+  if (type == value_t::array) delete array;
+  if (type == value_t::string) delete string;
+  if (type == value_t::binary) delete binary;
+}
+
+namespace tap {
+
 struct JsonLimits {
   std::size_t bytes = std::size_t{64} << 20;
   std::size_t depth = 128;

@@ -93,20 +93,23 @@ struct HelperProcess::Process {
     }
   }
   // How it ended, once it has: it leaves no zombie behind.
-  std::string ending() {
+  Error ending() {
+    const auto io = [](std::string how) { return Error(ErrorCode::io, "the media helper " + std::move(how)); };
     int status = 0;
     for (int i = 0; i < 100; ++i) {
       const pid_t got = ::waitpid(pid, &status, WNOHANG);
       if (got == pid) {
         pid = -1;
-        if (WIFSIGNALED(status)) return fmt::format("was killed by signal {}", WTERMSIG(status));
-        return WEXITSTATUS(status) == 4 ? "could not enter its sandbox"
-                                        : fmt::format("ended with code {}", WEXITSTATUS(status));
+        if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
+          return {ErrorCode::out_of_memory, "out of memory: the system killed the media helper"};
+        if (WIFSIGNALED(status)) return io(fmt::format("was killed by signal {}", WTERMSIG(status)));
+        return io(WEXITSTATUS(status) == 4 ? "could not enter its sandbox"
+                                           : fmt::format("ended with code {}", WEXITSTATUS(status)));
       }
       if (got < 0 && errno != EINTR) break;
       ::usleep(2000);
     }
-    return "went away";
+    return io("went away");
   }
 };
 
@@ -162,9 +165,7 @@ HelperProcess HelperProcess::of_bytes(std::span<const std::byte> bytes, const st
 
 std::pair<Reply, Fd> HelperProcess::exchange(const Request& request, std::uint64_t most, double seconds) {
   int memory = -1;
-  const auto gone = [&] {
-    return Error(ErrorCode::io, fmt::format("{}: the media helper {}", path_, process_->ending()), path_);
-  };
+  const auto gone = [&] { return process_->ending().within(path_, path_); };
   if (process_->pid <= 0)
     throw Error(ErrorCode::io, fmt::format("{}: the media helper went away before", path_), path_);
   if (::send(process_->socket.get(), &request, sizeof request, MSG_NOSIGNAL) != static_cast<ssize_t>(sizeof request))

@@ -6,6 +6,7 @@
 #include <new>
 #include <string_view>
 
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -58,6 +59,10 @@ struct HelperStarter::Forker {
                        .environment = {"LC_ALL=C"},
                        .descriptors = {{theirs.get(), socket_fd}}});
     if (pid < 0) fail(ErrorCode::io, "cannot start the media helper: {}", std::strerror(-pid));
+    // Where memory runs out, the helper of one request ends before this program; those that are forked have it of it.
+    const Fd score(::open(fmt::format("/proc/{}/oom_score_adj", pid).c_str(), O_WRONLY | O_CLOEXEC));
+    constexpr std::string_view first = "1000";
+    (void)!::write(score.get(), first.data(), first.size());
   }
   Forker(const Forker&) = delete;
   Forker& operator=(const Forker&) = delete;
@@ -112,6 +117,7 @@ bool HelperStarter::try_one() {
     HelperProcess helper = take(std::as_bytes(std::span(dot)), "a first picture");
     return helper.picture(Ask::picture, 0).pixels == std::vector<std::uint8_t>{1, 2, 3};
   } catch (const Error& error) {
+    if (error.code() == ErrorCode::out_of_memory) throw;  // a moment's: the next picture asks again
     log::warn("pictures from the network are decoded without a sandbox: {}", error.message());
     return false;
   }

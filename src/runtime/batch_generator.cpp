@@ -5,6 +5,12 @@
 
 namespace tap {
 
+namespace {
+
+Error out_of_memory() { return {ErrorCode::out_of_memory, "out of memory"}; }  // takes none: the text is short
+
+}  // namespace
+
 struct BatchGenerator::Request {
   Request(Id number, PreparedPrompt what, const Model& model, const GenerateOptions& options, Dim context)
       : id(number),
@@ -88,20 +94,25 @@ Dim BatchGenerator::place_of(const Prompt& prompt, const Held& wanted, Dim& reus
     if (best < 0 || rows > best_rows || (rows == best_rows && held.last < held_[static_cast<std::size_t>(best)].last))
       best = s, best_rows = rows;
   }
+  held_[static_cast<std::size_t>(best)].keys.clear();  // until the caller says what it holds: memory may give out before
   reused = cache_.truncate(best_rows, best);
   if (source_rows > reused + worth_copying && cache_.copy(source, best, source_rows)) reused = source_rows;
   return best;
 }
 
-void BatchGenerator::free(Dim sequence) {
+void BatchGenerator::free(Dim sequence) noexcept {
   const auto i = static_cast<std::size_t>(sequence);
   const Request& request = *running_[i];
   Held& held = held_[i];
   const auto prompt = static_cast<std::size_t>(request.prepared.prompt.rows()), rows = static_cast<std::size_t>(request.cached);
-  for (std::size_t at = prompt; at < rows; ++at) held.keys.push_back({.id = request.loop.output()[at - prompt]});
-  held.keys.resize(rows);
+  try {
+    for (std::size_t at = prompt; at < rows; ++at) held.keys.push_back({.id = request.loop.output()[at - prompt]});
+    held.keys.resize(rows);
+  } catch (const std::bad_alloc&) {
+    held.keys.clear();
+  }
   running_[i].reset();
-  cache_.truncate(static_cast<Dim>(rows), sequence);
+  cache_.truncate(static_cast<Dim>(held.keys.size()), sequence);
 }
 
 BatchGenerator::Id BatchGenerator::add(BatchRequest what, const Stopwatch& since) {
@@ -115,13 +126,13 @@ BatchGenerator::Id BatchGenerator::add(BatchRequest what, const Stopwatch& since
   request->timings.load.ms = model_->load_ms();
   request->timings.prompt_tokens = prompt.rows();
   request->timings.image_tokens = static_cast<Dim>(prompt.slots.size());
-  Held held{row_keys(prompt, pictures), std::move(what.owner), next_id_};
+  Held held{row_keys(prompt, pictures), std::move(what.owner), next_id_}, begun = held;
   const Dim sequence = place_of(prompt, held, request->cached);
   const auto place = static_cast<std::size_t>(sequence);
   request->timings.cached_tokens = request->cached;
   // Until its pictures are encoded, which other answers need not wait for, the sequence is free and holds what it reuses.
-  held_[place] = held;
-  held_[place].keys.resize(static_cast<std::size_t>(request->cached));
+  begun.keys.resize(static_cast<std::size_t>(request->cached));
+  held_[place] = std::move(begun);
   cache_.expect(prompt.rows(), std::min(context_, prompt.rows() + request->loop.max_tokens()), sequence);
   for (std::size_t i = 0; i < pictures.size(); ++i) {
     Medium& medium = request->prepared.media[i];
@@ -146,6 +157,7 @@ bool BatchGenerator::cancel(Id id) {
 // draft along; with others the rows that decode kernels take are theirs.
 std::vector<BatchGenerator::Share> BatchGenerator::shares() {
   std::vector<Share> shares;
+  shares.reserve(running_.size());
   Dim rows = 0;
   const bool alone = std::ranges::count_if(running_, [](const auto& r) { return r != nullptr; }) == 1;
   const bool waited_for = std::ranges::any_of(running_, [](const auto& r) { return r && !r->reading(); });
@@ -154,17 +166,21 @@ std::vector<BatchGenerator::Share> BatchGenerator::shares() {
     Request* request = running_[s].get();
     if (!request) continue;
     Share share{.sequence = static_cast<Dim>(s)};
-    if (request->reading()) {
-      share.rows = chunk_end(request->prepared.prompt, request->cached, chunk) - request->cached;
-      if (rows > 0 && rows + share.rows > most) continue;
-      rows += share.rows;
-    } else if (!request->agreed) {
-      const std::vector<TokenId>& output = request->loop.output();
-      share.ids = {output.back()};
-      const Dim room = request->loop.max_tokens() - static_cast<Dim>(output.size()) - 1;
-      const auto draft = request->drafter.draft(alone ? room : 0);
-      share.ids.insert(share.ids.end(), draft.begin(), draft.end());
-      share.rows = static_cast<Dim>(share.ids.size());
+    try {
+      if (request->reading()) {
+        share.rows = chunk_end(request->prepared.prompt, request->cached, chunk) - request->cached;
+        if (rows > 0 && rows + share.rows > most) continue;
+        rows += share.rows;
+      } else if (!request->agreed) {
+        const std::vector<TokenId>& output = request->loop.output();
+        share.ids = {output.back()};
+        const Dim room = request->loop.max_tokens() - static_cast<Dim>(output.size()) - 1;
+        const auto draft = request->drafter.draft(alone ? room : 0);
+        share.ids.insert(share.ids.end(), draft.begin(), draft.end());
+        share.rows = static_cast<Dim>(share.ids.size());
+      }
+    } catch (const std::bad_alloc&) {
+      share.error = out_of_memory();
     }
     shares.push_back(std::move(share));
   }
@@ -211,6 +227,8 @@ void BatchGenerator::roll_back() {
 BatchGenerator::Step BatchGenerator::step() {
   ExecContext::current().checkpoint();
   Step step;
+  step.events.reserve(running_.size());
+  step.finished.reserve(running_.size());
   std::vector<Share> now = shares();
   if (now.empty()) return step;
   const Stopwatch watch;
@@ -225,13 +243,14 @@ BatchGenerator::Step BatchGenerator::step() {
       return error;
     } catch (const std::bad_alloc&) {
       roll_back();
-      return Error(ErrorCode::out_of_memory, "out of memory");
+      return out_of_memory();
     }
   };
   if (auto error = attempt(now); error && now.size() == 1) {
     now.front().error = std::move(error);
   } else if (error) {
-    for (Share& share : now) share.error = attempt({&share, 1});
+    for (Share& share : now)
+      if (!share.error) share.error = attempt({&share, 1});
   }
   const double ms = watch.ms();
   for (const Share& share : now) {
@@ -241,10 +260,15 @@ BatchGenerator::Step BatchGenerator::step() {
     stage.ms += ms;
     stage.tokens += first ? share.rows : 1;
     if (now.size() == 1 && !share.ids.empty()) request.drafter.took(ms);
-    if (share.error)
+    if (share.error) {
       fail_request(share.sequence, *share.error, step);
-    else if (!request.reading())
-      take(share.sequence, step);
+    } else if (!request.reading()) {
+      try {
+        take(share.sequence, step);
+      } catch (const std::bad_alloc&) {
+        fail_request(share.sequence, out_of_memory(), step);
+      }
+    }
   }
   return step;
 }
@@ -279,7 +303,8 @@ void BatchGenerator::take(Dim sequence, Step& step) {
   free(sequence);
 }
 
-void BatchGenerator::fail_request(Dim sequence, const Error& error, Step& step) {
+// `step` has room for it.
+void BatchGenerator::fail_request(Dim sequence, const Error& error, Step& step) noexcept {
   step.finished.push_back({running_[static_cast<std::size_t>(sequence)]->id, {}, {}, error});
   free(sequence);
   held_[static_cast<std::size_t>(sequence)].keys.clear();  // what led to an error leads to no other answer

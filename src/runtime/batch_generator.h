@@ -19,10 +19,10 @@
 namespace tap {
 
 struct BatchOptions {
-  Dim sequences = 8;                       // answers at once, at least 1
-  Dim context = 0;                         // rows of one sequence; 0 = the model's
-  Dim rows_per_step = 2048;                // of prompts in one forward; one chunk is always taken
-  Dim rows_beside = prefill_rows;          // the same while others are being answered, who wait for it
+  Dim sequences = 8;               // answers at once, at least 1
+  Dim context = 0;                 // rows of one sequence; 0 = the model's
+  Dim rows_per_step = 2048;        // of prompts in one forward; one chunk is always taken
+  Dim rows_beside = prefill_rows;  // the same while others are being answered, who wait for it
   // Beginnings that prompts of one owner have in common are computed once. What stands behind them is then computed in
   // other pieces than alone: the same within rounding, no more to the bit.
   bool share_prefixes = false;
@@ -66,14 +66,14 @@ class BatchGenerator {
   bool has_room() const;
   bool idle() const;  // nothing to do
   // Takes a request, when there is room. With share_prefixes, what its prompt has in common with one of the same owner
-  // that is, or lately was, in the batch is not computed again. Its pictures are encoded here and let go, so that only one request's pixels
-  // are in memory at a time. Throws what Session::ask and encoding throw; the others go on.
+  // that is, or lately was, in the batch is not computed again. Its pictures are encoded here and let go, so that only
+  // one request's pixels are in memory at a time. Throws what Session::ask and encoding throw; the others go on.
   Id add(const Conversation& conversation, const GenerateOptions& options);
   Id add(PreparedPrompt prepared, const GenerateOptions& options);
   Id add(BatchRequest request);
   // One forward, or the next token of a draft that one has checked. Throws Error(cancelled) when the context was
-  // cancelled: nothing is lost, the next step() does the same work again. Any other failure of the shared forward is
-  // tried on each sequence alone and ends those that fail.
+  // cancelled, and bad_alloc when nothing can be begun: nothing is lost, the next step() does the same work again. Any
+  // other failure of the shared forward is tried on each sequence alone and ends those that fail.
   Step step();
   // Ends a request without an answer: false when it is not (or no longer) here.
   bool cancel(Id id);
@@ -94,11 +94,11 @@ class BatchGenerator {
   };
   Id add(BatchRequest request, const Stopwatch& since);
   Dim place_of(const Prompt& prompt, const Held& wanted, Dim& reused);
-  void free(Dim sequence);
+  void free(Dim sequence) noexcept;
   Dim rows_that_count(Dim sequence) const;
   std::vector<Share> shares();
   void forward(std::span<Share> shares);
-  void fail_request(Dim sequence, const Error& error, Step& step);
+  void fail_request(Dim sequence, const Error& error, Step& step) noexcept;
   void take(Dim sequence, Step& step);
   void roll_back();
   const Model* model_;

@@ -81,8 +81,10 @@ void FeatureCache::put(const PictureKey& key, Tensor rows) {
     const PictureKey oldest = ages_.front();
     drop(oldest);
   }
+  std::list<PictureKey> age{key};
+  entries_.emplace(key, Entry{std::move(rows), age.begin()});
+  ages_.splice(ages_.end(), age);
   bytes_ += bytes;
-  entries_.emplace(key, Entry{std::move(rows), ages_.insert(ages_.end(), key)});
 }
 
 }  // namespace tap

@@ -97,10 +97,19 @@ void submit(const Asked& asked, int choices, const GenerateOptions& generate, co
     job.request.generate.sampling.seed += static_cast<std::uint64_t>(i);
     jobs.push_back(std::move(job));
   }
-  asked.exchange->on_gone(asked.engine->submit(std::move(jobs)));
+  cancel_when_gone(*asked.exchange, asked.engine->submit(std::move(jobs)));
 }
 
 }  // namespace
+
+void cancel_when_gone(HttpExchange& exchange, const std::function<void()>& cancel) {
+  try {
+    exchange.on_gone(cancel);
+  } catch (const std::bad_alloc&) {
+    cancel();
+    throw;
+  }
+}
 
 void respond_error(HttpExchange& exchange, const Error& error) {
   Failure failure = failure_of(error);
@@ -131,10 +140,12 @@ void after_judging(const Asked& asked, const Conversation& conversation, std::fu
       then();
     } catch (const Error& error) {
       respond_error(*exchange, error);
+    } catch (const std::bad_alloc&) {
+      respond_error(*exchange, Error(ErrorCode::out_of_memory, "out of memory"));
     }
   };
   job.asker = asked.asker;
-  exchange->on_gone(asked.engine->submit(std::move(job)));
+  cancel_when_gone(*exchange, asked.engine->submit(std::move(job)));
 }
 
 void answer(const Asked& asked, const ChatRequest& request, const std::shared_ptr<Reply>& reply) {

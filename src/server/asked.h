@@ -37,6 +37,9 @@ struct Asked {
 // The answer to a request that failed.
 void respond_error(HttpExchange& exchange, const Error& error);
 
+// Calls `cancel` when the client has left. Where that cannot be arranged, which it throws, at once.
+void cancel_when_gone(HttpExchange& exchange, const std::function<void()>& cancel);
+
 // Calls `then` once the input guards have passed the conversation: at once when there are none, else on the engine
 // thread. It may throw; that, and a refusal, is the answer.
 void after_judging(const Asked& asked, const Conversation& conversation, std::function<void()> then);

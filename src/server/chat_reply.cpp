@@ -148,7 +148,8 @@ void ChatReply::say(std::size_t number, Json delta, Json logprobs, Json finish) 
   choice["finish_reason"] = std::move(finish);
   chunk["choices"] = Json::array({std::move(choice)});
   if (include_usage_) chunk["usage"] = nullptr;
-  if (!std::exchange(begun_, true)) exchange_->begin(200, "text/event-stream", {{"Cache-Control", "no-cache"}});
+  if (!begun_) exchange_->begin(200, "text/event-stream", {{"Cache-Control", "no-cache"}});
+  begun_ = true;
   exchange_->write(event_of(chunk));
 }
 

@@ -1,5 +1,6 @@
 #include "server/engine.h"
 
+#include <algorithm>
 #include <new>
 #include <optional>
 #include <tuple>
@@ -14,13 +15,11 @@ namespace {
 
 constexpr std::size_t remembered_turns = 4096;
 
-BatchGenerator::Finished failed_with(Error error) {
-  BatchGenerator::Finished finished;
-  finished.error = std::move(error);
-  return finished;
-}
+constexpr int most_starved_steps = 10;
 
-Error cancelled_error() { return {ErrorCode::cancelled, "the request was cancelled"}; }
+// Made beforehand: to end an answer takes no memory.
+const Error out_of_memory(ErrorCode::out_of_memory, "out of memory");
+const Error cancelled(ErrorCode::cancelled, "the request was cancelled");
 
 }  // namespace
 
@@ -40,6 +39,14 @@ std::function<void()> Engine::submit(std::vector<Job> jobs) {
     places.push_back(std::make_shared<Place>());
     places.back()->job = std::move(job);
   }
+  std::function<void()> cancel = [self = weak_from_this(),
+                                  weak = std::vector<std::weak_ptr<Place>>(places.begin(), places.end())] {
+    const auto engine = self.lock();
+    if (!engine) return;
+    for (const auto& one : weak)
+      if (const PlacePtr place = one.lock(); place && !place->cancelled.exchange(true)) ++engine->cancelled_;
+    engine->thread_.wake();
+  };
   {
     const std::lock_guard lock(mutex_);
     if (ending_) throw Error(ErrorCode::cancelled, "the server is shutting down");
@@ -51,13 +58,7 @@ std::function<void()> Engine::submit(std::vector<Job> jobs) {
     queue_.insert(queue_.end(), places.begin(), places.end());
   }
   thread_.wake();
-  return [self = weak_from_this(), weak = std::vector<std::weak_ptr<Place>>(places.begin(), places.end())] {
-    const auto engine = self.lock();
-    if (!engine) return;
-    for (const auto& one : weak)
-      if (const PlacePtr place = one.lock(); place && !place->cancelled.exchange(true)) ++engine->cancelled_;
-    engine->thread_.wake();
-  };
+  return cancel;
 }
 
 void Engine::end() {
@@ -75,11 +76,19 @@ EngineLoad Engine::load() const {
   return {queue_.size(), running_count_.load()};
 }
 
+// Ends what waits no longer anywhere.
 void Engine::finish(Place& place, BatchGenerator::Finished finished) {
+  if (place.cancelled.exchange(true)) --cancelled_;  // else the mark keeps later calls from counting it
   try {
     if (place.job.on_end) place.job.on_end(std::move(finished));
   } catch (const std::bad_alloc&) {  // its exchange is let go, and the client told so
   }
+}
+
+void Engine::end_with(Place& place, const Error& error) {
+  BatchGenerator::Finished finished;
+  finished.error = error;
+  finish(place, std::move(finished));
 }
 
 bool Engine::has_work() const {
@@ -89,36 +98,41 @@ bool Engine::has_work() const {
 
 void Engine::turn() {
   drop_cancelled();
-  add_waiting();
+  try {
+    add_waiting();
+  } catch (const std::bad_alloc&) {  // who waits is asked about again
+  }
   if (!batch_.idle()) step();
 }
 
 void Engine::drop_cancelled() {
+  while (const PlacePtr place = take_cancelled()) end_with(*place, place->starved ? out_of_memory : cancelled);
+}
+
+// One that is cancelled, out of the queue or the batch; null: there is none.
+Engine::PlacePtr Engine::take_cancelled() {
   const bool all = all_cancelled_.load();
-  if (cancelled_.load() == 0 && !all) return;
-  std::vector<PlacePtr> dropped;
+  if (cancelled_.load() == 0 && !all) return nullptr;
+  const auto is_cancelled = [&](const PlacePtr& place) { return all || place->cancelled.load(); };
   {
     const std::lock_guard lock(mutex_);
-    std::erase_if(queue_, [&](const PlacePtr& place) {
-      if (!all && !place->cancelled.load()) return false;
-      dropped.push_back(place);
-      return true;
-    });
-  }
-  for (auto at = running_.begin(); at != running_.end();) {
-    if (all || at->second->cancelled.load()) {
-      batch_.cancel(at->first);
-      dropped.push_back(at->second);
-      at = running_.erase(at);
-    } else {
-      ++at;
+    const auto at = std::ranges::find_if(queue_, is_cancelled);
+    if (at != queue_.end()) {
+      PlacePtr place = std::move(*at);
+      queue_.erase(at);
+      return place;
     }
   }
+  for (const auto& [id, place] : running_)
+    if (is_cancelled(place)) return take_running(id);
+  return nullptr;
+}
+
+Engine::PlacePtr Engine::take_running(BatchGenerator::Id id) {
+  batch_.cancel(id);
+  PlacePtr place = std::move(running_.extract(id).mapped());
   running_count_ = running_.size();
-  for (const PlacePtr& place : dropped) {
-    if (place->cancelled.exchange(true)) --cancelled_;
-    finish(*place, failed_with(cancelled_error()));
-  }
+  return place;
 }
 
 // Of those that have a place if they are taken now: who has the fewest answers in the works, then whose turn is longest
@@ -180,13 +194,14 @@ void Engine::add(const PlacePtr& place) {
   } catch (const Error& error) {
     failed = error;
   } catch (const std::bad_alloc&) {
-    failed = Error(ErrorCode::out_of_memory, "out of memory");
+    failed = out_of_memory;
   }
   running_count_ = running_.size();
   pictures_encoded_ = batch_.pictures_encoded();
-  if (!failed && !place->job.work) return;
-  if (place->cancelled.exchange(true)) --cancelled_;  // else the mark keeps later calls from counting it
-  finish(*place, failed ? failed_with(std::move(*failed)) : BatchGenerator::Finished());
+  if (failed)
+    end_with(*place, *failed);
+  else if (place->job.work)
+    finish(*place, {});
 }
 
 void Engine::deliver(BatchGenerator::Step& step) {
@@ -197,38 +212,31 @@ void Engine::deliver(BatchGenerator::Step& step) {
     try {
       wanted = place.job.on_token(event);
     } catch (const std::bad_alloc&) {
+      place.starved = true;
     }
     if (!wanted && !place.cancelled.exchange(true)) ++cancelled_;
   }
   for (auto& finished : step.finished) {
-    const PlacePtr place = std::move(running_.extract(finished.id).mapped());
-    running_count_ = running_.size();
-    if (place->cancelled.exchange(true)) --cancelled_;
-    finish(*place, std::move(finished));
+    const PlacePtr place = take_running(finished.id);
+    place->starved ? end_with(*place, out_of_memory) : finish(*place, std::move(finished));
   }
 }
 
 void Engine::fail_all(const Error& error) {
-  for (auto& [id, place] : std::exchange(running_, {})) {
-    batch_.cancel(id);
-    if (place->cancelled.exchange(true)) --cancelled_;
-    finish(*place, failed_with(error));
-  }
-  running_count_ = 0;
+  while (!running_.empty()) end_with(*take_running(running_.begin()->first), error);
 }
 
 void Engine::step() {
   BatchGenerator::Step step;
-  // A lack of memory beside the tensors, which ends one answer only: nobody knows how far this came.
-  std::optional<Error> failed;
   try {
     thread_.in_step(*this, [&] { step = batch_.step(); });
   } catch (const Error& error) {
-    failed = error;
-  } catch (const std::bad_alloc&) {
-    failed = Error(ErrorCode::out_of_memory, "out of memory");
+    return fail_all(error);
+  } catch (const std::bad_alloc&) {  // nothing was done yet: it is tried again, but not for ever
+    if (++starved_steps_ < most_starved_steps) return;
+    return fail_all(out_of_memory);
   }
-  if (failed) return fail_all(*failed);
+  starved_steps_ = 0;
   thread_.undisturbed([&] { deliver(step); });
   drop_cancelled();
 }

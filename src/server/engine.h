@@ -81,6 +81,7 @@ class Engine final : public Computing, public std::enable_shared_from_this<Engin
   struct Place {
     Job job;
     std::atomic<bool> cancelled{false};
+    bool starved = false;  // a token of it is lost for lack of memory
   };
   using PlacePtr = std::shared_ptr<Place>;
 
@@ -89,8 +90,11 @@ class Engine final : public Computing, public std::enable_shared_from_this<Engin
   void add(const PlacePtr& place);
   void deliver(BatchGenerator::Step& step);
   void drop_cancelled();
+  PlacePtr take_cancelled();
+  PlacePtr take_running(BatchGenerator::Id id);
   void fail_all(const Error& error);
-  static void finish(Place& place, BatchGenerator::Finished finished);
+  void end_with(Place& place, const Error& error);
+  void finish(Place& place, BatchGenerator::Finished finished);
 
   std::shared_ptr<const Model> model_;
   EngineOptions options_;
@@ -107,6 +111,7 @@ class Engine final : public Computing, public std::enable_shared_from_this<Engin
   // The last turn of an owner ("" as part) and of its parts.
   std::map<std::pair<std::string, std::string>, std::uint64_t, ByText> turns_;
   std::uint64_t turn_ = 0;
+  int starved_steps_ = 0;     // one after the other
   mutable std::mutex mutex_;  // of what follows
   std::deque<PlacePtr> queue_;
   bool ending_ = false;

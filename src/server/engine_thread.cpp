@@ -60,15 +60,15 @@ std::vector<std::shared_ptr<Computing>> EngineThread::engines() const {
 }
 
 void EngineThread::end() {
-  for (const auto& engine : engines()) engine->end();
   const std::lock_guard lock(mutex_);
+  for (const auto& engine : engines_) engine->end();
   ending_ = awake_ = true;
   work_.notify_one();
 }
 
 void EngineThread::cancel() {
-  for (const auto& engine : engines()) engine->cancel();
   const std::lock_guard lock(mutex_);
+  for (const auto& engine : engines_) engine->cancel();
   ending_ = awake_ = true;
   all_cancelled_ = true;
   work_.notify_one();

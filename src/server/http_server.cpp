@@ -7,6 +7,7 @@
 #include <ctime>
 #include <new>
 #include <optional>
+#include <thread>
 #include <unordered_set>
 #include <vector>
 
@@ -21,8 +22,10 @@
 #include <boost/beast/http/read.hpp>
 #include <boost/beast/http/string_body.hpp>
 
+#include "base/fd.h"
 #include "base/log.h"
 #include "io/url.h"
+#include "server/continuation.h"
 #include "server/tls_link.h"
 
 namespace tap::server {
@@ -35,6 +38,8 @@ using net::ip::tcp;
 
 namespace {
 
+// How often what could not be posted for lack of memory is looked for.
+constexpr auto look_again = std::chrono::seconds(1);
 constexpr std::size_t most_discarded = std::size_t{1} << 20;  // of what a refused client still sends
 
 std::string lower(std::string_view text) {
@@ -114,13 +119,12 @@ class Connection;
 class HttpServer::Impl : public std::enable_shared_from_this<HttpServer::Impl> {
  public:
   Impl(HttpOptions with, Handler handle, FailureBody fail)
-      : options(std::move(with)), handler(std::move(handle)), failure(std::move(fail)), acceptor(io), deadline(io) {
+      : options(std::move(with)), handler(std::move(handle)), failure(std::move(fail)), acceptor(io), pause_(io) {
     if (!options.tls_certificate.empty()) tls.emplace(options.tls_certificate, options.tls_key);
   }
   void listen();
-  void accept();
-  void drain();
-  void close(std::chrono::milliseconds at_most);
+  void run();
+  void tend_soon();  // any thread
   bool allows(std::string_view authority) const {
     const std::string host = host_of(authority);
     return host == "localhost" || is_address(host) || std::ranges::find(options.hosts, host) != options.hosts.end();
@@ -131,20 +135,32 @@ class HttpServer::Impl : public std::enable_shared_from_this<HttpServer::Impl> {
   FailureBody failure;
   net::io_context io{1};
   tcp::acceptor acceptor;
-  net::steady_timer deadline;  // of close()
   std::unordered_set<Connection*> open;
   std::atomic<std::size_t> count{0};
   std::uint64_t accepted = 0;
+  std::atomic<bool> wants_drain{false};
+  std::atomic<std::int64_t> wants_close{-1};  // within so many milliseconds
   bool closing = false;
   std::optional<TlsLinks> tls;
 
  private:
+  class Accepting;
+  void tend();
+  void accept();
+  void got(error_code error, tcp::socket socket);
   void take(tcp::socket socket, const std::string& client);
+  bool accepting_ = false;
+  net::steady_timer pause_;                         // before the next try to accept
+  std::chrono::steady_clock::time_point end_by_{};  // of close()
 };
 
 namespace {
 
-class Exchange;
+// What a connection and its newest exchange know of each other without a message.
+struct ExchangeState {
+  std::atomic<bool> gone{false};
+  std::atomic<bool> dropped{false};  // let go unanswered, and no memory to say so
+};
 
 }  // namespace
 
@@ -159,7 +175,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   }
   ~Connection() {
     server_->open.erase(this);
-    if (--server_->count == 0 && !server_->acceptor.is_open()) server_->deadline.cancel();
+    --server_->count;
   }
 
   void start() {
@@ -175,6 +191,27 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void shut() {
     error_code ignored;
     stream_.socket().close(ignored);
+  }
+  // There was no memory to go on with.
+  void lost() noexcept {
+    try {
+      if (reading_ && !gone_) {  // without what was read it may be told so
+        parser_.reset();
+        buffer_ = {};
+        answering_ = true;
+        return fail(503, "out of memory");
+      }
+    } catch (const std::bad_alloc&) {
+    }
+    left();
+  }
+  void tend() {
+    if (!state_ || !state_->dropped.exchange(false)) return;
+    try {
+      abandoned(number_);
+    } catch (const std::bad_alloc&) {
+      lost();
+    }
   }
   void close_when_idle() {
     keep_alive_ = false;
@@ -203,7 +240,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
     send(std::move(piece));
   }
   void end(std::uint64_t number) {
-    if (!current(number) || !begun_) return;
+    if (!current(number)) return;
+    if (!begun_) return abandoned(number);
     if (chunked_ && !is_head_) send("0\r\n\r\n");
     finish();
   }
@@ -218,6 +256,10 @@ class Connection : public std::enable_shared_from_this<Connection> {
   }
 
  private:
+  template <class Fn>
+  Continuation<Connection, Fn> then(Fn fn) {
+    return {shared_from_this(), std::move(fn)};
+  }
   bool current(std::uint64_t number) const { return number == number_ && answering_ && !gone_; }
 
   void read_first() {
@@ -226,16 +268,17 @@ class Connection : public std::enable_shared_from_this<Connection> {
     parser_->body_limit(server_->options.limits.body_bytes);
     if (buffer_.size() > 0) return read_head();
     stream_.expires_after(std::chrono::seconds(server_->options.limits.idle_seconds));
-    stream_.async_read_some(buffer_.prepare(4096), [self = shared_from_this()](error_code error, std::size_t bytes) {
-      if (error) return self->shut();
-      self->buffer_.commit(bytes);
-      self->read_head();
-    });
+    stream_.async_read_some(buffer_.prepare(4096), then([](Connection& self, error_code error, std::size_t bytes) {
+                              if (error) return self.shut();
+                              self.buffer_.commit(bytes);
+                              self.read_head();
+                            }));
   }
   void read_head() {
+    reading_ = true;
     stream_.expires_after(std::chrono::seconds(server_->options.limits.head_seconds));
     http::async_read_header(stream_, buffer_, *parser_,
-                            [self = shared_from_this()](error_code error, std::size_t) { self->got_head(error); });
+                            then([](Connection& self, error_code error, std::size_t) { self.got_head(error); }));
   }
   void got_head(error_code error) {
     if (error == http::error::end_of_stream || error == net::error::eof || error == net::error::connection_reset ||
@@ -270,17 +313,16 @@ class Connection : public std::enable_shared_from_this<Connection> {
     if (const std::string_view expect = value(http::field::expect); !expect.empty()) {
       if (lower(expect) != "100-continue") return fail(417, "the only expectation that can be met is 100-continue");
       auto text = std::make_shared<std::string>("HTTP/1.1 100 Continue\r\n\r\n");
-      return net::async_write(stream_, net::buffer(*text),
-                              [self = shared_from_this(), text](error_code failed, std::size_t) {
-                                failed ? self->shut() : self->read_body();
-                              });
+      return net::async_write(
+          stream_, net::buffer(*text),
+          then([text](Connection& self, error_code failed, std::size_t) { failed ? self.shut() : self.read_body(); }));
     }
     read_body();
   }
   void read_body() {
     stream_.expires_after(std::chrono::seconds(server_->options.limits.body_seconds));
     http::async_read(stream_, buffer_, *parser_,
-                     [self = shared_from_this()](error_code error, std::size_t) { self->got_body(error); });
+                     then([](Connection& self, error_code error, std::size_t) { self.got_body(error); }));
   }
   void got_body(error_code error);
 
@@ -295,7 +337,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   }
   // An answer of the server's own, after which the connection ends: what follows cannot be trusted.
   void fail(int status, std::string_view message) {
-    keep_alive_ = false;
+    reading_ = keep_alive_ = false;
     respond(number_, status, "application/json", server_->failure(status, message), {});
   }
 
@@ -318,13 +360,13 @@ class Connection : public std::enable_shared_from_this<Connection> {
     being_sent_ = std::move(unsent_);
     unsent_.clear();
     stream_.expires_after(std::chrono::seconds(server_->options.limits.write_seconds));
-    net::async_write(stream_, net::buffer(being_sent_), [self = shared_from_this()](error_code error, std::size_t) {
-      self->writing_ = false;
-      if (error) return self->left();
-      if (!self->unsent_.empty()) return self->write_more();
-      self->stream_.expires_never();
-      if (self->finished_) self->after_answer();
-    });
+    net::async_write(stream_, net::buffer(being_sent_), then([](Connection& self, error_code error, std::size_t) {
+                       self.writing_ = false;
+                       if (error) return self.left();
+                       if (!self.unsent_.empty()) return self.write_more();
+                       self.stream_.expires_never();
+                       if (self.finished_) self.after_answer();
+                     }));
   }
   void finish() {
     finished_ = true;
@@ -346,30 +388,30 @@ class Connection : public std::enable_shared_from_this<Connection> {
   }
   void discard() {
     buffer_.clear();
-    stream_.async_read_some(buffer_.prepare(16384), [self = shared_from_this()](error_code error, std::size_t bytes) {
-      self->discarded_ += bytes;
-      if (error || self->discarded_ > most_discarded) return self->shut();
-      self->discard();
-    });
+    stream_.async_read_some(buffer_.prepare(16384), then([](Connection& self, error_code error, std::size_t bytes) {
+                              self.discarded_ += bytes;
+                              if (error || self.discarded_ > most_discarded) return self.shut();
+                              self.discard();
+                            }));
   }
   void left() {
     if (gone_) return;
     gone_ = true;
-    if (gone_flag_) gone_flag_->store(true);
+    if (state_) state_->gone = true;
     shut();
     if (const auto callback = std::exchange(on_gone_, nullptr)) callback();
   }
   // While an answer is computed nothing is read: the end of the client's bytes is its leaving.
   void watch() {
-    stream_.socket().async_wait(
-        tcp::socket::wait_read, [self = shared_from_this(), number = number_](error_code error) {
-          if (error || number != self->number_ || !self->answering_ || self->gone_) return;
-          char byte;
-          error_code peeked;
-          self->stream_.socket().receive(net::buffer(&byte, 1), tcp::socket::message_peek, peeked);
-          if (peeked == net::error::would_block) return self->watch();
-          if (peeked) self->left();  // else the next request is there already
-        });
+    stream_.socket().async_wait(tcp::socket::wait_read, then([number = number_](Connection& self, error_code error) {
+                                  if (error || number != self.number_ || !self.answering_ || self.gone_) return;
+                                  char byte;
+                                  error_code peeked;
+                                  self.stream_.socket().receive(net::buffer(&byte, 1), tcp::socket::message_peek,
+                                                                peeked);
+                                  if (peeked == net::error::would_block) return self.watch();
+                                  if (peeked) self.left();  // else the next request is there already
+                                }));
   }
 
   std::shared_ptr<HttpServer::Impl> server_;
@@ -382,8 +424,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::uint64_t id_ = 0, number_ = 0;  // of this, and of its newest exchange
   unsigned version_ = 11;
   bool keep_alive_ = false, is_head_ = false, chunked_ = false;
-  bool answering_ = false, begun_ = false, finished_ = false, writing_ = false, gone_ = false;
-  std::shared_ptr<std::atomic<bool>> gone_flag_;
+  bool reading_ = false, answering_ = false, begun_ = false, finished_ = false, writing_ = false, gone_ = false;
+  std::shared_ptr<ExchangeState> state_;
   std::function<void()> on_gone_;
 };
 
@@ -392,19 +434,20 @@ namespace {
 class Exchange final : public HttpExchange {
  public:
   Exchange(HttpRequest request, const std::shared_ptr<HttpServer::Impl>& server, const std::shared_ptr<Connection>& to,
-           std::uint64_t number, std::shared_ptr<std::atomic<bool>> gone)
-      : request_(std::move(request)), server_(server), to_(to), number_(number), gone_(std::move(gone)) {}
+           std::uint64_t number, std::shared_ptr<ExchangeState> state)
+      : request_(std::move(request)), server_(server), to_(to), number_(number), state_(std::move(state)) {}
   ~Exchange() override {
     try {
       if (!ended_) post([number = number_](Connection& to) { to.abandoned(number); });
-    } catch (const std::bad_alloc&) {  // the client waits until its own patience ends
+    } catch (const std::bad_alloc&) {
+      state_->dropped = true;
     }
   }
   const HttpRequest& request() const override { return request_; }
   void respond(int status, std::string_view type, std::string body, Headers headers) override {
-    ended_ = true;
     post([number = number_, status, type = std::string(type), body = std::move(body), headers = std::move(headers)](
              Connection& to) mutable { to.respond(number, status, type, std::move(body), headers); });
+    ended_ = true;
   }
   void begin(int status, std::string_view type, Headers headers) override {
     post([number = number_, status, type = std::string(type), headers = std::move(headers)](Connection& to) {
@@ -415,10 +458,10 @@ class Exchange final : public HttpExchange {
     post([number = number_, piece = std::move(piece)](Connection& to) mutable { to.write(number, std::move(piece)); });
   }
   void end() override {
-    ended_ = true;
     post([number = number_](Connection& to) { to.end(number); });
+    ended_ = true;
   }
-  bool gone() const override { return gone_->load(); }
+  bool gone() const override { return state_->gone.load(); }
   void on_gone(std::function<void()> callback) override {
     post([number = number_, callback = std::move(callback)](Connection& to) mutable {
       to.on_gone(number, std::move(callback));
@@ -431,14 +474,20 @@ class Exchange final : public HttpExchange {
     const auto server = server_.lock();
     if (!server) return;
     net::post(server->io, [to = to_, fn = std::move(fn)]() mutable {
-      if (const auto connection = to.lock()) fn(*connection);
+      const auto connection = to.lock();
+      if (!connection) return;
+      try {
+        fn(*connection);
+      } catch (const std::bad_alloc&) {
+        connection->lost();
+      }
     });
   }
   HttpRequest request_;
   std::weak_ptr<HttpServer::Impl> server_;
   std::weak_ptr<Connection> to_;
   std::uint64_t number_;
-  std::shared_ptr<std::atomic<bool>> gone_;
+  std::shared_ptr<ExchangeState> state_;
   std::atomic<bool> ended_{false};
 };
 
@@ -464,16 +513,18 @@ void Connection::got_body(error_code error) {
   parser_.reset();
   ++number_;
   stream_.expires_never();
-  gone_flag_ = std::make_shared<std::atomic<bool>>(false);
+  state_ = std::make_shared<ExchangeState>();
   watch();
-  const auto exchange =
-      std::make_shared<Exchange>(std::move(request), server_, shared_from_this(), number_, gone_flag_);
+  const auto exchange = std::make_shared<Exchange>(std::move(request), server_, shared_from_this(), number_, state_);
   try {
     server_->handler(exchange);
+  } catch (const std::bad_alloc&) {
+    exchange->respond(503, "application/json", server_->failure(503, "out of memory"), {});
   } catch (const std::exception& failed) {
     log::warn("a request failed: {}", failed.what());
     exchange->respond(500, "application/json", server_->failure(500, "internal error"), {});
   }
+  reading_ = false;
 }
 
 void HttpServer::Impl::listen() {
@@ -496,29 +547,50 @@ void HttpServer::Impl::listen() {
   acceptor.listen(net::socket_base::max_listen_connections, failed), check();
 }
 
-void HttpServer::Impl::accept() {
-  acceptor.async_accept([self = shared_from_this()](error_code error, tcp::socket socket) {
-    if (!self->acceptor.is_open()) return;
-    if (error) {  // out of descriptors: those of others come free
-      auto timer = std::make_shared<net::steady_timer>(self->io, std::chrono::milliseconds(100));
-      timer->async_wait([self, timer](error_code) { self->accept(); });
-      return;
-    }
-    error_code unknown;
-    const auto peer = socket.remote_endpoint(unknown);
-    const std::string client = unknown ? "" : peer.address().to_string();
-    if (!self->tls) {
-      self->take(std::move(socket), client);
-    } else {
-      self->tls->serve(std::move(socket), [self, client](int fd) {
-        tcp::socket plain(self->io);
-        error_code failed;
-        plain.assign(tcp::v4(), fd, failed);
-        if (!failed) self->take(std::move(plain), client);
-      });
-    }
-    self->accept();
-  });
+// Holds that a connection is being waited for; when it is let go uncalled, for lack of memory, none is.
+class HttpServer::Impl::Accepting {
+ public:
+  explicit Accepting(std::shared_ptr<Impl> server) : server_(std::move(server)) { server_->accepting_ = true; }
+  Accepting(Accepting&&) noexcept = default;
+  Accepting& operator=(Accepting&&) = delete;
+  ~Accepting() {
+    if (server_) server_->accepting_ = false;
+  }
+  void operator()(error_code error, tcp::socket socket) { done()->got(error, std::move(socket)); }
+  void operator()(error_code) { done()->accept(); }
+
+ private:
+  std::shared_ptr<Impl> done() {
+    server_->accepting_ = false;
+    return std::exchange(server_, nullptr);
+  }
+  std::shared_ptr<Impl> server_;
+};
+
+void HttpServer::Impl::accept() { acceptor.async_accept(Accepting(shared_from_this())); }
+
+void HttpServer::Impl::got(error_code error, tcp::socket socket) {
+  if (!acceptor.is_open()) return;
+  if (error) {  // out of descriptors: those of others come free
+    pause_.expires_after(std::chrono::milliseconds(100));
+    return pause_.async_wait(Accepting(shared_from_this()));
+  }
+  error_code unknown;
+  const auto peer = socket.remote_endpoint(unknown);
+  const std::string client = unknown ? "" : peer.address().to_string();
+  if (!tls) {
+    take(std::move(socket), client);
+  } else {
+    tls->serve(std::move(socket), [self = shared_from_this(), client](Fd fd) {
+      tcp::socket plain(self->io);
+      error_code failed;
+      plain.assign(tcp::v4(), fd.get(), failed);
+      if (failed) return;
+      fd.release();
+      self->take(std::move(plain), client);
+    });
+  }
+  accept();
 }
 
 void HttpServer::Impl::take(tcp::socket socket, const std::string& client) {
@@ -527,21 +599,44 @@ void HttpServer::Impl::take(tcp::socket socket, const std::string& client) {
   full ? connection->refuse_at_once() : connection->start();
 }
 
-void HttpServer::Impl::drain() {
-  closing = true;
-  const std::vector<Connection*> all(open.begin(), open.end());
-  for (Connection* connection : all) connection->close_when_idle();
+// What is due: no message says so where there was no memory for one.
+void HttpServer::Impl::tend() {
+  if (wants_drain && !std::exchange(closing, true))
+    for (Connection* connection : open) connection->close_when_idle();
+  if (const std::int64_t ms = wants_close; ms >= 0 && acceptor.is_open()) {
+    error_code ignored;
+    acceptor.close(ignored);
+    pause_.cancel();
+    end_by_ = std::chrono::steady_clock::now() + std::chrono::milliseconds(ms);
+  }
+  for (Connection* connection : open) connection->tend();
+  try {
+    if (!accepting_ && acceptor.is_open()) accept();
+  } catch (const std::bad_alloc&) {  // those that come wait until the next look
+  }
 }
 
-void HttpServer::Impl::close(std::chrono::milliseconds at_most) {
-  drain();
-  error_code ignored;
-  acceptor.close(ignored);
-  if (count.load() == 0) return;
-  deadline.expires_after(at_most);
-  deadline.async_wait([this](error_code error) {
-    if (!error) io.stop();
-  });
+void HttpServer::Impl::tend_soon() {
+  try {
+    net::post(io, [self = shared_from_this()] { self->tend(); });
+  } catch (const std::bad_alloc&) {  // run() looks, too
+  }
+}
+
+void HttpServer::Impl::run() {
+  using Clock = std::chrono::steady_clock;
+  for (;;) {
+    try {
+      tend();
+      const auto next = Clock::now() + look_again;
+      io.run_until(acceptor.is_open() ? next : std::min(next, end_by_));
+    } catch (const std::bad_alloc&) {  // of one connection, which ends with what it held
+    }
+    if (!acceptor.is_open() && (io.stopped() || Clock::now() >= end_by_)) return;
+    if (!io.stopped()) continue;
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));  // not even accepting is there to be waited for
+    io.restart();
+  }
 }
 
 HttpServer::HttpServer(HttpOptions options, Handler handler, FailureBody failure)
@@ -552,28 +647,27 @@ HttpServer::~HttpServer() {
   // What waits in the loop holds the connections, and they this: it is woken and let go here.
   error_code ignored;
   impl_->acceptor.close(ignored);
-  const std::vector<Connection*> open(impl_->open.begin(), impl_->open.end());
-  for (Connection* connection : open) connection->shut();
-  impl_->io.restart();
-  impl_->io.poll();
-}
-std::uint16_t HttpServer::port() const { return impl_->acceptor.local_endpoint().port(); }
-std::size_t HttpServer::connections() const { return impl_->count.load(); }
-void HttpServer::run() {
-  for (bool accepting = false;;) {
+  for (Connection* connection : impl_->open) connection->shut();
+  for (bool over = false; !over;) {
     try {
-      if (!std::exchange(accepting, true)) impl_->accept();
-      impl_->io.run();
-      return;
-    } catch (const std::bad_alloc&) {  // of one connection, which ends with what it held
+      impl_->io.restart();
+      impl_->io.poll();
+      over = true;
+    } catch (const std::bad_alloc&) {
     }
   }
 }
+std::uint16_t HttpServer::port() const { return impl_->acceptor.local_endpoint().port(); }
+std::size_t HttpServer::connections() const { return impl_->count.load(); }
+void HttpServer::run() { impl_->run(); }
 void HttpServer::drain() {
-  net::post(impl_->io, [impl = impl_] { impl->drain(); });
+  impl_->wants_drain = true;
+  impl_->tend_soon();
 }
 void HttpServer::close(std::chrono::milliseconds at_most) {
-  net::post(impl_->io, [impl = impl_, at_most] { impl->close(at_most); });
+  impl_->wants_drain = true;
+  impl_->wants_close = at_most.count();
+  impl_->tend_soon();
 }
 
 }  // namespace tap::server

@@ -1,6 +1,7 @@
 #include "server/metrics.h"
 
 #include <memory>
+#include <new>
 
 #include <prometheus/counter.h>
 #include <prometheus/gauge.h>
@@ -66,43 +67,60 @@ class Metrics::Impl {
 Metrics::Metrics() : impl_(std::make_unique<Impl>()) {}
 Metrics::~Metrics() = default;
 
-void Metrics::request(std::string_view route, int status, double seconds) {
-  impl_->requests.Add({{"route", std::string(route)}, {"status", std::to_string(status)}}).Increment();
-  impl_->request_seconds.Add({{"route", std::string(route)}}, request_buckets).Observe(seconds);
+// Answers go on where there is no memory to count them.
+template <class Fn>
+void Metrics::count(Fn&& counting) const {
+  try {
+    counting(*impl_);
+  } catch (const std::bad_alloc&) {
+  }
 }
 
-void Metrics::refused(std::string_view reason) { impl_->refusals.Add({{"reason", std::string(reason)}}).Increment(); }
+void Metrics::request(std::string_view route, int status, double seconds) {
+  count([&](Impl& to) {
+    to.requests.Add({{"route", std::string(route)}, {"status", std::to_string(status)}}).Increment();
+    to.request_seconds.Add({{"route", std::string(route)}}, request_buckets).Observe(seconds);
+  });
+}
+
+void Metrics::refused(std::string_view reason) {
+  count([&](Impl& to) { to.refusals.Add({{"reason", std::string(reason)}}).Increment(); });
+}
 
 void Metrics::answer(const std::string& model, const Timings& t, std::string_view finish) {
-  impl_->answers.Add({{"model", model}, {"finish", std::string(finish)}}).Increment();
-  const auto count = [&](const char* kind, Dim tokens) {
-    impl_->tokens.Add({{"model", model}, {"kind", kind}}).Increment(static_cast<double>(tokens));
-  };
-  count("prompt", t.prompt_tokens);
-  count("image", t.image_tokens);
-  count("cached", t.cached_tokens);
-  count("output", t.output_tokens);
-  count("looked_up", t.accepted_tokens);
-  const auto stage = [&](const char* name, const Stage& spent) {
-    if (spent.ms > 0) impl_->stages.Add({{"model", model}, {"stage", name}}, stage_buckets).Observe(spent.ms / 1e3);
-  };
-  stage("preprocess", t.preprocess);
-  stage("encode", t.encode);
-  stage("prefill", t.prefill);
-  stage("decode", t.decode);
-  impl_->first.Add({{"model", model}}, stage_buckets).Observe(t.first_token_ms / 1e3);
+  count([&](Impl& to) {
+    to.answers.Add({{"model", model}, {"finish", std::string(finish)}}).Increment();
+    const auto tokens = [&](const char* kind, Dim count) {
+      to.tokens.Add({{"model", model}, {"kind", kind}}).Increment(static_cast<double>(count));
+    };
+    tokens("prompt", t.prompt_tokens);
+    tokens("image", t.image_tokens);
+    tokens("cached", t.cached_tokens);
+    tokens("output", t.output_tokens);
+    tokens("looked_up", t.accepted_tokens);
+    const auto stage = [&](const char* name, const Stage& spent) {
+      if (spent.ms > 0) to.stages.Add({{"model", model}, {"stage", name}}, stage_buckets).Observe(spent.ms / 1e3);
+    };
+    stage("preprocess", t.preprocess);
+    stage("encode", t.encode);
+    stage("prefill", t.prefill);
+    stage("decode", t.decode);
+    to.first.Add({{"model", model}}, stage_buckets).Observe(t.first_token_ms / 1e3);
+  });
 }
 
 void Metrics::gap(double seconds) { impl_->gap.Observe(seconds); }
 void Metrics::connections(std::size_t count) { impl_->open.Set(static_cast<double>(count)); }
 
 void Metrics::load(const ModelLoad& load) {
-  const prometheus::Labels labels{{"model", load.model}};
-  impl_->ready.Add(labels).Set(load.ready ? 1 : 0);
-  impl_->bytes.Add(labels).Set(static_cast<double>(load.bytes));
-  impl_->queued.Add(labels).Set(static_cast<double>(load.queued));
-  impl_->running.Add(labels).Set(static_cast<double>(load.running));
-  impl_->pictures.Add(labels).Set(static_cast<double>(load.pictures_encoded));
+  count([&](Impl& to) {
+    const prometheus::Labels labels{{"model", load.model}};
+    to.ready.Add(labels).Set(load.ready ? 1 : 0);
+    to.bytes.Add(labels).Set(static_cast<double>(load.bytes));
+    to.queued.Add(labels).Set(static_cast<double>(load.queued));
+    to.running.Add(labels).Set(static_cast<double>(load.running));
+    to.pictures.Add(labels).Set(static_cast<double>(load.pictures_encoded));
+  });
 }
 
 std::string Metrics::text() const { return prometheus::TextSerializer().Serialize(impl_->registry.Collect()); }

@@ -35,6 +35,8 @@ class Metrics {
 
  private:
   class Impl;
+  template <class Fn>
+  void count(Fn&& counting) const;
   std::unique_ptr<Impl> impl_;
 };
 

@@ -15,6 +15,8 @@ namespace {
 // How often a model that is to leave is asked whether its last answers are over.
 constexpr auto look_again = std::chrono::milliseconds(20);
 
+const Error shutting_down(ErrorCode::cancelled, "the server is shutting down");
+
 std::string human(Dim bytes) { return human_bytes(static_cast<double>(bytes)); }
 
 }  // namespace
@@ -86,14 +88,13 @@ Dim ModelPool::used_bytes() const {
 
 // The mutex is held.
 std::shared_ptr<Engine> ModelPool::hold(Entry& entry) {
-  ++entry.held;
   entry.used = ++uses_;
   // What is given out keeps the engine and counts as a use of it.
   struct Hold {
     ModelPool& pool;
     Entry& entry;
     std::shared_ptr<Engine> engine;
-    Hold(ModelPool& of, Entry& one) : pool(of), entry(one), engine(one.engine) {}
+    Hold(ModelPool& of, Entry& one) : pool(of), entry(one), engine(one.engine) { ++entry.held; }
     Hold(const Hold&) = delete;
     Hold& operator=(const Hold&) = delete;
     ~Hold() {
@@ -157,7 +158,7 @@ void ModelPool::make_room(Entry& entry, Dim bytes, bool may_evict) {
       return oldest->held == 0 && load.queued + load.running == 0;
     };
     while (!idle()) {
-      if (ending_) throw Error(ErrorCode::cancelled, "the server is shutting down");
+      if (ending_) throw shutting_down;
       changed_.wait_for(lock, look_again);
     }
     thread_.detach(oldest->engine.get());
@@ -182,49 +183,68 @@ void ModelPool::load(Entry& entry, bool may_evict) {
   try {
     LoadedModel loaded = load_(entry.served.source, [&](Dim bytes) { make_room(entry, bytes, may_evict); });
     engine = std::make_shared<Engine>(std::move(loaded.model), loaded.engine, thread_);
+    thread_.attach(engine);
   } catch (const Error& error) {
     failed = error;
   } catch (const std::bad_alloc&) {
-    failed = Error(ErrorCode::out_of_memory, fmt::format("{}: out of memory", entry.served.name), entry.served.name);
+    failed = Error(ErrorCode::out_of_memory, "out of memory");
   }
-  if (engine) thread_.attach(engine);
-  std::vector<std::pair<Then, std::shared_ptr<Engine>>> waiting;
+  if (failed) engine = nullptr;
+  std::vector<Then> waiting;
   {
     const std::lock_guard lock(mutex_);
     entry.engine = engine;
     entry.state = failed ? ModelState::failed : ModelState::ready;
     entry.failure = failed;
-    for (Then& then : std::exchange(entry.waiting, {}))
-      waiting.emplace_back(std::move(then), engine ? hold(entry) : nullptr);
+    waiting = std::exchange(entry.waiting, {});
   }
-  for (auto& [then, held] : waiting) then(std::move(held), failed);
+  tell(waiting, engine ? &entry : nullptr, failed);
+}
+
+// Those that waited for `entry`, or in vain.
+void ModelPool::tell(std::vector<Then>& waiting, Entry* entry, const std::optional<Error>& failed) {
+  for (Then& then : waiting) {
+    try {
+      std::shared_ptr<Engine> engine;
+      if (entry) {
+        const std::lock_guard lock(mutex_);
+        engine = hold(*entry);
+      }
+      then(std::move(engine), failed);
+    } catch (const std::bad_alloc&) {  // its client is told when it is let go
+    }
+  }
 }
 
 // The loader's thread.
 void ModelPool::run() {
-  ExecContext context;
-  const ExecContext::Scope scope(context);
-  for (;;) {
-    Entry* wanted = nullptr;
-    {
-      std::unique_lock lock(mutex_);
-      const auto some = [&] {
-        for (Entry& entry : entries_)
-          if (!entry.waiting.empty() && !wanted) wanted = &entry;
-        return wanted != nullptr;
-      };
-      changed_.wait(lock, [&] { return ending_ || some(); });
-      if (ending_) break;
+  for (Entry* wanted; (wanted = next_wanted());) {
+    try {
+      ExecContext context;
+      const ExecContext::Scope scope(context);
+      load(*wanted, true);
+    } catch (const std::bad_alloc&) {  // it is wanted still
     }
-    load(*wanted, true);
   }
-  std::vector<Then> dropped;
-  {
-    const std::lock_guard lock(mutex_);
+  for (Entry& entry : entries_) {
+    std::vector<Then> waiting;
+    {
+      const std::lock_guard lock(mutex_);
+      waiting = std::exchange(entry.waiting, {});
+    }
+    tell(waiting, nullptr, shutting_down);
+  }
+}
+
+// Waits for it; null when there will be none.
+ModelPool::Entry* ModelPool::next_wanted() {
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    if (ending_) return nullptr;
     for (Entry& entry : entries_)
-      for (Then& then : std::exchange(entry.waiting, {})) dropped.push_back(std::move(then));
+      if (!entry.waiting.empty()) return &entry;
+    changed_.wait(lock);
   }
-  for (const Then& then : dropped) then(nullptr, Error(ErrorCode::cancelled, "the server is shutting down"));
 }
 
 }  // namespace tap::server

@@ -76,7 +76,9 @@ class ModelPool {
   std::shared_ptr<Engine> hold(Entry& entry);
   void make_room(Entry& entry, Dim bytes, bool may_evict);
   void load(Entry& entry, bool may_evict);
+  void tell(std::vector<Then>& waiting, Entry* entry, const std::optional<Error>& failed);
   void run();
+  Entry* next_wanted();
   Dim used_bytes() const;
 
   Dim budget_;

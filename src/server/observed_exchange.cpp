@@ -22,16 +22,15 @@ std::string id_of(const HttpRequest& request) {
 ObservedExchange::ObservedExchange(std::shared_ptr<HttpExchange> exchange, std::function<void(const Done&)> done)
     : exchange_(std::move(exchange)), done_(std::move(done)), id_(id_of(exchange_->request())) {}
 
-ObservedExchange::~ObservedExchange() {
-  try {
-    ended(exchange_->gone() ? 499 : 500);
-  } catch (const std::bad_alloc&) {  // one line less in the log
-  }
-}
+ObservedExchange::~ObservedExchange() { ended(exchange_->gone() ? 499 : 500); }
 
 void ObservedExchange::note(std::string_view key, Json value) {
   const std::lock_guard lock(mutex_);
-  notes_[std::string(key)] = std::move(value);
+  if (over_) return;  // they are gone
+  try {
+    notes_[std::string(key)] = std::move(value);
+  } catch (const std::bad_alloc&) {
+  }
 }
 
 void ObservedExchange::respond(int status, std::string_view type, std::string body, Headers headers) {
@@ -51,14 +50,17 @@ void ObservedExchange::end() {
   exchange_->end();
 }
 
-void ObservedExchange::ended(int status) {
+void ObservedExchange::ended(int status) noexcept {
   if (over_.exchange(true)) return;
   Done done{status, since_.s(), {}};
   {
     const std::lock_guard lock(mutex_);
     done.notes = std::move(notes_);
   }
-  done_(done);
+  try {
+    done_(done);
+  } catch (const std::bad_alloc&) {  // one line less in the log
+  }
 }
 
 }  // namespace tap::server

@@ -27,7 +27,7 @@ class ObservedExchange final : public HttpExchange {
   ~ObservedExchange() override;
 
   const std::string& id() const { return id_; }
-  void note(std::string_view key, Json value);  // for the log
+  void note(std::string_view key, Json value);  // for the log; without memory for it there is none
 
   const HttpRequest& request() const override { return exchange_->request(); }
   void respond(int status, std::string_view type, std::string body, Headers headers = {}) override;
@@ -38,7 +38,7 @@ class ObservedExchange final : public HttpExchange {
   void on_gone(std::function<void()> callback) override { exchange_->on_gone(std::move(callback)); }
 
  private:
-  void ended(int status);
+  void ended(int status) noexcept;
   std::shared_ptr<HttpExchange> exchange_;
   std::function<void(const Done&)> done_;
   std::string id_;

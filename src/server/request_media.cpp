@@ -1,6 +1,7 @@
 #include "server/request_media.h"
 
 #include <algorithm>
+#include <new>
 #include <span>
 #include <string_view>
 #include <unordered_map>
@@ -68,6 +69,8 @@ class MediaReader::Reading {
       // A URL that holds nothing is a fault of the request; 404 is for routes and models.
       if (error.code() == ErrorCode::not_found) throw StatusError(400, error.code(), message, at);
       throw Error(error.code(), message, at);
+    } catch (const std::bad_alloc&) {
+      throw Error(ErrorCode::out_of_memory, fmt::format("{}: out of memory", at), at);
     }
   }
 

@@ -57,8 +57,9 @@ void ResponsesReply::say_of_item(std::string_view type, Json event) {
 }
 
 void ResponsesReply::begin() {
-  if (!stream_ || std::exchange(begun_, true)) return;
+  if (!stream_ || begun_) return;
   exchange_->begin(200, "text/event-stream", {{"Cache-Control", "no-cache"}});
+  begun_ = true;
   say("response.created", {{"response", response("in_progress")}});
   say("response.in_progress", {{"response", response("in_progress")}});
 }

@@ -2,6 +2,7 @@
 
 #include <bit>
 #include <limits>
+#include <new>
 
 #include <openssl/evp.h>
 
@@ -42,12 +43,12 @@ struct Finding : std::enable_shared_from_this<Finding> {
     Job job{BatchRequest{engine->model().prepare(task->conversation(answers.size(), image, system)), generate, owner}};
     job.asker = asker;
     job.on_end = [self = shared_from_this()](BatchGenerator::Finished finished) { self->got(std::move(finished)); };
-    exchange->on_gone(engine->submit(std::move(job)));
+    cancel_when_gone(*exchange, engine->submit(std::move(job)));
   }
   void got(BatchGenerator::Finished finished) {
     if (finished.error) return respond_error(*exchange, *finished.error);
-    answers.push_back(std::move(finished.answer));
     try {
+      answers.push_back(std::move(finished.answer));
       if (answers.size() < task->questions()) return next();
       const Detections found = task->result(image->width, image->height, answers);
       Json json = {{"object", "detections"},
@@ -60,6 +61,8 @@ struct Finding : std::enable_shared_from_this<Finding> {
       respond(*exchange, json);
     } catch (const Error& error) {
       respond_error(*exchange, error);
+    } catch (const std::bad_alloc&) {
+      respond_error(*exchange, Error(ErrorCode::out_of_memory, "out of memory"));
     }
   }
 };
@@ -102,7 +105,7 @@ void compute(const Asked& asked, std::function<Json()> work) {
     finished.error ? respond_error(*exchange, *finished.error) : respond(*exchange, *result);
   };
   job.asker = asked.asker;
-  asked.exchange->on_gone(asked.engine->submit(std::move(job)));
+  cancel_when_gone(*asked.exchange, asked.engine->submit(std::move(job)));
 }
 
 // Little-endian floats, as OpenAI's client asks for them.

@@ -15,6 +15,7 @@
 #include <fmt/format.h>
 
 #include "base/error.h"
+#include "server/continuation.h"
 
 namespace tap::server {
 
@@ -36,7 +37,7 @@ struct TlsLinks::Context {
 // One connection: bytes go both ways until an end closes.
 class TlsLinks::Link : public std::enable_shared_from_this<Link> {
  public:
-  Link(tcp::socket socket, net::ssl::context& context, std::function<void(int)> give)
+  Link(tcp::socket socket, net::ssl::context& context, std::function<void(Fd)> give)
       : outer_(std::move(socket), context),
         inner_(outer_.get_executor()),
         timer_(outer_.get_executor()),
@@ -46,56 +47,70 @@ class TlsLinks::Link : public std::enable_shared_from_this<Link> {
     error_code ignored;
     outer_.next_layer().set_option(tcp::no_delay(true), ignored);
     close_after(handshake_time);
-    outer_.async_handshake(net::ssl::stream_base::server, [self = shared_from_this()](error_code error) {
-      if (error) return self->close();
-      self->timer_.cancel();
-      self->open();
-    });
+    outer_.async_handshake(net::ssl::stream_base::server, then([](Link& self, error_code error) {
+                             if (error) return self.close();
+                             self.timer_.cancel();
+                             self.open();
+                           }));
   }
+  void lost() { close(); }
 
  private:
+  template <class Fn>
+  Continuation<Link, Fn> then(Fn fn) {
+    return {shared_from_this(), std::move(fn)};
+  }
   void open() {
     int ends[2];
     if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) return close();
+    Fd near(ends[0]), far(ends[1]);
     error_code failed;
-    inner_.assign(net::local::stream_protocol(), ends[0], failed);
-    give_(ends[1]);
+    inner_.assign(net::local::stream_protocol(), near.get(), failed);
+    if (failed) return close();
+    near.release();
+    give_(std::move(far));
     inwards();
     outwards();
   }
   void inwards() {
-    outer_.async_read_some(net::buffer(in_), [self = shared_from_this()](error_code error, std::size_t bytes) {
-      if (error) {  // the client has left, or says no more
-        error_code ignored;
-        self->inner_.shutdown(net::socket_base::shutdown_send, ignored);
-        return;
-      }
-      net::async_write(self->inner_, net::buffer(self->in_, bytes), [self](error_code closed, std::size_t) {
-        if (!closed || self->lingering_) self->inwards();  // what comes after the answer is read and dropped
-      });
-    });
+    outer_.async_read_some(net::buffer(in_), then([](Link& self, error_code error, std::size_t bytes) {
+                             if (error) {  // the client has left, or says no more
+                               error_code ignored;
+                               self.inner_.shutdown(net::socket_base::shutdown_send, ignored);
+                               return;
+                             }
+                             self.inwards(bytes);
+                           }));
+  }
+  void inwards(std::size_t bytes) {
+    net::async_write(inner_, net::buffer(in_, bytes), then([](Link& self, error_code closed, std::size_t) {
+                       // What comes after the answer is read and dropped.
+                       if (!closed || self.lingering_) self.inwards();
+                     }));
   }
   void outwards() {
-    inner_.async_read_some(net::buffer(out_), [self = shared_from_this()](error_code error, std::size_t bytes) {
-      if (error) return self->finish();
-      net::async_write(self->outer_, net::buffer(self->out_, bytes),
-                       [self](error_code gone, std::size_t) { gone ? self->close() : self->outwards(); });
-    });
+    inner_.async_read_some(net::buffer(out_), then([](Link& self, error_code error, std::size_t bytes) {
+                             error ? self.finish() : self.outwards(bytes);
+                           }));
+  }
+  void outwards(std::size_t bytes) {
+    net::async_write(outer_, net::buffer(out_, bytes),
+                     then([](Link& self, error_code gone, std::size_t) { gone ? self.close() : self.outwards(); }));
   }
   // The answer is over: the client is told, and has a moment to hear it.
   void finish() {
     lingering_ = true;
     close_after(linger_time);
-    outer_.async_shutdown([self = shared_from_this()](error_code) {
+    outer_.async_shutdown(then([](Link& self, error_code) {
       error_code ignored;
-      self->outer_.next_layer().shutdown(tcp::socket::shutdown_send, ignored);
-    });
+      self.outer_.next_layer().shutdown(tcp::socket::shutdown_send, ignored);
+    }));
   }
   void close_after(std::chrono::seconds time) {
     timer_.expires_after(time);
-    timer_.async_wait([self = shared_from_this()](error_code error) {
-      if (!error) self->close();
-    });
+    timer_.async_wait(then([](Link& self, error_code error) {
+      if (!error) self.close();
+    }));
   }
   void close() {
     error_code ignored;
@@ -107,7 +122,7 @@ class TlsLinks::Link : public std::enable_shared_from_this<Link> {
   net::ssl::stream<tcp::socket> outer_;
   net::local::stream_protocol::socket inner_;
   net::steady_timer timer_;
-  std::function<void(int)> give_;
+  std::function<void(Fd)> give_;
   std::array<char, 16384> in_{}, out_{};
   bool lingering_ = false;
 };
@@ -124,7 +139,7 @@ TlsLinks::TlsLinks(const std::string& certificate, const std::string& key) : con
 }
 TlsLinks::~TlsLinks() = default;
 
-void TlsLinks::serve(tcp::socket socket, std::function<void(int)> give) {
+void TlsLinks::serve(tcp::socket socket, std::function<void(Fd)> give) {
   std::make_shared<Link>(std::move(socket), context_->ssl, std::move(give))->start();
 }
 

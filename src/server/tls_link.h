@@ -8,6 +8,8 @@
 
 #include <boost/asio/ip/tcp.hpp>
 
+#include "base/fd.h"
+
 namespace tap::server {
 
 class TlsLinks {
@@ -17,7 +19,7 @@ class TlsLinks {
   ~TlsLinks();
 
   // Shakes hands, then gives the plain end out; a client that cannot is dropped. On the socket's thread.
-  void serve(boost::asio::ip::tcp::socket socket, std::function<void(int fd)> give);
+  void serve(boost::asio::ip::tcp::socket socket, std::function<void(Fd)> give);
 
  private:
   class Link;

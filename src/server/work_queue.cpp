@@ -7,10 +7,26 @@
 namespace tap::server {
 
 WorkQueue::WorkQueue(int threads, std::size_t most_waiting) : most_waiting_(most_waiting) {
-  for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { run(); });
+  try {
+    for (int i = 0; i < threads; ++i)
+      threads_.emplace_back([this] {
+        for (bool over = false; !over;) {
+          try {
+            run();
+            over = true;
+          } catch (const std::bad_alloc&) {  // whoever waits for what was done is told: it was let go
+          }
+        }
+      });
+  } catch (...) {
+    end();
+    throw;
+  }
 }
 
-WorkQueue::~WorkQueue() {
+WorkQueue::~WorkQueue() { end(); }
+
+void WorkQueue::end() {
   {
     const std::lock_guard lock(mutex_);
     ending_ = true;
@@ -42,10 +58,7 @@ void WorkQueue::run() {
       work = std::move(waiting_.front());
       waiting_.pop_front();
     }
-    try {
-      work();
-    } catch (const std::bad_alloc&) {  // whoever waits for it is told when it is let go
-    }
+    work();
   }
 }
 

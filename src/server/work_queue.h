@@ -22,6 +22,7 @@ class WorkQueue {
 
  private:
   void run();
+  void end();
   std::size_t most_waiting_;
   std::mutex mutex_;
   std::condition_variable some_;

@@ -1,6 +1,7 @@
 """A running `tapetum serve`, and requests to it: by http.client, and byte by byte."""
 
 import base64
+import contextlib
 import http.client
 import json
 import os
@@ -27,9 +28,9 @@ class NotReady(AssertionError):
 class Served:
     """The server's process, on a free port."""
 
-    def __init__(self, *args, env=None):
+    def __init__(self, *args, env=None, **kwargs):
         self.process = subprocess.Popen([PROGRAM, "serve", "--port", "0", "--json", *map(os.fspath, args)],
-                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env or environment())
+                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env or environment(), **kwargs)
         line = self.process.stdout.readline()
         ready = json.loads(line).get("ready") if line else None
         if not ready:
@@ -71,6 +72,16 @@ class Served:
         events = body.decode().split("\n\n")
         assert events.pop() == "" and all(event.startswith("data: ") for event in events), body
         return [event[6:] if event == "data: [DONE]" else json.loads(event[6:]) for event in events]
+
+    @contextlib.contextmanager
+    def streaming(self, body, timeout=100):
+        """The events of a streamed answer as they come, [DONE] left out."""
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)) as connection:
+            connection.request("POST", "/v1/chat/completions", json.dumps({**body, "stream": True}), {"Content-Type": "application/json"})
+            reply = connection.getresponse()
+            assert reply.status == 200, reply.read()
+            lines = (line[6:] for line in reply if line.startswith(b"data: "))
+            yield (json.loads(line) for line in lines if line != b"[DONE]\n")
 
     def raw(self, data, timeout=20, shut=False):
         """What comes back for these bytes, until the server ends the connection."""

@@ -3,15 +3,16 @@
 import concurrent.futures
 import http.client
 import json
+import random
 import socket
 import ssl
 import subprocess
 import threading
 import time
 
-from server import ServerCase, Served, about, data_url
+from server import NotReady, ServerCase, Served, about, data_url
 from soak import soak
-from support import FAMILIES, NANO, ROOT, SANITIZED
+from support import FAMILIES, NANO, ROOT, SAMPLES, SANITIZED, with_fault
 
 DANGER = ROOT / "tests/data/guard/dangerous.png"  # nano gives it about 0.66
 TEXT_GUARD = FAMILIES / "shieldgemma1/checkpoint"  # random weights: its scores mean nothing, and are the same every time
@@ -244,3 +245,62 @@ class Tls(ServerCase):
         self.bad("serve", "--port", "0", "--tls-cert", self.folder / "none.pem", "--tls-key", key, code=1, says="none.pem")
         (self.folder / "bad.pem").write_text("no key")
         self.bad("serve", "--port", "0", "--tls-cert", certificate, "--tls-key", self.folder / "bad.pem", code=1, says="bad.pem")
+
+
+class Memory(ServerCase):
+    def test_F05_operator_new_fails_while_serving(self):
+        body = {"messages": about("roof.png", "What is on the roof?"), "stream": True}
+        draw, failed = random.Random(5), 0
+        for _ in range(4 if SANITIZED else 25):
+            n = draw.randrange(20_000, 40_000)  # of them about 7000 are those of the first answers
+            with self.subTest(n=n):
+                try:
+                    server = Served(env=with_fault(f"new:{n}"))
+                except NotReady as error:
+                    self.assertIn("out of memory", str(error))
+                    continue
+                try:
+                    for _ in range(3):
+                        failed += not self.whole(server, "/v1/chat/completions", body)
+                    self.assertEqual(server.ask("GET", "/health")[0], 200)
+                finally:
+                    code, said = server.close()
+                self.assertEqual(code, 0, said)
+        if not SANITIZED:
+            self.assertGreater(failed, 0, "no allocation failed")
+
+    def test_F05_operator_new_fails_again_and_again_while_serving(self):
+        picture = {"type": "image_url", "image_url": {"url": data_url(SAMPLES / "roof.png")}}
+        tool = {"type": "function", "function": {"name": "look", "parameters": {"properties": {"at": {"type": "integer"}}}}}
+        requests = [("/v1/chat/completions", {"messages": about("roof.png", "What is on the roof?"), "stream": True}),
+                    ("/v1/chat/completions", {"messages": HI, "max_tokens": 8, "n": 4, "logprobs": True, "top_logprobs": 3}),
+                    ("/v1/chat/completions", {"messages": HI, "max_tokens": 20, "tools": [tool], "tool_choice": "required", "stream": True}),
+                    ("/v1/responses", {"input": "Hi", "max_output_tokens": 6, "stream": True}),
+                    ("/v1/detect", {"image": picture["image_url"]["url"], "prompt": "tree"}),
+                    ("/v1/embeddings", {"input": ["a", picture]}), ("/v1/moderations", {"input": [picture]}),
+                    ("/v1/tokenize", {"prompt": "hello"}), ("/metrics", None), ("/v1/models", None)]
+        server = Served("--request-log", self.folder / "log", env=with_fault("new:25000:often"))
+        try:
+            with concurrent.futures.ThreadPoolExecutor(3) as pool:
+                got = list(pool.map(lambda i: self.whole(server, *requests[i % len(requests)]), range(30 if SANITIZED else 200)))
+            self.assertIsNone(server.process.poll())
+            self.assertIn(True, [self.whole(server, "/health", None) for _ in range(5)])
+        finally:
+            code, said = server.close()
+        self.assertEqual(code, 0, said)
+        self.assertIn(True, got)
+        self.assertIn(False, got, "no allocation failed")
+
+    def whole(self, server, path, body):
+        """Whether the answer came: else it is an error, or its connection ends."""
+        try:
+            status, headers, text = server.ask("POST" if body else "GET", path, body, timeout=60)
+        except (http.client.HTTPException, ConnectionError):
+            return False
+        if status != 200:
+            self.assertIn(status, (500, 503), text)
+            self.assertIn("message", json.loads(text)["error"])
+        elif headers["Content-Type"] == "text/event-stream" and b"event: response.completed" not in text and b"event: response.incomplete" not in text:
+            self.assertTrue(text.endswith(b"data: [DONE]\n\n") or b'"error"' in text, text[-300:])
+            return text.endswith(b"data: [DONE]\n\n")
+        return status == 200

@@ -21,8 +21,17 @@ struct State {
   std::atomic<bool> fired{false};
   int error = 0;
   char path[4096] = "";
+  std::atomic<std::uint64_t> draw{0};  // 0: an allocation fails once
 };
 State state;
+
+// How many allocations succeed before the next failure: some requests get through, and no two meet it at one place.
+std::uint64_t next_left() {
+  std::uint64_t x = state.draw;
+  x ^= x << 13, x ^= x >> 7, x ^= x << 17;
+  state.draw = x;
+  return 300 + x % 9000;
+}
 
 // Counts a call of this kind; true when it is the one that fails.
 bool strikes(Call call) {
@@ -32,6 +41,8 @@ bool strikes(Call call) {
   const bool lasts = state.error != 0 && call != Call::allocate;  // a disk that fails goes on failing
   if (lasts)
     state.left = 1;
+  else if (call == Call::allocate && state.draw != 0)
+    state.left = next_left();
   else
     state.call = Call::none;
   return true;
@@ -71,7 +82,7 @@ void* allocate(std::size_t bytes, std::size_t alignment) {
   return block;
 }
 
-// "CALL:N", "CALL:N:ERROR:PATH"; ERROR is EIO, ENOSPC or short.
+// "CALL:N", "CALL:N:ERROR:PATH"; ERROR is EIO, ENOSPC or short. "new:N:often": one of some thousand from the n-th on.
 void arm_from(const char* text) {
   char call[16] = "", error[16] = "EIO";
   unsigned long long nth = 0;
@@ -85,6 +96,7 @@ void arm_from(const char* text) {
     if (std::strcmp(call, names[i]) == 0) {
       std::snprintf(state.path, sizeof state.path, "%s", text[at] ? text + at : "");
       state.error = std::strcmp(error, "short") == 0 ? 0 : std::strcmp(error, "ENOSPC") == 0 ? ENOSPC : EIO;
+      if (std::strcmp(error, "often") == 0) state.draw = nth;
       state.left = nth;
       state.call = static_cast<Call>(i);
     }
