@@ -23,6 +23,10 @@ const std::string& text_at(const Json& value, const std::string& at) {
   return value.get_ref<const std::string&>();
 }
 
+bool is_word(const Json& value, std::string_view word) {
+  return value.is_string() && value.get_ref<const std::string&>() == word;
+}
+
 JsonFields::JsonFields(const Json& object, std::string at) : object_(&object), at_(std::move(at)) {
   if (!object.is_object()) refuse(at_, object, "an object");
 }

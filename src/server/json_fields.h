@@ -14,6 +14,9 @@ namespace tap::server {
 
 std::string shown(const Json& value);  // at most 60 bytes
 
+// Whether it is this text. The library's == makes a value of the text, and promises not to throw.
+bool is_word(const Json& value, std::string_view word);
+
 // `what` follows the field's name: "is …: must be …".
 [[noreturn]] void refuse(const std::string& at, std::string_view what);
 [[noreturn]] void refuse(const std::string& at, const Json& value, std::string_view wanted);

@@ -49,7 +49,7 @@ Tool tool_of(const Typed& typed) {
       tool.function[key] = value;
   if (const Json* parameters = function.find("parameters")) {
     const JsonFields schema(*parameters, function.place("parameters"));
-    if (const Json* type = schema.find("type"); type && *type != "object")
+    if (const Json* type = schema.find("type"); type && !is_word(*type, "object"))
       refuse(schema.place("type"), *type, "object: arguments have names");
   } else {
     tool.function["parameters"] = {{"type", "object"}, {"properties", Json::object()}};

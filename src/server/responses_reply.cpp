@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "server/chat_reply.h"
+#include "server/json_fields.h"
 
 namespace tap::server {
 
@@ -52,7 +53,7 @@ void ResponsesReply::say(std::string_view type, Json event) {
 void ResponsesReply::say_of_item(std::string_view type, Json event) {
   event["item_id"] = output_.back().at("id");
   event["output_index"] = output_.size() - 1;
-  if (output_.back().at("type") == "message") event["content_index"] = 0;
+  if (is_word(output_.back().at("type"), "message")) event["content_index"] = 0;
   say(type, std::move(event));
 }
 
@@ -86,7 +87,7 @@ void ResponsesReply::close(std::string_view status) {
   if (!std::exchange(open_, false)) return;
   Json& item = output_.back();
   item["status"] = status;
-  if (item["type"] == "function_call") {
+  if (is_word(item["type"], "function_call")) {
     say_of_item("response.function_call_arguments.done", {{"name", item["name"]}, {"arguments", item["arguments"]}});
   } else {
     const Json& part = item["content"][0];

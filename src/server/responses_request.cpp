@@ -113,7 +113,8 @@ Json chat_parts(const JsonFields& item, std::string_view key, std::vector<std::s
 
 // A call belongs to the message that the assistant had begun.
 void add_call(Json& messages, const std::string& id, const std::string& name, const std::string& arguments) {
-  if (messages.empty() || messages.back().at("role") != "assistant") messages.push_back({{"role", "assistant"}});
+  if (messages.empty() || !is_word(messages.back().at("role"), "assistant"))
+    messages.push_back({{"role", "assistant"}});
   messages.back()["tool_calls"].push_back(
       {{"id", id}, {"type", "function"}, {"function", {{"name", name}, {"arguments", arguments}}}});
 }
@@ -304,7 +305,7 @@ ResponsesRequest parse_responses_request(const Json& json, const GenerateOptions
 void add_output(Json& messages, const std::vector<Json>& output) {
   for (const Json& item : output) {
     const auto text = [](const Json& value) -> const std::string& { return value.get_ref<const std::string&>(); };
-    if (item.at("type") == "function_call") {
+    if (is_word(item.at("type"), "function_call")) {
       add_call(messages, text(item.at("call_id")), text(item.at("name")), text(item.at("arguments")));
       continue;
     }
