@@ -78,6 +78,7 @@ class Soak:
                 "max_tokens": self.tokens, "temperature": 0}
         if secret:
             body["guided_regex"] = f"{secret}: [a-z ]{{20}}"
+            body["max_tokens"] = len(secret) + 24  # a token for each byte, and the end
         return body
 
     async def client(self, client, until, expected):
