@@ -5,6 +5,7 @@
 
 #include <fcntl.h>
 #include <spawn.h>
+#include <sys/wait.h>
 
 #include "base/fd.h"
 
@@ -64,6 +65,12 @@ pid_t start_child(const ChildProgram& program) {
   const int failed = ::posix_spawn(&pid, program.path.c_str(), &actions.value, &attributes.value,
                                    pointers(program.arguments).data(), pointers(program.environment).data());
   return failed == 0 ? pid : -failed;
+}
+
+void end_child(pid_t pid) {
+  ::kill(pid, SIGKILL);
+  while (::waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
+  }
 }
 
 }  // namespace tap

@@ -20,5 +20,6 @@ struct ChildProgram {
 // Gives its process id, or the negated errno. Its stdin and stdout are /dev/null; it is in a process group of its own,
 // so that Ctrl-C is ours to take, and its signals are as a program finds them.
 pid_t start_child(const ChildProgram& program);
+void end_child(pid_t pid);  // kills it and waits until it is gone
 
 }  // namespace tap

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <exception>
+#include <new>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -59,6 +60,21 @@ template <class... Args>
 template <class... Args>
 Error make_error(ErrorCode code, fmt::format_string<Args...> format, Args&&... args) {
   return Error(code, fmt::format(format, std::forward<Args>(args)...));
+}
+
+inline Error out_of_memory() { return {ErrorCode::out_of_memory, "out of memory"}; }  // takes none: the text is short
+
+// What fn fails with, a lack of memory among it; nothing when it does not.
+template <class Fn>
+std::optional<Error> error_in(Fn&& fn) {
+  try {
+    std::forward<Fn>(fn)();
+    return std::nullopt;
+  } catch (const Error& error) {
+    return error;
+  } catch (const std::bad_alloc&) {
+    return out_of_memory();
+  }
 }
 
 // A value or an Error. `value()` throws the error.

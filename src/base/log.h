@@ -28,20 +28,20 @@ std::string one_line(std::string_view text);
 
 // A line that there is no memory for is left out: what is done goes on.
 template <class... Args>
-void info(fmt::format_string<Args...> format, Args&&... args) {
-  if (level() < Level::verbose) return;
+void write_at(Level least, void (*write)(std::string_view), fmt::format_string<Args...> format, Args&&... args) {
+  if (level() < least) return;
   try {
-    write_info(fmt::format(format, std::forward<Args>(args)...));
+    write(fmt::format(format, std::forward<Args>(args)...));
   } catch (const std::bad_alloc&) {
   }
 }
 template <class... Args>
+void info(fmt::format_string<Args...> format, Args&&... args) {
+  write_at<Args...>(Level::verbose, write_info, format, std::forward<Args>(args)...);
+}
+template <class... Args>
 void warn(fmt::format_string<Args...> format, Args&&... args) {
-  if (level() < Level::normal) return;
-  try {
-    write_warning(fmt::format(format, std::forward<Args>(args)...));
-  } catch (const std::bad_alloc&) {
-  }
+  write_at<Args...>(Level::normal, write_warning, format, std::forward<Args>(args)...);
 }
 
 }  // namespace tap::log

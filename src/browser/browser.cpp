@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/child_program.h"
+#include "base/fd_message.h"
 #include "base/log.h"
 
 namespace tap::browser {
@@ -117,11 +118,8 @@ struct Browser::Process {
   }
 
   Fd start(const std::string& program, const BrowserOptions& options) {
-    int pair[2];
-    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0)
-      fail(ErrorCode::io, "no socket for the browser: {}", std::strerror(errno));
-    Fd ours(pair[0]);
-    const Fd theirs(pair[1]);
+    auto [ours, theirs] = socket_pair(SOCK_STREAM);
+    if (ours.get() < 0) fail(ErrorCode::io, "no socket for the browser: {}", std::strerror(errno));
     std::vector<std::string> words = {program};
     words.insert(words.end(), own_flags.begin(), own_flags.end());
     words.push_back("--user-data-dir=" + profile);
@@ -138,7 +136,7 @@ struct Browser::Process {
     if (pid < 0)
       throw Error(pid == -ENOENT ? ErrorCode::not_found : ErrorCode::io,
                   fmt::format("{}: cannot start the browser: {}", program, std::strerror(-pid)), program);
-    return ours;
+    return std::move(ours);
   }
 
   // The last line that it wrote, for an error's message.

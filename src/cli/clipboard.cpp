@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/child_program.h"
 #include "base/clock.h"
 #include "base/exec_context.h"
 #include "base/file.h"
@@ -88,11 +89,7 @@ class Child {
   Child& operator=(const Child&) = delete;
   ~Child() {
     ::close(read_end_);
-    if (pid_ > 0) {
-      ::kill(pid_, SIGKILL);
-      while (::waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
-      }
-    }
+    if (pid_ > 0) end_child(pid_);
   }
   int fd() const { return read_end_; }
   // Its exit code, or -1 when a signal ended it or it goes on for longer than that.

@@ -1,8 +1,9 @@
 #include "helper/forker.h"
 
+#include <array>
 #include <cerrno>
 #include <csignal>
-#include <cstring>
+#include <span>
 #include <utility>
 
 #include <fcntl.h>
@@ -11,7 +12,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "base/fd.h"
+#include "base/fd_message.h"
 #include "codec/media_protocol.h"
 
 namespace tap::helper {
@@ -22,40 +23,21 @@ using namespace media_protocol;
 
 constexpr int lowest_fd = 64;  // above the numbers that a helper finds its own under
 
-struct Descriptors {
-  Fd socket, file;
-};
+using Descriptors = std::array<Fd, 2>;  // of a helper's socket and of its file
 
 // False: the program is gone.
 bool receive(Descriptors& got) {
   Start start;
-  iovec part{&start, sizeof start};
-  int both[2] = {-1, -1};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof both)] = {};
-  msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  message.msg_control = control;
-  message.msg_controllen = sizeof control;
-  ssize_t bytes;
-  do bytes = ::recvmsg(socket_fd, &message, MSG_CMSG_CLOEXEC);
-  while (bytes < 0 && errno == EINTR);
-  const cmsghdr* head = CMSG_FIRSTHDR(&message);
-  if (head && head->cmsg_level == SOL_SOCKET && head->cmsg_type == SCM_RIGHTS &&
-      head->cmsg_len == CMSG_LEN(sizeof both))
-    std::memcpy(both, CMSG_DATA(head), sizeof both);
-  got.socket = Fd(both[0]);
-  got.file = Fd(both[1]);
-  return bytes == static_cast<ssize_t>(sizeof start) && start.version == version && both[1] >= 0;
+  const ssize_t bytes = receive_message(socket_fd, std::as_writable_bytes(std::span(&start, 1)), got);
+  return bytes == static_cast<ssize_t>(sizeof start) && start.version == version && got[1].get() >= 0;
 }
 
 Fd above(const Fd& fd) { return Fd(::fcntl(fd.get(), F_DUPFD_CLOEXEC, lowest_fd)); }
 
 // Puts them where a helper looks for them.
 bool place(Descriptors given) {
-  const Fd socket = above(given.socket), file = above(given.file);
-  given.socket = Fd();  // their numbers may be the places
-  given.file = Fd();
+  const Fd socket = above(given[0]), file = above(given[1]);
+  given = {Fd(), Fd()};  // their numbers may be the places
   return socket.get() >= 0 && file.get() >= 0 && ::dup2(socket.get(), socket_fd) == socket_fd &&
          ::dup2(file.get(), file_fd) == file_fd;
 }

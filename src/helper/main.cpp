@@ -13,7 +13,7 @@ extern "C" {
 #include <libavutil/log.h>
 }
 
-#include "base/fd.h"
+#include "base/fd_message.h"
 #include "codec/media_protocol.h"
 #include "helper/forker.h"
 #include "helper/sandbox.h"
@@ -51,21 +51,8 @@ bool send_reply(Reply reply, std::span<const std::byte> bytes) {
       set_text(reply.message, "out of memory for a frame");
     }
   }
-  iovec part{&reply, sizeof reply};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-  msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  if (fd >= 0) {
-    message.msg_control = control;
-    message.msg_controllen = sizeof control;
-    cmsghdr* head = CMSG_FIRSTHDR(&message);
-    head->cmsg_level = SOL_SOCKET;
-    head->cmsg_type = SCM_RIGHTS;
-    head->cmsg_len = CMSG_LEN(sizeof(int));
-    std::memcpy(CMSG_DATA(head), &fd, sizeof fd);
-  }
-  const bool sent = ::sendmsg(socket_fd, &message, MSG_NOSIGNAL) == static_cast<ssize_t>(sizeof reply);
+  const bool sent = send_message(socket_fd, std::as_bytes(std::span(&reply, 1)),
+                                 std::span(&fd, fd < 0 ? std::size_t{0} : std::size_t{1}));
   if (fd >= 0) ::close(fd);
   return sent;
 }

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <csignal>
 #include <cstdlib>
 #include <cstring>
 #include <utility>
@@ -17,7 +16,7 @@
 #include "base/child_program.h"
 #include "base/clock.h"
 #include "base/exec_context.h"
-#include "base/fd.h"
+#include "base/fd_message.h"
 #include "base/file.h"
 #include "codec/decode.h"
 
@@ -33,6 +32,16 @@ double patience_s() {  // for one reply
   const char* given = std::getenv("TAPETUM_MEDIA_SECONDS");
   const double seconds = given ? std::atof(given) : 0;
   return seconds > 0 ? seconds : 120;
+}
+
+// Beside the program, as in an installation.
+std::string helper_path() {
+  if (const char* given = std::getenv("TAPETUM_MEDIA"); given && *given) return given;
+  std::string self(4096, '\0');
+  const ssize_t length = ::readlink("/proc/self/exe", self.data(), self.size());
+  if (length <= 0) return {};
+  self.resize(static_cast<std::size_t>(length));
+  return self.substr(0, self.rfind('/')) + "/tapetum-media";
 }
 
 // What the helper said, cut to what may be printed.
@@ -63,12 +72,7 @@ void read_all(int fd, void* to, std::size_t bytes, const std::string& path) {
 }
 
 pid_t start_new(int socket, int file) {
-  const pid_t pid = start_child({.path = HelperProcess::program(),
-                                 .arguments = {"tapetum-media"},
-                                 .environment = {"LC_ALL=C"},
-                                 .descriptors = {{socket, socket_fd}, {file, file_fd}}});
-  if (pid < 0) fail(ErrorCode::io, "cannot start the media helper: {}", std::strerror(-pid));
-  return pid;
+  return HelperProcess::start_program({"tapetum-media"}, {{socket, socket_fd}, {file, file_fd}});
 }
 
 Fd shared_bytes(std::span<const std::byte> bytes, const std::string& name) {
@@ -87,10 +91,7 @@ struct HelperProcess::Process {
   Fd socket;
 
   ~Process() {
-    if (pid <= 0) return;
-    ::kill(pid, SIGKILL);
-    while (::waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
-    }
+    if (pid > 0) end_child(pid);
   }
   // How it ended, once it has: it leaves no zombie behind.
   Error ending() {
@@ -113,16 +114,16 @@ struct HelperProcess::Process {
   }
 };
 
-std::string HelperProcess::program() {
-  if (const char* given = std::getenv("TAPETUM_MEDIA"); given && *given) return given;
-  std::string self(4096, '\0');
-  const ssize_t length = ::readlink("/proc/self/exe", self.data(), self.size());
-  if (length <= 0) return {};
-  self.resize(static_cast<std::size_t>(length));
-  return self.substr(0, self.rfind('/')) + "/tapetum-media";
-}
+bool HelperProcess::installed() { return file_exists(helper_path()); }
 
-bool HelperProcess::installed() { return file_exists(program()); }
+pid_t HelperProcess::start_program(std::vector<std::string> arguments, std::vector<std::pair<int, int>> descriptors) {
+  const pid_t pid = start_child({.path = helper_path(),
+                                 .arguments = std::move(arguments),
+                                 .environment = {"LC_ALL=C"},
+                                 .descriptors = std::move(descriptors)});
+  if (pid < 0) fail(ErrorCode::io, "cannot start the media helper: {}", std::strerror(-pid));
+  return pid;
+}
 
 HelperProcess::HelperProcess(const std::string& path, const Fd& file, const Start& start)
     : path_(path), process_(std::make_unique<Process>()) {
@@ -132,11 +133,10 @@ HelperProcess::HelperProcess(const std::string& path, const Fd& file, const Star
                             "tapetum (it needs libavformat59, libavcodec59, libswscale6, libheif1)",
                             path),
                 path);
-  int pair[2];
-  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0)
+  auto [ours, theirs] = socket_pair(SOCK_SEQPACKET);  // theirs is closed here once they have it: their end is seen
+  if (ours.get() < 0)
     throw Error(ErrorCode::io, fmt::format("{}: no socket for the media helper: {}", path, std::strerror(errno)), path);
-  process_->socket = Fd(pair[0]);
-  const Fd theirs(pair[1]);  // closed here once it is theirs, so that their end is seen
+  process_->socket = std::move(ours);
   try {
     process_->pid = start(theirs.get(), file.get());
   } catch (const Error& error) {
@@ -164,7 +164,6 @@ HelperProcess HelperProcess::of_bytes(std::span<const std::byte> bytes, const st
 }
 
 std::pair<Reply, Fd> HelperProcess::exchange(const Request& request, std::uint64_t most, double seconds) {
-  int memory = -1;
   const auto gone = [&] { return process_->ending().within(path_, path_); };
   if (process_->pid <= 0)
     throw Error(ErrorCode::io, fmt::format("{}: the media helper went away before", path_), path_);
@@ -184,26 +183,17 @@ std::pair<Reply, Fd> HelperProcess::exchange(const Request& request, std::uint64
     }
   }
   Reply reply;
-  iovec part{&reply, sizeof reply};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-  msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  message.msg_control = control;
-  message.msg_controllen = sizeof control;
-  const ssize_t bytes = ::recvmsg(process_->socket.get(), &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
-  for (cmsghdr* head = CMSG_FIRSTHDR(&message); head; head = CMSG_NXTHDR(&message, head))
-    if (head->cmsg_level == SOL_SOCKET && head->cmsg_type == SCM_RIGHTS && head->cmsg_len == CMSG_LEN(sizeof(int)))
-      std::memcpy(&memory, CMSG_DATA(head), sizeof memory);
-  Fd held(memory);
+  Fd memory;
+  const ssize_t bytes = receive_message(process_->socket.get(), std::as_writable_bytes(std::span(&reply, 1)),
+                                        std::span(&memory, 1), MSG_DONTWAIT);
   if (bytes <= 0) throw gone();
   if (bytes != static_cast<ssize_t>(sizeof reply) || reply.version != version || reply.status > Status::failed)
     throw Error(ErrorCode::io, fmt::format("{}: the media helper speaks no sense", path_), path_);
   if (reply.status != Status::good)
     throw Error(code_of(reply.status), fmt::format("{}: {}", path_, said(reply)), path_);
-  if (reply.bytes > most || (reply.bytes > 0) != (memory >= 0))
+  if (reply.bytes > most || (reply.bytes > 0) != (memory.get() >= 0))
     throw Error(ErrorCode::io, fmt::format("{}: the media helper speaks no sense", path_), path_);
-  return {reply, std::move(held)};
+  return {reply, std::move(memory)};
 }
 
 HelperProcess::Got HelperProcess::ask(const Request& request, std::uint64_t most, double seconds) {

@@ -28,7 +28,8 @@ class HelperProcess {
   ~HelperProcess();  // ends it
   HelperProcess(HelperProcess&&) noexcept;
   static bool installed();
-  static std::string program();  // where it is looked for: TAPETUM_MEDIA, else beside this program
+  // Starts it with arguments and descriptors, for what starts helpers in another way. Throws Error(io).
+  static pid_t start_program(std::vector<std::string> arguments, std::vector<std::pair<int, int>> descriptors);
 
   struct Got {
     media_protocol::Reply reply;   // good

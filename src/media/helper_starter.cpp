@@ -1,17 +1,15 @@
 #include "media/helper_starter.h"
 
 #include <cerrno>
-#include <csignal>
 #include <cstring>
-#include <new>
 #include <string_view>
 
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 
 #include "base/child_program.h"
+#include "base/fd_message.h"
 #include "base/log.h"
 #include "media/picture_bytes.h"
 
@@ -23,24 +21,6 @@ namespace {
 
 constexpr int patience_ms = 20'000;  // for a fork, the first of which waits for the libraries
 
-bool send_start(int to, int socket, int file) {
-  Start start;
-  iovec part{&start, sizeof start};
-  const int descriptors[] = {socket, file};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof descriptors)] = {};
-  msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  message.msg_control = control;
-  message.msg_controllen = sizeof control;
-  cmsghdr* head = CMSG_FIRSTHDR(&message);
-  head->cmsg_level = SOL_SOCKET;
-  head->cmsg_type = SCM_RIGHTS;
-  head->cmsg_len = CMSG_LEN(sizeof descriptors);
-  std::memcpy(CMSG_DATA(head), descriptors, sizeof descriptors);
-  return ::sendmsg(to, &message, MSG_NOSIGNAL) == static_cast<ssize_t>(sizeof start);
-}
-
 }  // namespace
 
 struct HelperStarter::Forker {
@@ -49,16 +29,10 @@ struct HelperStarter::Forker {
 
   // Throws Error(io).
   Forker() {
-    int pair[2];
-    if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0)
-      fail(ErrorCode::io, "no socket for the media helper: {}", std::strerror(errno));
-    socket = Fd(pair[0]);
-    const Fd theirs(pair[1]);
-    pid = start_child({.path = HelperProcess::program(),
-                       .arguments = {"tapetum-media", starter},
-                       .environment = {"LC_ALL=C"},
-                       .descriptors = {{theirs.get(), socket_fd}}});
-    if (pid < 0) fail(ErrorCode::io, "cannot start the media helper: {}", std::strerror(-pid));
+    auto [ours, theirs] = socket_pair(SOCK_SEQPACKET);
+    if (ours.get() < 0) fail(ErrorCode::io, "no socket for the media helper: {}", std::strerror(errno));
+    socket = std::move(ours);
+    pid = HelperProcess::start_program({"tapetum-media", starter}, {{theirs.get(), socket_fd}});
     // Where memory runs out, the helper of one request ends before this program; those that are forked have it of it.
     const Fd score(::open(fmt::format("/proc/{}/oom_score_adj", pid).c_str(), O_WRONLY | O_CLOEXEC));
     constexpr std::string_view first = "1000";
@@ -67,15 +41,14 @@ struct HelperStarter::Forker {
   Forker(const Forker&) = delete;
   Forker& operator=(const Forker&) = delete;
   ~Forker() {
-    if (pid <= 0) return;
-    ::kill(pid, SIGKILL);
-    while (::waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
-    }
+    if (pid > 0) end_child(pid);
   }
 
   // Nothing: it is gone, or makes no sense.
   std::optional<Started> fork(int for_socket, int for_file) const {
-    if (!send_start(socket.get(), for_socket, for_file)) return std::nullopt;
+    const Start start;
+    const int descriptors[] = {for_socket, for_file};
+    if (!send_message(socket.get(), std::as_bytes(std::span(&start, 1)), descriptors)) return std::nullopt;
     pollfd ready{socket.get(), POLLIN, 0};
     int events;
     do events = ::poll(&ready, 1, patience_ms);

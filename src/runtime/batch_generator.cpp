@@ -5,12 +5,6 @@
 
 namespace tap {
 
-namespace {
-
-Error out_of_memory() { return {ErrorCode::out_of_memory, "out of memory"}; }  // takes none: the text is short
-
-}  // namespace
-
 struct BatchGenerator::Request {
   Request(Id number, PreparedPrompt what, const Model& model, const GenerateOptions& options, Dim context)
       : id(number),
@@ -86,15 +80,17 @@ Dim BatchGenerator::place_of(const Prompt& prompt, const Held& wanted, Dim& reus
   for (Dim s = 0; s < sequences(); ++s) {
     const Held& held = held_[static_cast<std::size_t>(s)];
     const auto counting = static_cast<std::size_t>(rows_that_count(s));
-    const Dim rows = !share_prefixes_ || held.owner != wanted.owner ? 0
-                                                : reusable_rows(prompt, wanted.keys,
-                                                                std::span(held.keys).first(std::min(counting, held.keys.size())));
+    const Dim rows =
+        !share_prefixes_ || held.owner != wanted.owner
+            ? 0
+            : reusable_rows(prompt, wanted.keys, std::span(held.keys).first(std::min(counting, held.keys.size())));
     if (rows > source_rows) source = s, source_rows = rows;
     if (running_[static_cast<std::size_t>(s)]) continue;
     if (best < 0 || rows > best_rows || (rows == best_rows && held.last < held_[static_cast<std::size_t>(best)].last))
       best = s, best_rows = rows;
   }
-  held_[static_cast<std::size_t>(best)].keys.clear();  // until the caller says what it holds: memory may give out before
+  held_[static_cast<std::size_t>(best)]
+      .keys.clear();  // until the caller says what it holds: memory may give out before
   reused = cache_.truncate(best_rows, best);
   if (source_rows > reused + worth_copying && cache_.copy(source, best, source_rows)) reused = source_rows;
   return best;
@@ -104,7 +100,8 @@ void BatchGenerator::free(Dim sequence) noexcept {
   const auto i = static_cast<std::size_t>(sequence);
   const Request& request = *running_[i];
   Held& held = held_[i];
-  const auto prompt = static_cast<std::size_t>(request.prepared.prompt.rows()), rows = static_cast<std::size_t>(request.cached);
+  const auto prompt = static_cast<std::size_t>(request.prepared.prompt.rows()),
+             rows = static_cast<std::size_t>(request.cached);
   try {
     for (std::size_t at = prompt; at < rows; ++at) held.keys.push_back({.id = request.loop.output()[at - prompt]});
     held.keys.resize(rows);
@@ -130,14 +127,16 @@ BatchGenerator::Id BatchGenerator::add(BatchRequest what, const Stopwatch& since
   const Dim sequence = place_of(prompt, held, request->cached);
   const auto place = static_cast<std::size_t>(sequence);
   request->timings.cached_tokens = request->cached;
-  // Until its pictures are encoded, which other answers need not wait for, the sequence is free and holds what it reuses.
+  // Until its pictures are encoded, which other answers need not wait for, the sequence is free and holds what it
+  // reuses.
   begun.keys.resize(static_cast<std::size_t>(request->cached));
   held_[place] = std::move(begun);
   cache_.expect(prompt.rows(), std::min(context_, prompt.rows() + request->loop.max_tokens()), sequence);
   for (std::size_t i = 0; i < pictures.size(); ++i) {
     Medium& medium = request->prepared.media[i];
     const PictureSlots& slots = prompt.pictures[i];
-    const bool needed = slots.count > 0 && prompt.slots[static_cast<std::size_t>(slots.begin + slots.count - 1)] >= request->cached;
+    const bool needed =
+        slots.count > 0 && prompt.slots[static_cast<std::size_t>(slots.begin + slots.count - 1)] >= request->cached;
     request->features.push_back(
         needed ? encoder_.rows(pictures[i], medium, request->prepared.plans[i], &request->timings) : Tensor());
     medium = {};
@@ -234,17 +233,10 @@ BatchGenerator::Step BatchGenerator::step() {
   const Stopwatch watch;
   // Runs a forward over some shares; gives what it failed with, Error(cancelled) excepted.
   const auto attempt = [&](std::span<Share> some) -> std::optional<Error> {
-    try {
-      forward(some);
-      return std::nullopt;
-    } catch (const Error& error) {
-      roll_back();
-      if (error.code() == ErrorCode::cancelled) throw;
-      return error;
-    } catch (const std::bad_alloc&) {
-      roll_back();
-      return out_of_memory();
-    }
+    std::optional<Error> error = error_in([&] { forward(some); });
+    if (error) roll_back();
+    if (error && error->code() == ErrorCode::cancelled) throw *error;
+    return error;
   };
   if (auto error = attempt(now); error && now.size() == 1) {
     now.front().error = std::move(error);

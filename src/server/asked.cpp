@@ -59,16 +59,9 @@ class Outlet {
  private:
   // Whether it passed: what cannot be judged does not.
   bool judged(const std::function<void()>& judge) {
-    try {
-      judge();
-      return true;
-    } catch (const Error& error) {
-      refused_ = error;
-    } catch (const std::bad_alloc&) {
-      refused_ = Error(ErrorCode::out_of_memory, "out of memory");
-    }
-    metrics_.refused("guard");
-    return false;
+    refused_ = error_in(judge);
+    if (refused_) metrics_.refused("guard");
+    return !refused_;
   }
   std::shared_ptr<ObservedExchange> exchange_;
   Metrics& metrics_;
@@ -116,6 +109,16 @@ void respond_error(HttpExchange& exchange, const Error& error) {
   exchange.respond(failure.status, "application/json", std::move(failure.body));
 }
 
+void answer_errors(HttpExchange& exchange, const std::function<void()>& step) {
+  try {
+    step();
+  } catch (const Error& error) {
+    respond_error(exchange, error);
+  } catch (const std::bad_alloc&) {
+    respond_error(exchange, out_of_memory());
+  }
+}
+
 void after_judging(const Asked& asked, const Conversation& conversation, std::function<void()> then) {
   if (asked.post.guards.empty()) return then();
   const auto exchange = asked.exchange;
@@ -135,14 +138,8 @@ void after_judging(const Asked& asked, const Conversation& conversation, std::fu
   };
   job.on_end = [&post, exchange, then = std::move(then)](const BatchGenerator::Finished& finished) {
     if (finished.error && finished.error->code() == ErrorCode::refused) post.metrics.refused("guard");
-    try {
-      if (finished.error) throw *finished.error;
-      then();
-    } catch (const Error& error) {
-      respond_error(*exchange, error);
-    } catch (const std::bad_alloc&) {
-      respond_error(*exchange, Error(ErrorCode::out_of_memory, "out of memory"));
-    }
+    if (finished.error) return respond_error(*exchange, *finished.error);
+    answer_errors(*exchange, then);
   };
   job.asker = asked.asker;
   cancel_when_gone(*exchange, asked.engine->submit(std::move(job)));

@@ -36,6 +36,8 @@ struct Asked {
 
 // The answer to a request that failed.
 void respond_error(HttpExchange& exchange, const Error& error);
+// Takes a step of a request: what it fails with, a lack of memory among it, is the answer.
+void answer_errors(HttpExchange& exchange, const std::function<void()>& step);
 
 // Calls `cancel` when the client has left. Where that cannot be arranged, which it throws, at once.
 void cancel_when_gone(HttpExchange& exchange, const std::function<void()>& cancel);

@@ -18,7 +18,6 @@ constexpr std::size_t remembered_turns = 4096;
 constexpr int most_starved_steps = 10;
 
 // Made beforehand: to end an answer takes no memory.
-const Error out_of_memory(ErrorCode::out_of_memory, "out of memory");
 const Error cancelled(ErrorCode::cancelled, "the request was cancelled");
 
 }  // namespace
@@ -106,7 +105,7 @@ void Engine::turn() {
 }
 
 void Engine::drop_cancelled() {
-  while (const PlacePtr place = take_cancelled()) end_with(*place, place->starved ? out_of_memory : cancelled);
+  while (const PlacePtr place = take_cancelled()) end_with(*place, place->starved ? out_of_memory() : cancelled);
 }
 
 // One that is cancelled, out of the queue or the batch; null: there is none.
@@ -178,8 +177,7 @@ void Engine::add_waiting() {
 }
 
 void Engine::add(const PlacePtr& place) {
-  std::optional<Error> failed;
-  try {
+  const std::optional<Error> failed = error_in([&] {
     thread_.in_encoding([&] { return place->cancelled.load() || all_cancelled_.load(); },
                         [&] {
                           if (place->job.work) return place->job.work();
@@ -191,11 +189,7 @@ void Engine::add(const PlacePtr& place) {
                             throw;
                           }
                         });
-  } catch (const Error& error) {
-    failed = error;
-  } catch (const std::bad_alloc&) {
-    failed = out_of_memory;
-  }
+  });
   running_count_ = running_.size();
   pictures_encoded_ = batch_.pictures_encoded();
   if (failed)
@@ -218,7 +212,7 @@ void Engine::deliver(BatchGenerator::Step& step) {
   }
   for (auto& finished : step.finished) {
     const PlacePtr place = take_running(finished.id);
-    place->starved ? end_with(*place, out_of_memory) : finish(*place, std::move(finished));
+    place->starved ? end_with(*place, out_of_memory()) : finish(*place, std::move(finished));
   }
 }
 
@@ -234,7 +228,7 @@ void Engine::step() {
     return fail_all(error);
   } catch (const std::bad_alloc&) {  // nothing was done yet: it is tried again, but not for ever
     if (++starved_steps_ < most_starved_steps) return;
-    return fail_all(out_of_memory);
+    return fail_all(out_of_memory());
   }
   starved_steps_ = 0;
   thread_.undisturbed([&] { deliver(step); });

@@ -2,7 +2,6 @@
 // while one encodes the pictures of a request, all others' answers go on between its layers.
 #pragma once
 
-#include <atomic>
 #include <condition_variable>
 #include <functional>
 #include <memory>
@@ -58,8 +57,7 @@ class EngineThread {
   mutable std::mutex mutex_;                          // of what follows
   std::condition_variable work_;
   std::vector<std::shared_ptr<Computing>> engines_;
-  bool awake_ = false, ending_ = false;
-  std::atomic<bool> all_cancelled_{false};
+  bool awake_ = false, ending_ = false, all_cancelled_ = false;
 };
 
 }  // namespace tap::server

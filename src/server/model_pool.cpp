@@ -179,16 +179,11 @@ void ModelPool::load(Entry& entry, bool may_evict) {
     entry.bytes = 0;
   }
   std::shared_ptr<Engine> engine;
-  std::optional<Error> failed;
-  try {
+  const std::optional<Error> failed = error_in([&] {
     LoadedModel loaded = load_(entry.served.source, [&](Dim bytes) { make_room(entry, bytes, may_evict); });
     engine = std::make_shared<Engine>(std::move(loaded.model), loaded.engine, thread_);
     thread_.attach(engine);
-  } catch (const Error& error) {
-    failed = error;
-  } catch (const std::bad_alloc&) {
-    failed = Error(ErrorCode::out_of_memory, "out of memory");
-  }
+  });
   if (failed) engine = nullptr;
   std::vector<Then> waiting;
   {

@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "server/chat_reply.h"
-#include "server/json_fields.h"
 
 namespace tap::server {
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "server/http_server.h"
+#include "server/json_fields.h"
 #include "server/reply.h"
 #include "server/response_store.h"
 #include "server/responses_request.h"
@@ -27,7 +28,7 @@ class ResponsesReply final : public Reply {
   void open(Json item);
   void open_message();
   void close(std::string_view status);
-  bool is_open(std::string_view type) const { return open_ && output_.back().at("type") == type; }
+  bool is_open(std::string_view type) const { return open_ && is_word(output_.back().at("type"), type); }
   void say(std::string_view type, Json event);
   void say_of_item(std::string_view type, Json event);  // of the newest
   Json response(std::string_view status) const;

@@ -230,14 +230,7 @@ class Server::Impl {
   }
   void work_on(const std::shared_ptr<ObservedExchange>& exchange, std::function<void()> step) {
     const bool taken = work.add([exchange, step = std::move(step)] {
-      if (exchange->gone()) return;
-      try {
-        step();
-      } catch (const Error& error) {
-        respond_error(*exchange, error);
-      } catch (const std::bad_alloc&) {
-        respond_error(*exchange, Error(ErrorCode::out_of_memory, "out of memory"));
-      }
+      if (!exchange->gone()) answer_errors(*exchange, step);
     });
     if (taken) return;
     metrics.refused("queue");

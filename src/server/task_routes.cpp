@@ -2,7 +2,6 @@
 
 #include <bit>
 #include <limits>
-#include <new>
 
 #include <openssl/evp.h>
 
@@ -47,23 +46,22 @@ struct Finding : std::enable_shared_from_this<Finding> {
   }
   void got(BatchGenerator::Finished finished) {
     if (finished.error) return respond_error(*exchange, *finished.error);
-    try {
+    answer_errors(*exchange, [&] {
       answers.push_back(std::move(finished.answer));
       if (answers.size() < task->questions()) return next();
-      const Detections found = task->result(image->width, image->height, answers);
-      Json json = {{"object", "detections"},
-                   {"model", engine->model().name()},
-                   {"width", image->width},
-                   {"height", image->height}};
-      json.update(detections_json(found));
-      json["usage"] = {{"prompt_tokens", found.timings.prompt_tokens},
-                       {"completion_tokens", found.timings.output_tokens}};
-      respond(*exchange, json);
-    } catch (const Error& error) {
-      respond_error(*exchange, error);
-    } catch (const std::bad_alloc&) {
-      respond_error(*exchange, Error(ErrorCode::out_of_memory, "out of memory"));
-    }
+      respond(*exchange, result());
+    });
+  }
+  Json result() const {
+    const Detections found = task->result(image->width, image->height, answers);
+    Json json = {{"object", "detections"},
+                 {"model", engine->model().name()},
+                 {"width", image->width},
+                 {"height", image->height}};
+    json.update(detections_json(found));
+    json["usage"] = {{"prompt_tokens", found.timings.prompt_tokens},
+                     {"completion_tokens", found.timings.output_tokens}};
+    return json;
   }
 };
 

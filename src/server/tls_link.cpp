@@ -15,6 +15,7 @@
 #include <fmt/format.h>
 
 #include "base/error.h"
+#include "base/fd_message.h"
 #include "server/continuation.h"
 
 namespace tap::server {
@@ -61,9 +62,8 @@ class TlsLinks::Link : public std::enable_shared_from_this<Link> {
     return {shared_from_this(), std::move(fn)};
   }
   void open() {
-    int ends[2];
-    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) return close();
-    Fd near(ends[0]), far(ends[1]);
+    auto [near, far] = socket_pair(SOCK_STREAM);
+    if (near.get() < 0) return close();
     error_code failed;
     inner_.assign(net::local::stream_protocol(), near.get(), failed);
     if (failed) return close();
