@@ -2,7 +2,8 @@
 // script can take turns between programs (bench/peers). Each line of stdin is one command, each answer one line of
 // JSON:
 //
-//   encode [PICTURES] | prefill TOKENS | decode CONTEXT [STEPS] | batch USERS CONTEXT | first | memory | limits
+//   encode [PICTURES] | prefill TOKENS | decode CONTEXT [STEPS] | batch USERS CONTEXT [shared] | first | memory |
+//   limits
 #include <iostream>
 #include <sstream>
 #include <string>
@@ -32,7 +33,11 @@ double seconds_of(Workload& work, const std::string& command, std::istream& word
   }
   if (command == "batch") {
     const Dim users = number(16);
-    return work.batch_s(users, number(200));
+    const Dim context = number(200);
+    std::string shared;
+    words >> shared;
+    if (!shared.empty() && shared != "shared") fail(ErrorCode::usage, "batch USERS CONTEXT [shared], not {}", shared);
+    return work.batch_s(users, context, !shared.empty());
   }
   fail(ErrorCode::usage, "no such command: {}", command);
 }

@@ -3,11 +3,22 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <set>
+#include <utility>
 
 #include "base/parallel.h"
 #include "base/profile.h"
 
 namespace tap {
+
+namespace {
+
+// Fewer rows are copied: to hold and to read them once saves little, and a block would be kept for their sake.
+constexpr Dim least_shared_rows = 256;
+
+Dim whole_steps(Dim rows) { return rows / attention_block_keys * attention_block_keys; }
+
+}  // namespace
 
 Dim KvShape::windowed_layers() const {
   return std::count_if(windows.begin(), windows.end(), [](Dim window) { return window > 0; });
@@ -35,12 +46,15 @@ KvCache::KvCache(const KvShape& shape, DType type, Dim limit, Dim sequences)
   }
 }
 
-std::byte* KvCache::at(const Sequence& sequence, Dim layer, int part, Dim head, Dim row) const {
-  const auto i = static_cast<std::size_t>(layer);
-  const Block& block = sequence.block(shape_.window(layer) > 0);
+std::byte* KvCache::at(const Block& block, Dim layer, int part, Dim head, Dim row) const {
+  const Dim place = place_[static_cast<std::size_t>(layer)];
   return block.storage->data() +
-         (((place_[i] * 2 + part) * shape_.kv_heads + head) * block.capacity + row - sequence.bases[i]) *
-             shape_.head_dim * bytes_of(type_);
+         (((place * 2 + part) * shape_.kv_heads + head) * block.capacity + row) * shape_.head_dim * bytes_of(type_);
+}
+
+std::byte* KvCache::at(const Sequence& sequence, Dim layer, int part, Dim head, Dim row) const {
+  const Block& block = sequence.block(shape_.window(layer) > 0);
+  return at(block, layer, part, head, row - sequence.bases[static_cast<std::size_t>(layer)] - block.first);
 }
 
 Dim KvCache::rows(Dim index) const {
@@ -49,22 +63,26 @@ Dim KvCache::rows(Dim index) const {
 }
 
 Dim KvCache::bytes() const {
+  std::set<const Storage*> held;
+  for (const Sequence& sequence : sequences_) {
+    for (const SharedRows& rows : sequence.shared) held.insert(rows.block.storage.get());
+    held.insert({sequence.full.storage.get(), sequence.windowed.storage.get()});
+  }
   Dim sum = 0;
-  for (const Sequence& sequence : sequences_)
-    for (const Block* block : {&sequence.full, &sequence.windowed})
-      sum += block->storage ? static_cast<Dim>(block->storage->bytes()) : 0;
+  for (const Storage* storage : held) sum += storage ? static_cast<Dim>(storage->bytes()) : 0;
   return sum;
 }
 
 void KvCache::reserve(Dim rows, Dim index) {
   Sequence& sequence = sequences_.at(static_cast<std::size_t>(index));
   if (rows > limit_) fail(ErrorCode::limit, "the cache holds at most {} tokens, {} are wanted", limit_, rows);
-  if (rows <= sequence.full.capacity) return;
-  const Dim capacity = rows <= sequence.expected
-                           ? sequence.expected
-                           : std::min(limit_, std::max({rows, 2 * sequence.full.capacity, Dim{64}}));
-  grow(sequence, true, std::min(capacity, shape_.windowed_rows()));
-  grow(sequence, false, capacity);
+  const Block& full = sequence.full;
+  if (rows <= full.first + full.capacity) return;
+  const Dim total = rows <= sequence.expected
+                        ? sequence.expected
+                        : std::min(limit_, full.first + std::max({rows - full.first, 2 * full.capacity, Dim{64}}));
+  grow_windowed(sequence, std::min(total, shape_.windowed_rows()));
+  grow(sequence, total);
 }
 
 void KvCache::expect(Dim prompt, Dim total, Dim index) {
@@ -75,27 +93,54 @@ void KvCache::expect(Dim prompt, Dim total, Dim index) {
   sequence.expected = total;
 }
 
-void KvCache::grow(Sequence& sequence, bool is_windowed, Dim capacity) {
+KvCache::Block KvCache::allocate(bool is_windowed, Dim capacity, Dim first) const {
   const Dim windowed = shape_.windowed_layers(), layers = is_windowed ? windowed : shape_.layers - windowed;
-  if (capacity <= sequence.block(is_windowed).capacity) return;
-  Block block{nullptr, capacity};
-  if (layers > 0) {
-    const auto bytes = checked_mul(2 * layers, capacity * shape_.row_elements() * bytes_of(type_));
-    if (!bytes) fail(ErrorCode::limit, "a cache of {} tokens is too large", capacity);
-    block.storage = Storage::allocate(static_cast<std::size_t>(*bytes));
-  }
-  Sequence grown = sequence;
-  grown.block(is_windowed) = block;
+  if (layers == 0) return {nullptr, capacity, first};
+  const auto bytes = checked_mul(2 * layers, capacity * shape_.row_elements() * bytes_of(type_));
+  if (!bytes) fail(ErrorCode::limit, "a cache of {} tokens is too large", capacity);
+  return {Storage::allocate(static_cast<std::size_t>(*bytes)), capacity, first};
+}
+
+// Rows [begin, end) of a sequence, in every layer that sees all.
+void KvCache::copy_rows(const Block& from, const Block& to, Dim begin, Dim end) const {
+  if (begin >= end) return;
+  const auto bytes = static_cast<std::size_t>((end - begin) * shape_.head_dim * bytes_of(type_));
+  for (Dim layer = 0; layer < shape_.layers; ++layer)
+    for (int part = 0; part < 2 && shape_.window(layer) == 0; ++part)
+      for (Dim head = 0; head < shape_.kv_heads; ++head)
+        std::memcpy(at(to, layer, part, head, begin - to.first), at(from, layer, part, head, begin - from.first),
+                    bytes);
+}
+
+// Rows of the sequence that stand fast, because others see them.
+Dim KvCache::read_by_others(const Sequence& sequence) {
+  return sequence.full.storage.use_count() > 1 ? sequence.lent : 0;
+}
+
+void KvCache::grow(Sequence& sequence, Dim total) {
+  Block& old = sequence.full;
+  const Dim first = std::max(old.first, read_by_others(sequence)), end = old.first + old.capacity;
+  sequence.shared.reserve(sequence.shared.size() + 1);
+  const Block block = allocate(false, total - first, first);
+  copy_rows(old, block, first, std::min(end, *std::max_element(sequence.rows.begin(), sequence.rows.end())));
+  if (first > old.first) sequence.shared.push_back({old, first});
+  old = block;
+  sequence.lent = 0;
+}
+
+void KvCache::grow_windowed(Sequence& sequence, Dim capacity) {
+  if (capacity <= sequence.windowed.capacity) return;
+  const Block block = allocate(true, capacity, 0);
   for (Dim layer = 0; layer < shape_.layers; ++layer) {
     const auto i = static_cast<std::size_t>(layer);
-    const Dim base = sequence.bases[i], held = sequence.rows[i] - base;
-    if ((shape_.window(layer) > 0) != is_windowed || held == 0) continue;
+    const Dim held = sequence.rows[i] - sequence.bases[i];
+    if (shape_.window(layer) == 0 || held == 0) continue;
     for (int part = 0; part < 2; ++part)
       for (Dim head = 0; head < shape_.kv_heads; ++head)
-        std::memcpy(at(grown, layer, part, head, base), at(sequence, layer, part, head, base),
+        std::memcpy(at(block, layer, part, head, 0), at(sequence.windowed, layer, part, head, 0),
                     static_cast<std::size_t>(held * shape_.head_dim * bytes_of(type_)));
   }
-  sequence = std::move(grown);
+  sequence.windowed = block;
 }
 
 Dim KvCache::truncate(Dim rows, Dim index) {
@@ -107,21 +152,62 @@ Dim KvCache::truncate(Dim rows, Dim index) {
       kept = 0;
       break;
     }
+  if (kept < std::max(sequence.full.first, read_by_others(sequence))) kept = go_back(sequence, kept);
+  if (kept < sequence.lent) sequence.lent = 0;
   std::ranges::fill(sequence.rows, kept);
   if (kept == 0) std::ranges::fill(sequence.bases, 0);
   return kept;
 }
 
+// Goes back to rows that others see too, who keep theirs. Gives the rows that are kept: whole steps of them without the
+// memory to copy the rest.
+Dim KvCache::go_back(Sequence& sequence, Dim rows) const {
+  std::vector<SharedRows>& shared = sequence.shared;
+  Block own = std::move(sequence.full);
+  if (const Dim end = sequence.lent; own.storage.use_count() > 1 && end > own.first)
+    shared.push_back({std::exchange(own, {}), end});  // it has place for one: see copy
+  while (!shared.empty() && shared.back().block.first >= rows) shared.pop_back();
+  own.first = whole_steps(rows);
+  if (rows > own.first && error_in([&] {
+        if (own.capacity < rows - own.first) own = allocate(false, attention_block_keys, own.first);
+        copy_rows(shared.back().block, own, own.first, rows);
+      }))
+    rows = own.first;
+  if (!shared.empty()) shared.back().end = std::min(shared.back().end, own.first);
+  if (!shared.empty() && shared.back().end <= shared.back().block.first) shared.pop_back();
+  sequence.full = std::move(own);
+  sequence.lent = 0;
+  return rows;
+}
+
 bool KvCache::copy(Dim from, Dim to, Dim rows) {
   if (from == to || shape_.windowed_layers() > 0 || rows > this->rows(from)) return false;
-  reserve(rows, to);
-  const Sequence& source = sequences_.at(static_cast<std::size_t>(from));
+  truncate(0, to);
+  Sequence& source = sequences_.at(static_cast<std::size_t>(from));
   Sequence& sequence = sequences_.at(static_cast<std::size_t>(to));
-  const auto bytes = static_cast<std::size_t>(rows * shape_.head_dim * bytes_of(type_));
-  for (Dim layer = 0; layer < shape_.layers; ++layer)
-    for (int part = 0; part < 2; ++part)
-      for (Dim head = 0; head < shape_.kv_heads; ++head)
-        std::memcpy(at(sequence, layer, part, head, 0), at(source, layer, part, head, 0), bytes);
+  sequence.expected = 0;
+  const Dim whole = whole_steps(rows), first = source.full.first;
+  // A block of which less than half is seen would be held for the sake of little.
+  if (whole >= least_shared_rows && (whole <= first || 2 * (whole - first) >= source.full.capacity)) {
+    source.shared.reserve(source.shared.size() + 1);
+    std::vector<SharedRows> shared = source.shared;
+    while (!shared.empty() && shared.back().block.first >= whole) shared.pop_back();
+    if (!shared.empty()) shared.back().end = std::min(shared.back().end, whole);
+    if (whole > first) {
+      const Dim lent = std::max(read_by_others(source), whole);
+      shared.push_back({source.full, whole});
+      source.lent = lent;
+    }
+    sequence.shared = std::move(shared);
+    sequence.full = {nullptr, 0, whole};
+    std::ranges::fill(sequence.rows, whole);
+  }
+  reserve(rows, to);
+  const auto copy_from = [&](const Block& block, Dim end) {
+    copy_rows(block, sequence.full, std::max(block.first, sequence.full.first), std::min(end, rows));
+  };
+  for (const SharedRows& shared : source.shared) copy_from(shared.block, shared.end);
+  copy_from(source.full, rows);
   std::ranges::fill(sequence.rows, rows);
   return true;
 }
@@ -140,7 +226,7 @@ void KvCache::make_room(Sequence& sequence, Dim layer, Dim past, Dim count) {
                    static_cast<std::size_t>((past - kept) * shape_.head_dim * bytes_of(type_)));
   base = kept;
   sequence.rows[static_cast<std::size_t>(layer)] = past;
-  grow(sequence, true, past - kept + count);
+  grow_windowed(sequence, past - kept + count);
 }
 
 void KvCache::write(const float* from, Dim count, std::byte* to) const {
@@ -173,6 +259,9 @@ KvView KvLayer::append(const Tensor& k, const Tensor& v, const Batch& batch) {
     const Dim total = span.past + span.rows();
     cache.reserve(total, static_cast<Dim>(s));
     const bool is_windowed = shape.window(layer_) > 0;
+    if (const Dim fast = std::max(sequence.full.first, KvCache::read_by_others(sequence));
+        span.rows() > 0 && span.past < fast)
+      fail(ErrorCode::internal, "rows from {} on are written, the first {} are shared", span.past, fast);
     if (is_windowed && span.rows() > 0) cache.make_room(sequence, layer_, span.past, span.rows());
     for (int part = 0; part < 2 && span.rows() > 0; ++part) {
       const float* from = (part ? v : k).data<float>() + span.begin * width;
@@ -186,12 +275,16 @@ KvView KvLayer::append(const Tensor& k, const Tensor& v, const Batch& batch) {
     sequence.rows[static_cast<std::size_t>(layer_)] = total;
     KvSequence seen;
     seen.base = sequence.bases[static_cast<std::size_t>(layer_)];
-    if (total > seen.base)
-      seen.runs.push_back({cache.at(sequence, layer_, 0, 0, seen.base), cache.at(sequence, layer_, 1, 0, seen.base),
-                           total - seen.base, sequence.block(is_windowed).capacity * shape.head_dim,
-                           sequence.block(is_windowed).capacity * shape.head_dim});
+    const auto see = [&](const KvCache::Block& block, Dim rows) {
+      if (rows <= 0) return;
+      seen.runs.push_back({cache.at(block, layer_, 0, 0, 0), cache.at(block, layer_, 1, 0, 0), rows,
+                           block.capacity * shape.head_dim, block.capacity * shape.head_dim});
+      owners->push_back(block.storage);
+    };
+    if (!is_windowed)
+      for (const KvCache::SharedRows& rows : sequence.shared) see(rows.block, rows.end - rows.block.first);
+    see(sequence.block(is_windowed), total - seen.base - (is_windowed ? 0 : sequence.full.first));
     view.sequences.push_back(std::move(seen));
-    owners->push_back(sequence.block(is_windowed).storage);
   }
   view.owner = std::move(owners);
   return view;

@@ -1,5 +1,6 @@
 // Keys and values of past tokens, one contiguous block per sequence for the layers that see all of them and one for
-// those that look back a window only. What attention sees is a KvView, so that a paged cache can take this one's place.
+// those that look back a window only. The first rows of a sequence may lie in blocks of others that began alike. What
+// attention sees is a KvView, so that a paged cache can take this one's place.
 #pragma once
 
 #include <memory>
@@ -66,9 +67,11 @@ class KvCache {
   // Forgets the rows from `rows` on, in every layer: also what a forward that was interrupted left in some layers only.
   // Gives the rows that a forward can go on from: none when a windowed layer no longer holds what the next row sees.
   Dim truncate(Dim rows, Dim sequence = 0);
-  // Sequence `to` becomes the first `rows` rows of `from`. Not where a layer is windowed: false, and nothing is done.
+  // Sequence `to` becomes the first `rows` rows of `from`: where they are many, whole blocks of attention_block_keys
+  // are shared, so that they are held and read once for both, and the rest is copied. Attention gives the same bits
+  // either way. Not where a layer is windowed: false, and nothing is done.
   bool copy(Dim from, Dim to, Dim rows);
-  Dim bytes() const;  // memory held
+  Dim bytes() const;  // memory held, what is shared once
   KvLayer layer(Dim index) { return {*this, index}; }
 
  private:
@@ -76,18 +79,31 @@ class KvCache {
   struct Block {
     std::shared_ptr<Storage> storage;  // [layers of its kind, 2, kv_heads, capacity, head_dim]
     Dim capacity = 0;
+    Dim first = 0;  // row of the sequence that lies first in it; of a windowed block the bases say it
+  };
+  struct SharedRows {
+    Block block;  // of another sequence once: nobody writes its rows [block.first, end) any more
+    Dim end;
   };
   struct Sequence {
+    std::vector<SharedRows> shared;  // in order, before the rows of `full`
     Block full, windowed;
+    Dim lent = 0;            // others may see the rows of `full` before this one
     Dim expected = 0;        // rows; 0: not known
     std::vector<Dim> rows;   // per layer: those that were written, forgotten ones included
     std::vector<Dim> bases;  // per layer: how many of them are forgotten, 0 unless it is windowed
     Block& block(bool is_windowed) { return is_windowed ? windowed : full; }
     const Block& block(bool is_windowed) const { return is_windowed ? windowed : full; }
   };
+  std::byte* at(const Block& block, Dim layer, int part, Dim head, Dim row) const;
   std::byte* at(const Sequence& sequence, Dim layer, int part, Dim head, Dim row) const;
-  void grow(Sequence& sequence, bool is_windowed, Dim capacity);
+  Block allocate(bool is_windowed, Dim capacity, Dim first) const;
+  void grow(Sequence& sequence, Dim total);
+  void grow_windowed(Sequence& sequence, Dim capacity);
+  void copy_rows(const Block& from, const Block& to, Dim begin, Dim end) const;
+  Dim go_back(Sequence& sequence, Dim rows) const;
   void make_room(Sequence& sequence, Dim layer, Dim past, Dim count);
+  static Dim read_by_others(const Sequence& sequence);
   void write(const float* from, Dim count, std::byte* to) const;  // in `type`
   KvShape shape_;
   DType type_;

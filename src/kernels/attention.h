@@ -13,15 +13,14 @@
 
 namespace tap::kernels {
 
-constexpr Dim attention_lanes = 64;       // queries of a block
-constexpr Dim attention_block_keys = 64;  // keys of a step
+constexpr Dim attention_lanes = 64;  // queries of a block
 
 struct AttentionLayout {
   Dim heads = 0, kv_heads = 0, head_dim = 0;
   Dim key_row = 0, value_row = 0;  // elements from row to row of a head; the runs say how far heads are apart
-  bool bf16_rows = false;      // keys and values are bf16, otherwise f32; queries are rounded alike
-  bool paired_values = false;  // value rows lie as [row / 2][head_dim][2]; value_row counts from pair to pair
-  bool bf16_products = false;  // bf16 dot products (needs bf16_rows, Isa::avx512_bf16 and an even head_dim)
+  bool bf16_rows = false;          // keys and values are bf16, otherwise f32; queries are rounded alike
+  bool paired_values = false;      // value rows lie as [row / 2][head_dim][2]; value_row counts from pair to pair
+  bool bf16_products = false;      // bf16 dot products (needs bf16_rows, Isa::avx512_bf16 and an even head_dim)
   float scale = 1, softcap = 0;
 };
 

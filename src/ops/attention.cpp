@@ -156,10 +156,32 @@ struct Unit {
   Dim begin, end;
 };
 
-struct RowParts {
-  Dim row;           // of the batch
-  Dim first, count;  // parts of a single row
+// A row by itself: its keys are cut into parts.
+struct SingleRow {
+  std::size_t sequence;
+  Dim row;  // of the sequence
+  Interval seen;
+  Dim step;          // keys of a part
+  Dim first, count;  // parts
+  const void* keys;  // where those of its sequence begin
 };
+
+// Neighbours among the parts follow each other in memory, which is read ahead; rows that see the same keys, of one
+// sequence or of several that share their first rows, go over them one after the other, while these are in cache.
+void add_units(std::vector<SingleRow>& rows, Dim kv_heads, std::vector<Unit>& units) {
+  std::ranges::stable_sort(rows, {}, &SingleRow::keys);
+  for (auto alike = rows.begin(); alike != rows.end();) {
+    const auto end = std::find_if(alike, rows.end(), [&](const SingleRow& r) { return r.keys != alike->keys; });
+    const Dim most = std::ranges::max(std::span(alike, end), {}, &SingleRow::count).count;
+    for (Dim kv_head = 0; kv_head < kv_heads; ++kv_head)
+      for (Dim part = 0; part < most; ++part)
+        for (const SingleRow& r : std::span(alike, end))
+          if (part < r.count)
+            units.push_back({r.sequence, r.row, kv_head, r.first + part, r.seen.begin + part * r.step,
+                             std::min<Dim>(r.seen.end, r.seen.begin + (part + 1) * r.step)});
+    alike = end;
+  }
+}
 
 }  // namespace
 
@@ -193,9 +215,8 @@ Tensor attention(const Tensor& q, const KvView& kv, const Batch& batch, const At
   };
 
   std::vector<Unit> units;
-  std::vector<RowParts> single;
+  std::vector<SingleRow> single;
   Dim parts = 0, work_bytes = 0;
-  bool together = false;
   const Dim key_bytes = 2 * layout.kv_heads * layout.head_dim * (layout.bf16_rows ? 2 : 4);
   const auto add_lanes = [&](std::size_t s, Dim from, Dim rows) {
     for (Dim kv_head = 0; kv_head < layout.kv_heads; ++kv_head)
@@ -208,13 +229,10 @@ Tensor attention(const Tensor& q, const KvView& kv, const Batch& batch, const At
     const Interval seen = batch.intervals[static_cast<std::size_t>(at_row)];
     const Dim keys_seen = seen.end - seen.begin,
               pieces = std::clamp<Dim>(keys_seen * key_bytes / layout.kv_heads / part_bytes, 1, most_parts);
-    const Dim step = std::max<Dim>(1, round_up(ceil_div(keys_seen, pieces), kernels::attention_block_keys));
+    const Dim step = std::max<Dim>(1, round_up(ceil_div(keys_seen, pieces), attention_block_keys));
     const Dim count = std::max<Dim>(1, ceil_div(keys_seen, step));
-    for (Dim kv_head = 0; kv_head < layout.kv_heads; ++kv_head)
-      for (Dim i = 0; i < count; ++i)
-        units.push_back(
-            {s, from, kv_head, parts + i, seen.begin + i * step, std::min<Dim>(seen.end, seen.begin + (i + 1) * step)});
-    single.push_back({at_row, parts, count});
+    const AttentionSequence sequence = keys.of(s);
+    single.push_back({s, from, seen, step, parts, count, sequence.run_count > 0 ? sequence.runs[0].keys : nullptr});
     parts += count;
     work_bytes += keys_seen * key_bytes;
   };
@@ -222,7 +240,6 @@ Tensor attention(const Tensor& q, const KvView& kv, const Batch& batch, const At
     const Dim rows = batch.sequences[s].rows();
     const bool apart = rows == 1 || (!plain && rows <= rows_apart);
     const bool by_parts = apart && group <= row_kernel_heads && !layout.paired_values;
-    together |= by_parts && rows > 1;
     if (!apart && rows > 0) add_lanes(s, 0, rows);
     for (Dim from = 0; apart && from < rows; ++from)
       if (by_parts)
@@ -230,9 +247,8 @@ Tensor attention(const Tensor& q, const KvView& kv, const Batch& batch, const At
       else
         add_lanes(s, from, 1);
   }
-  // Rows of a sequence see nearly the same keys: they go over them together, while these are in cache.
-  if (together)
-    std::ranges::stable_sort(units, {}, [](const Unit& u) { return std::tuple(u.sequence, u.kv_head, u.begin); });
+  const Dim blocks = static_cast<Dim>(units.size());
+  add_units(single, layout.kv_heads, units);
   const Dim part_floats = layout.heads * (2 + layout.head_dim), count = static_cast<Dim>(units.size());
   const bool alone = work_bytes < alone_bytes;
   ScratchSlots scratch(alone ? 1 : std::max<Dim>(1, std::min<Dim>(ExecContext::current().threads(), count)),
@@ -252,14 +268,20 @@ Tensor attention(const Tensor& q, const KvView& kv, const Batch& batch, const At
         kernels::attention_block(layout, sequence, unit.kv_head, unit.begin, unit.end - unit.begin, lease.data());
     }
   };
-  // Neighbours among the parts follow each other in memory, which is read ahead: a thread takes many in a row.
-  const Dim grain = single.empty() ? 1 : ceil_div(count, ExecContext::current().threads());
+  // Blocks one by one, then each thread many parts in a row.
+  const Dim grain = ceil_div(count - blocks, ExecContext::current().threads());
   if (alone)
     run({0, count});
   else
-    parallel_rows(count, grain, run);
-  for (const RowParts& p : single)
-    kernels::attention_combine(layout, sums + p.first * part_floats, p.count, out + p.row * row);
+    parallel_rows(blocks + ceil_div(count - blocks, std::max<Dim>(1, grain)), 1, [&](Rows r) {
+      for (Dim task = r.begin; task < r.end; ++task) {
+        const Dim begin = blocks + (task - blocks) * grain;
+        run(task < blocks ? Rows{task, task + 1} : Rows{begin, std::min(count, begin + grain)});
+      }
+    });
+  for (const SingleRow& r : single)
+    kernels::attention_combine(layout, sums + r.first * part_floats, r.count,
+                               out + (batch.sequences[r.sequence].begin + r.row) * row);
 
   if (const AttentionProbe* probe = AttentionProbe::current()) probe->look(q, kv, batch, options);
   if (plain && tape::wants({&q, &kv.keys, &kv.values}))

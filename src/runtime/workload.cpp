@@ -112,12 +112,12 @@ double Workload::decode_s(Dim context, Dim steps) {
   return watch.s() / static_cast<double>(steps);
 }
 
-double Workload::batch_s(Dim users, Dim context, Dim steps) {
+double Workload::batch_s(Dim users, Dim context, bool shared, Dim steps) {
   const Network& network = model_->network();
   KvCache cache(network.kv_shape(), model_->cache_type(), context + steps, users);
-  const auto step = [&](Dim rows_each, Dim past) {
+  const auto step = [&](Dim some, Dim rows_each, Dim past) {
     ForwardInput input;
-    for (Dim user = 0; user < users; ++user) {
+    for (Dim user = 0; user < some; ++user) {
       std::vector<TokenId> ids;
       for (Dim i = 0; i < rows_each; ++i)
         ids.push_back(static_cast<TokenId>((user * 31 + (past + i) * 7) % plain_tokens(*model_)));
@@ -125,9 +125,10 @@ double Workload::batch_s(Dim users, Dim context, Dim steps) {
     }
     return network.forward(input.embed(network), input.batch(), &cache);
   };
-  for (Dim past = 0; past < context; past += 32) step(std::min<Dim>(32, context - past), past);
+  for (Dim past = 0; past < context; past += 32) step(shared ? 1 : users, std::min<Dim>(32, context - past), past);
+  for (Dim user = 1; shared && user < users; ++user) cache.copy(0, user, context);
   const Stopwatch watch;
-  for (Dim i = 0; i < steps; ++i) require_finite(network.logits(step(1, context + i)));
+  for (Dim i = 0; i < steps; ++i) require_finite(network.logits(step(users, 1, context + i)));
   return watch.s() / static_cast<double>(steps);
 }
 

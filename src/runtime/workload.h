@@ -19,9 +19,10 @@ class Workload {
   // Seconds of one pass each; nothing is warmed up before.
   double encode_s(Dim pictures = 1);  // so many different pictures of one tile as one, where a family batches them
   double prefill_s(Dim tokens);       // ends with the last row's logits
-  double decode_s(Dim context, Dim steps = 16);           // of one step behind `context` tokens
-  double batch_s(Dim users, Dim context, Dim steps = 8);  // of one step that gives a token to each
-  Dim cache_bytes() const;                                // of the keys and values held by the last prefill or decode
+  double decode_s(Dim context, Dim steps = 16);  // of one step behind `context` tokens
+  // Of one step that gives a token to each; `shared`: one sequence's context is everybody's.
+  double batch_s(Dim users, Dim context, bool shared = false, Dim steps = 8);
+  Dim cache_bytes() const;  // of the keys and values held by the last prefill or decode
 
  private:
   struct Held {  // a cache and how much of it is filled

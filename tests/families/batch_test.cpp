@@ -434,3 +434,22 @@ TEST_CASE("a cancelled step loses nothing and a cancelled request leaves the oth
     CHECK(ids[0].size() < 8);
   }
 }
+
+TEST_CASE("requests that begin alike hold their beginning once and answer as each alone") {
+  const auto model = golden_model(Dtype::f32, {{"text_config.max_position_embeddings", 4096}});
+  const std::string beginning(1500, 'x');
+  std::vector<Request> requests;
+  for (int i = 0; i < 9; ++i)
+    requests.push_back({Conversation().user(beginning + std::string(static_cast<std::size_t>(i * i), 'y')), tokens(40)});
+  requests.push_back({Conversation().user(std::string(700, 'x')), tokens(40)});
+  BatchOptions options;
+  options.sequences = 4;
+  options.share_prefixes = true;
+  BatchGenerator batch(*model, options);
+  together(batch, std::span(requests).first(1));  // its rows are there for all others
+  const std::vector<Run> runs = together(batch, requests);
+  Compared sum;
+  for (std::size_t i = 0; i < requests.size(); ++i)
+    compare(alone(*model, requests[i]), runs[i], requests[i], *model, 1e-4f, sum);
+  CHECK(sum.tokens > 300);
+}

@@ -2,6 +2,8 @@
 
 #include <doctest/doctest.h>
 
+#include "base/rng.h"
+
 using namespace tap;
 
 namespace {
@@ -194,4 +196,116 @@ TEST_CASE("a windowed cache of many rows takes little more than its full layers"
   CHECK(cache.bytes() == (1000 + windowed.windowed_rows()) * 2 * 8 * 4);
   for (Dim row = 0; row < 1000; ++row) append(cache, row, 1);
   CHECK(cache.bytes() == (1000 + windowed.windowed_rows()) * 2 * 8 * 4);
+}
+
+namespace {
+
+// Sequences of a cache of two full layers beside what each must hold: a row is known by one number.
+class Twin {
+ public:
+  explicit Twin(Dim sequences) : cache(shape, DType::f32, 4000, sequences), rows(static_cast<std::size_t>(sequences)) {}
+
+  // `counts` new rows each, written to both layers and read again.
+  void append(const std::vector<Dim>& counts) {
+    Batch batch;
+    Dim at = 0;
+    for (std::size_t s = 0; s < rows.size(); ++s) {
+      batch.sequences.push_back({at, at + counts[s], static_cast<Dim>(rows[s].size())});
+      at += counts[s];
+    }
+    batch.intervals.assign(static_cast<std::size_t>(at), {0, 1});
+    Tensor k = Tensor::empty({at, 2, 4});
+    for (Dim i = 0; i < k.elements(); ++i) k.write<float>()[i] = static_cast<float>(next_ + i / 8);
+    for (std::size_t s = 0; s < rows.size(); ++s)
+      for (Dim i = 0; i < counts[s]; ++i) rows[s].push_back(static_cast<float>(next_ + batch.sequences[s].begin + i));
+    next_ += at;
+    for (Dim layer = 0; layer < 2; ++layer) {
+      const KvView view = cache.layer(layer).append(k, k, batch);
+      for (std::size_t s = 0; s < rows.size(); ++s) check(view.sequences[s], rows[s]);
+    }
+  }
+  void truncate(std::size_t s, Dim to) {
+    const Dim kept = cache.truncate(to, static_cast<Dim>(s));
+    CHECK(kept == to);
+    rows[s].resize(static_cast<std::size_t>(kept));
+  }
+  void copy(std::size_t from, std::size_t to, Dim count) {
+    CHECK(cache.copy(static_cast<Dim>(from), static_cast<Dim>(to), count));
+    rows[to].assign(rows[from].begin(), rows[from].begin() + count);
+  }
+
+  KvCache cache;
+  std::vector<std::vector<float>> rows;
+
+ private:
+  static void check(const KvSequence& seen, const std::vector<float>& wanted) {
+    std::size_t at = 0;
+    bool same = true;
+    for (const KvRun& run : seen.runs) {
+      same = same && at % attention_block_keys == 0;
+      for (Dim row = 0; row < run.rows && at < wanted.size(); ++row, ++at)
+        for (const Dim i : {0, 3, 4, 7})
+          same = same && key(run, row, i) == wanted[at] && value(run, row, i) == wanted[at];
+    }
+    CHECK(same);
+    CHECK(at == wanted.size());
+  }
+  Dim next_ = 1;
+};
+
+}  // namespace
+
+TEST_CASE("sequences that begin alike hold and read their first rows once") {
+  Twin twin(3);
+  twin.append({1000, 0, 0});
+  const Dim alone = twin.cache.bytes();
+  twin.copy(0, 1, 1000);
+  twin.copy(1, 2, 900);  // what it has of the first, too
+  CHECK(twin.cache.bytes() < alone + alone / 4);
+  const Tensor k = filled(3, 0);
+  Batch batch;
+  for (const Dim past : {1000, 1000, 900}) {
+    const Dim at = batch.rows();
+    batch.sequences.push_back({at, at + 1, past});
+    batch.intervals.push_back({0, 1});
+  }
+  const KvView view = twin.cache.layer(0).append(k, k, batch);
+  CHECK(view.sequences[1].runs[0].keys == view.sequences[0].runs[0].keys);
+  CHECK(view.sequences[1].runs[0].rows == 960);
+  CHECK(view.sequences[2].runs[0].keys == view.sequences[0].runs[0].keys);
+  CHECK(view.sequences[2].runs[0].rows == 896);
+}
+
+TEST_CASE("rows that others read are not written: each sequence keeps its own as they grow, go back and are copied") {
+  Rng rng(5);
+  const auto below = [&](Dim most) { return static_cast<Dim>(rng.uniform() * static_cast<double>(most)); };
+  Twin twin(4);
+  for (int round = 0; round < 400; ++round) {
+    CAPTURE(round);
+    const auto one = static_cast<std::size_t>(below(4)), other = static_cast<std::size_t>(below(4));
+    const Dim held = static_cast<Dim>(twin.rows[one].size());
+    switch (below(4)) {
+      case 0: twin.truncate(one, below(3) ? below(held + 1) : 0); break;
+      case 1:
+        if (one != other) twin.copy(one, other, held - below(std::min<Dim>(held, 100) + 1));
+        break;
+      default: {
+        std::vector<Dim> counts;
+        for (const auto& rows : twin.rows) counts.push_back(rows.size() > 3000 ? 0 : below(3) ? below(3) : below(700));
+        twin.append(counts);
+      }
+    }
+  }
+  for (std::size_t s = 0; s < 4; ++s) twin.truncate(s, 0);
+  twin.append({1, 1, 1, 1});
+}
+
+TEST_CASE("a row that others read is not written again") {
+  Twin twin(2);
+  twin.append({600, 0});
+  twin.copy(0, 1, 600);
+  Batch batch = Batch::causal(1, 500);
+  CHECK_THROWS_AS(twin.cache.layer(0).append(filled(1, 0), filled(1, 0), batch), Error);
+  twin.truncate(1, 0);  // nobody reads it any more
+  twin.cache.layer(0).append(filled(1, 0), filled(1, 0), batch);
 }

@@ -212,6 +212,33 @@ TEST_CASE("up to eight rows of a cached sequence have the bits that each has alo
   });
 }
 
+TEST_CASE("sequences that share their first runs have the bits that each has over rows of its own") {
+  test::on_every_isa([] {
+    for (const DType type : {DType::f32, DType::bf16}) {
+      const Case c{15, 5, 64, {1, 1, 3, 40}, {700, 650, 1200, 640}};
+      const Batch batch = batch_of(c);
+      const Tensor q = test::random({batch.rows(), c.heads, c.head_dim}, 4);
+      Cache whole = cache_of(c, type, 1'000'000, 0), cut = cache_of(c, type, 320, 0);
+      // All begin as the first does: by its memory, or by a copy of it.
+      for (std::size_t s = 1; s < c.rows.size(); ++s) {
+        std::copy_n(cut.view.sequences[0].runs.begin(), 2, cut.view.sequences[s].runs.begin());
+        const KvRun &from = whole.view.sequences[0].runs[0], &to = whole.view.sequences[s].runs[0];
+        const std::size_t bytes = static_cast<std::size_t>(640 * c.head_dim * bytes_of(type));
+        for (Dim head = 0; head < c.kv_heads; ++head)
+          for (const auto& [source, target, stride, place] :
+               {std::tuple{from.keys, to.keys, from.key_head, to.key_head},
+                std::tuple{from.values, to.values, from.value_head, to.value_head}})
+            std::memcpy(static_cast<std::byte*>(const_cast<void*>(target)) + head * place * bytes_of(type),
+                        static_cast<const std::byte*>(source) + head * stride * bytes_of(type), bytes);
+      }
+      const auto run = [&] { return ops::attention(q, cut.view, batch, {c.scale, c.softcap}); };
+      const Tensor apart = ops::attention(q, whole.view, batch, {c.scale, c.softcap}), shared = run();
+      CHECK(std::memcmp(apart.raw(), shared.raw(), static_cast<std::size_t>(apart.elements()) * sizeof(float)) == 0);
+      test::check_threads(run);
+    }
+  });
+}
+
 TEST_CASE("a row whose interval is empty gives zeros") {
   test::on_every_isa([] {
     for (const Dim rows : {1, 4, 70}) {
