@@ -8,6 +8,7 @@
 
 #include "base/parallel.h"
 #include "base/profile.h"
+#include "kernels/elementwise.h"
 
 namespace tap {
 
@@ -233,7 +234,7 @@ void KvCache::write(const float* from, Dim count, std::byte* to) const {
   if (type_ == DType::f32)
     std::memcpy(to, from, static_cast<std::size_t>(count) * 4);
   else
-    std::transform(from, from + count, reinterpret_cast<bf16*>(to), [](float x) { return to_bf16(x); });
+    kernels::to_bf16(from, count, reinterpret_cast<std::uint16_t*>(to));
 }
 
 KvView KvLayer::append(const Tensor& k, const Tensor& v, const Batch& batch) {

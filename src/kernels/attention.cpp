@@ -294,8 +294,9 @@ void for_each_step(const AttentionLayout& layout, const AttentionSequence& seque
 
 std::size_t attention_scratch_bytes(const AttentionLayout& layout) {
   const Dim d = round_up(layout.head_dim, 32), lanes = attention_lanes, keys = attention_block_keys;
-  const Dim block = 2 * d * lanes + keys * lanes + 2 * keys * d;             // queries, mixed, scores, keys and values
-  const Dim row = layout.heads / layout.kv_heads * d + keys + 2 * keys * d;  // queries, scores, keys and values
+  const Dim block = 2 * d * lanes + keys * lanes + 2 * keys * d;  // queries, mixed, scores, keys and values
+  const Dim queries = attention_rows_at_once * (layout.heads / layout.kv_heads) * d;
+  const Dim row = queries + keys + 2 * keys * d;  // queries, scores, keys and values
   return static_cast<std::size_t>(std::max(block, row) + 8 * 16) * sizeof(float);
 }
 
@@ -336,38 +337,47 @@ void attention_block(const AttentionLayout& layout, const AttentionSequence& seq
   kernel.end(block, out, count);
 }
 
-void attention_row(const AttentionLayout& layout, const AttentionSequence& sequence, Dim kv_head, Dim begin, Dim end,
-                   float* part, std::byte* scratch) {
+void attention_rows(const AttentionLayout& layout, const AttentionSequence& keys, std::span<const AttentionRow> rows,
+                    Dim kv_head, Dim begin, Dim end, std::byte* scratch) {
   const Dim d = layout.head_dim, padded = round_up(d, 32), group = layout.heads / layout.kv_heads;
-  for (Dim g = 0; g < group; ++g) {
-    part[g * (2 + d)] = attention_masked;
-    std::fill_n(part + g * (2 + d) + 1, 1 + d, 0.0f);
-  }
   Carver carve(scratch);
-  float *queries = carve.take(group * padded), *scores = carve.take(attention_block_keys);
-  float *keys = carve.take(attention_block_keys * padded), *values = carve.take(attention_block_keys * padded);
-  const float* q = sequence.q + kv_head * group * d;
-  auto* rounded = reinterpret_cast<std::uint16_t*>(queries);
-  if (layout.bf16_products) {
+  float* queries = carve.take(attention_rows_at_once * group * padded);  // of each row, as the products take them
+  float* scores = carve.take(attention_block_keys);
+  float *step_keys = carve.take(attention_block_keys * padded),
+        *step_values = carve.take(attention_block_keys * padded);
+  const auto query = [&](std::size_t row) { return queries + static_cast<Dim>(row) * group * padded; };
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    const float* q = rows[i].q + kv_head * group * d;
+    auto* rounded = reinterpret_cast<std::uint16_t*>(query(i));
     for (Dim g = 0; g < group; ++g) {
-      to_bf16(q + g * d, d, rounded + g * padded);
-      std::fill(rounded + g * padded + d, rounded + (g + 1) * padded, std::uint16_t{0});
+      float* part = rows[i].part + g * (2 + d);
+      part[0] = attention_masked;
+      std::fill_n(part + 1, 1 + d, 0.0f);
+      if (layout.bf16_products) {
+        to_bf16(q + g * d, d, rounded + g * padded);
+        std::fill(rounded + g * padded + d, rounded + (g + 1) * padded, std::uint16_t{0});
+      } else if (layout.bf16_rows) {
+        auto* row = reinterpret_cast<std::uint16_t*>(step_keys);
+        to_bf16(q + g * d, d, row);
+        from_bf16(row, d, query(i) + g * d);
+      } else {
+        std::copy_n(q + g * d, d, query(i) + g * d);
+      }
     }
-  } else if (layout.bf16_rows) {
-    auto* row = reinterpret_cast<std::uint16_t*>(keys);
-    for (Dim g = 0; g < group; ++g) {
-      to_bf16(q + g * d, d, row);
-      from_bf16(row, d, queries + g * d);
-    }
-  } else {
-    std::copy_n(q, group * d, queries);
   }
-  for_each_step(layout, sequence, kv_head, begin, end, [&](const KeyStep& step) {
-    if (layout.bf16_products) return attention_row_step_bf16(layout, rounded, step, part, scores);
-    const RowsF32 k = rows_f32(layout, step.keys, layout.key_row, step.count, keys);
-    const RowsF32 v = rows_f32(layout, step.values, layout.value_row, step.count, values);
-    for (Dim g = 0; g < group; ++g) HWY_DYNAMIC_DISPATCH(row_keys)
-    (layout, queries + g * d, k, v, step.count, part + g * (2 + d), scores, g == 0 && !layout.bf16_rows);
+  for_each_step(layout, keys, kv_head, begin, end, [&](const KeyStep& step) {
+    if (layout.bf16_products) {
+      for (std::size_t i = 0; i < rows.size(); ++i)
+        attention_row_step_bf16(layout, reinterpret_cast<const std::uint16_t*>(query(i)), step, rows[i].part, scores,
+                                i == 0);
+      return;
+    }
+    const RowsF32 k = rows_f32(layout, step.keys, layout.key_row, step.count, step_keys);
+    const RowsF32 v = rows_f32(layout, step.values, layout.value_row, step.count, step_values);
+    for (std::size_t i = 0; i < rows.size(); ++i)
+      for (Dim g = 0; g < group; ++g) HWY_DYNAMIC_DISPATCH(row_keys)
+    (layout, query(i) + g * d, k, v, step.count, rows[i].part + g * (2 + d), scores,
+     i == 0 && g == 0 && !layout.bf16_rows);
   });
 }
 

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstddef>
+#include <span>
 
 #include "base/dim.h"
 #include "kernels/attention_types.h"
@@ -42,11 +43,19 @@ std::size_t attention_scratch_bytes(const AttentionLayout& layout);
 void attention_block(const AttentionLayout& layout, const AttentionSequence& sequence, Dim kv_head, Dim lane, Dim count,
                      std::byte* scratch);
 
-// The heads of KV head `kv_head` of one query row against keys [begin, end): running maximum, sum and unnormalized mix,
-// [heads / kv_heads, 2 + head_dim]. The parts of several ranges, [heads, 2 + head_dim] each, are put together by
+// A query row [heads, head_dim] and its part for one KV head: running maximum, sum and unnormalized mix,
+// [heads / kv_heads, 2 + head_dim].
+struct AttentionRow {
+  const float* q;
+  float* part;
+};
+constexpr Dim attention_rows_at_once = 16;
+
+// The heads of KV head `kv_head` of at most attention_rows_at_once rows against keys [begin, end), the same of all:
+// each gets the bits that it gets alone. The parts of several ranges, [heads, 2 + head_dim] each, are put together by
 // attention_combine, in order, into out [heads, head_dim]; no key at all gives zeros.
-void attention_row(const AttentionLayout& layout, const AttentionSequence& sequence, Dim kv_head, Dim begin, Dim end,
-                   float* part, std::byte* scratch);
+void attention_rows(const AttentionLayout& layout, const AttentionSequence& keys, std::span<const AttentionRow> rows,
+                    Dim kv_head, Dim begin, Dim end, std::byte* scratch);
 void attention_combine(const AttentionLayout& layout, const float* parts, Dim part_count, float* out);
 
 // f32 rows [rows, kv_heads, head_dim] to bf16 as bf16_products likes them, into `packed`: keys

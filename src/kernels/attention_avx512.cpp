@@ -439,7 +439,7 @@ TAP_BF16 void row_mix(const std::uint16_t* probabilities, const std::uint16_t* v
 LaneKernel lane_kernel_bf16() { return {begin_block, step_keys, end_block}; }
 
 void attention_row_step_bf16(const AttentionLayout& layout, const std::uint16_t* q, const KeyStep& step, float* parts,
-                             float* scratch) {
+                             float* scratch, bool ask) {
   const Dim d = layout.head_dim, padded = round_up(d, 32), group = layout.heads / layout.kv_heads;
   alignas(64) std::uint16_t probabilities[4 * attention_block_keys];
   const auto *keys = static_cast<const std::uint16_t*>(step.keys),
@@ -448,14 +448,14 @@ void attention_row_step_bf16(const AttentionLayout& layout, const std::uint16_t*
     const Dim count = group - h < 4 ? group - h : 4;
     float keep[4];
     for (Dim g = 0; g < count; ++g) {
-      row_scores(q + g * padded, keys, layout.key_row, step.count, d, scratch, h + g == 0);
+      row_scores(q + g * padded, keys, layout.key_row, step.count, d, scratch, ask && h + g == 0);
       keep[g] = row_soften(layout, scratch, step.count, probabilities + g * attention_block_keys, parts + g * (2 + d));
     }
     switch (count) {
-      case 1: row_mix<1>(probabilities, values, layout.value_row, step.count, d, keep, parts, h == 0); break;
-      case 2: row_mix<2>(probabilities, values, layout.value_row, step.count, d, keep, parts, h == 0); break;
-      case 3: row_mix<3>(probabilities, values, layout.value_row, step.count, d, keep, parts, h == 0); break;
-      default: row_mix<4>(probabilities, values, layout.value_row, step.count, d, keep, parts, h == 0); break;
+      case 1: row_mix<1>(probabilities, values, layout.value_row, step.count, d, keep, parts, ask && h == 0); break;
+      case 2: row_mix<2>(probabilities, values, layout.value_row, step.count, d, keep, parts, ask && h == 0); break;
+      case 3: row_mix<3>(probabilities, values, layout.value_row, step.count, d, keep, parts, ask && h == 0); break;
+      default: row_mix<4>(probabilities, values, layout.value_row, step.count, d, keep, parts, ask && h == 0); break;
     }
   }
 }
@@ -492,7 +492,7 @@ namespace tap::kernels {
 
 // Never reached: active_isa() stays below avx512_bf16.
 LaneKernel lane_kernel_bf16() { return {}; }
-void attention_row_step_bf16(const AttentionLayout&, const std::uint16_t*, const KeyStep&, float*, float*) {
+void attention_row_step_bf16(const AttentionLayout&, const std::uint16_t*, const KeyStep&, float*, float*, bool) {
   TAP_ASSERT(false);
 }
 void attention_pack(const AttentionLayout&, const float*, const float*, Dim, Dim, const KvRun&) { TAP_ASSERT(false); }

@@ -35,8 +35,8 @@ struct RowsF32 {
   Dim row;  // floats from row to row
 };
 
-// Part of a row of a step's is used: that of the step behind comes into the second cache (the first is full of the step's
-// own rows). Asking for a whole step at once is half as fast: the requests wait for each other.
+// Part of a row of a step's is used: that of the step behind comes into the second cache (the first is full of the
+// step's own rows). Asking for a whole step at once is half as fast: the requests wait for each other.
 inline void ask_ahead(const void* row, Dim bytes, Dim row_bytes) {
   const char* next = static_cast<const char*>(row) + attention_block_keys * row_bytes;
   for (Dim i = 0; i < bytes; i += 64) __builtin_prefetch(next + i, 0, 2);
@@ -52,8 +52,8 @@ struct LaneKernel {
 LaneKernel lane_kernel_bf16();  // attention_avx512.cpp
 
 // One query row's share of a step of one KV head, whose `group` heads have the queries q [group][head_dim rounded up to
-// 32] and the parts [group, 2 + head_dim].
+// 32] and the parts [group, 2 + head_dim]. `ask`: for the rows behind.
 void attention_row_step_bf16(const AttentionLayout& layout, const std::uint16_t* q, const KeyStep& step, float* parts,
-                             float* scratch);
+                             float* scratch, bool ask);
 
 }  // namespace tap::kernels

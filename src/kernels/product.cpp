@@ -146,7 +146,7 @@ Operand prepare(Pack type, const float* x, Dim stride, Dim rows, Dim in) {
     a.sum = a.scale + scales;
   }
   auto* scale = a.kept_scale.as<float>();
-  const Dim grain = std::max<Dim>(1, 16384 / std::max<Dim>(1, in));
+  const Dim grain = std::max<Dim>(1, 8192 / std::max<Dim>(1, in));
   parallel_rows(rows, grain, [&](Rows r) {
     const float* from = x + r.begin * stride;
     switch (type) {

@@ -1,5 +1,6 @@
 // Interval attention: checks, cuts the work into blocks that depend on shapes only, calls the kernel.
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "autograd/tape.h"
@@ -148,12 +149,10 @@ class Keys {
   Tensor packed_;
 };
 
-// A piece of work of one KV head: lanes [begin, end) from `row` on, or keys [begin, end) of a single row.
-struct Unit {
+// Lanes [begin, end) of one KV head, from `row` of the sequence on.
+struct Lanes {
   std::size_t sequence;
-  Dim row;            // of the sequence
-  Dim kv_head, part;  // part: among the parts of all single rows, -1: lanes
-  Dim begin, end;
+  Dim row, kv_head, begin, end;
 };
 
 // A row by itself: its keys are cut into parts.
@@ -166,21 +165,74 @@ struct SingleRow {
   const void* keys;  // where those of its sequence begin
 };
 
-// Neighbours among the parts follow each other in memory, which is read ahead; rows that see the same keys, of one
-// sequence or of several that share their first rows, go over them one after the other, while these are in cache.
-void add_units(std::vector<SingleRow>& rows, Dim kv_heads, std::vector<Unit>& units) {
-  std::ranges::stable_sort(rows, {}, &SingleRow::keys);
-  for (auto alike = rows.begin(); alike != rows.end();) {
-    const auto end = std::find_if(alike, rows.end(), [&](const SingleRow& r) { return r.keys != alike->keys; });
-    const Dim most = std::ranges::max(std::span(alike, end), {}, &SingleRow::count).count;
-    for (Dim kv_head = 0; kv_head < kv_heads; ++kv_head)
-      for (Dim part = 0; part < most; ++part)
-        for (const SingleRow& r : std::span(alike, end))
-          if (part < r.count)
-            units.push_back({r.sequence, r.row, kv_head, r.first + part, r.seen.begin + part * r.step,
-                             std::min<Dim>(r.seen.end, r.seen.begin + (part + 1) * r.step)});
-    alike = end;
+// Part `part` of single rows [row, row + rows) for one KV head: they see the same keys [begin, end), in the same
+// memory.
+struct Part {
+  Dim row, rows, kv_head, part, begin, end;
+  Dim work() const { return rows * (end - begin); }
+};
+
+// Whether the first `end` rows of two sequences are the same memory.
+bool begin_alike(const AttentionSequence& a, const AttentionSequence& b, Dim end) {
+  if (a.base != b.base) return false;
+  Dim at = a.base;
+  for (Dim r = 0; r < std::min(a.run_count, b.run_count) && at < end; ++r) {
+    const KvRun &one = a.runs[r], &other = b.runs[r];
+    at += std::min(one.rows, other.rows);
+    if (one.keys != other.keys || (one.rows != other.rows && at < end)) return false;
   }
+  return at >= end;
+}
+
+// Neighbours among the parts follow each other in memory, which is read ahead; rows that see the same keys, of one
+// sequence or of several that share their first rows, go over them together, while these are in cache.
+std::vector<Part> parts_of(std::vector<SingleRow>& rows, const Keys& keys, Dim kv_heads) {
+  std::vector<Part> parts;
+  std::ranges::stable_sort(rows, {}, [](const SingleRow& r) { return std::pair(r.keys, r.step); });
+  const Dim count = static_cast<Dim>(rows.size());
+  const auto at = [&](Dim i) -> const SingleRow& { return rows[static_cast<std::size_t>(i)]; };
+  for (Dim first = 0, end; first < count; first = end) {
+    Dim most = 0;
+    for (end = first; end < count && at(end).keys == at(first).keys; ++end) most = std::max(most, at(end).count);
+    const std::size_t before = parts.size();
+    for (Dim part = 0; part < most; ++part)
+      for (Dim i = first; i < end; ++i) {
+        if (part >= at(i).count) continue;
+        const Dim from = at(i).seen.begin + part * at(i).step, to = std::min<Dim>(at(i).seen.end, from + at(i).step);
+        Part* last = parts.size() > before ? &parts.back() : nullptr;
+        if (last && last->part == part && last->row + last->rows == i && last->begin == from && last->end == to &&
+            last->rows < kernels::attention_rows_at_once &&
+            begin_alike(keys.of(at(last->row).sequence), keys.of(at(i).sequence), to))
+          ++last->rows;
+        else
+          parts.push_back({i, 1, 0, part, from, to});
+      }
+    const std::size_t after = parts.size();
+    for (Dim kv_head = 1; kv_head < kv_heads; ++kv_head)
+      for (std::size_t i = before; i < after; ++i) {
+        Part part = parts[i];
+        part.kv_head = kv_head;
+        parts.push_back(part);
+      }
+  }
+  return parts;
+}
+
+// Runs of parts of about equal work: one for each thread, as neighbours are best read by one, or more where rows share
+// what is read.
+std::vector<Rows> runs_of(const std::vector<Part>& parts, Dim threads) {
+  Dim work = 0, done = 0;
+  bool shared = false;
+  for (const Part& part : parts) work += part.work(), shared |= part.rows > 1;
+  const Dim wanted = threads * (shared ? 4 : 1);
+  std::vector<Rows> runs;
+  for (Dim i = 0, begin = 0, count = static_cast<Dim>(parts.size()); i < count; ++i) {
+    done += parts[static_cast<std::size_t>(i)].work();
+    if (i + 1 < count && done * wanted < work * (static_cast<Dim>(runs.size()) + 1)) continue;
+    runs.push_back({begin, i + 1});
+    begin = i + 1;
+  }
+  return runs;
 }
 
 }  // namespace
@@ -214,26 +266,26 @@ Tensor attention(const Tensor& q, const KvView& kv, const Batch& batch, const At
     return sequence;
   };
 
-  std::vector<Unit> units;
+  std::vector<Lanes> lanes;
   std::vector<SingleRow> single;
-  Dim parts = 0, work_bytes = 0;
+  Dim part_count = 0, work_bytes = 0;
   const Dim key_bytes = 2 * layout.kv_heads * layout.head_dim * (layout.bf16_rows ? 2 : 4);
   const auto add_lanes = [&](std::size_t s, Dim from, Dim rows) {
     for (Dim kv_head = 0; kv_head < layout.kv_heads; ++kv_head)
       for (Dim lane = 0; lane < rows * group; lane += kernels::attention_lanes)
-        units.push_back({s, from, kv_head, -1, lane, std::min(rows * group, lane + kernels::attention_lanes)});
+        lanes.push_back({s, from, kv_head, lane, std::min(rows * group, lane + kernels::attention_lanes)});
     work_bytes += rows * group * key_bytes;  // a block of few keys is little work too
   };
-  const auto add_parts = [&](std::size_t s, Dim from) {
-    const Dim at_row = batch.sequences[s].begin + from;
-    const Interval seen = batch.intervals[static_cast<std::size_t>(at_row)];
+  const auto add_single = [&](std::size_t s, Dim from) {
+    const Interval seen = batch.intervals[static_cast<std::size_t>(batch.sequences[s].begin + from)];
     const Dim keys_seen = seen.end - seen.begin,
               pieces = std::clamp<Dim>(keys_seen * key_bytes / layout.kv_heads / part_bytes, 1, most_parts);
     const Dim step = std::max<Dim>(1, round_up(ceil_div(keys_seen, pieces), attention_block_keys));
     const Dim count = std::max<Dim>(1, ceil_div(keys_seen, step));
     const AttentionSequence sequence = keys.of(s);
-    single.push_back({s, from, seen, step, parts, count, sequence.run_count > 0 ? sequence.runs[0].keys : nullptr});
-    parts += count;
+    single.push_back(
+        {s, from, seen, step, part_count, count, sequence.run_count > 0 ? sequence.runs[0].keys : nullptr});
+    part_count += count;
     work_bytes += keys_seen * key_bytes;
   };
   for (std::size_t s = 0; s < batch.sequences.size(); ++s) {
@@ -243,45 +295,56 @@ Tensor attention(const Tensor& q, const KvView& kv, const Batch& batch, const At
     if (!apart && rows > 0) add_lanes(s, 0, rows);
     for (Dim from = 0; apart && from < rows; ++from)
       if (by_parts)
-        add_parts(s, from);
+        add_single(s, from);
       else
         add_lanes(s, from, 1);
   }
-  const Dim blocks = static_cast<Dim>(units.size());
-  add_units(single, layout.kv_heads, units);
-  const Dim part_floats = layout.heads * (2 + layout.head_dim), count = static_cast<Dim>(units.size());
+  const std::vector<Part> parts = parts_of(single, keys, layout.kv_heads);
+  const Dim threads = ExecContext::current().threads(), blocks = static_cast<Dim>(lanes.size());
+  const std::vector<Rows> runs = runs_of(parts, threads);
+  const Dim tasks = blocks + static_cast<Dim>(runs.size());
   const bool alone = work_bytes < alone_bytes;
-  ScratchSlots scratch(alone ? 1 : std::max<Dim>(1, std::min<Dim>(ExecContext::current().threads(), count)),
+  ScratchSlots scratch(alone ? 1 : std::max<Dim>(1, std::min(threads, tasks)),
                        kernels::attention_scratch_bytes(layout));
-  Tensor part_sums = Tensor::empty({parts, part_floats});
+  const Dim head_floats = 2 + layout.head_dim, part_floats = layout.heads * head_floats;
+  Tensor part_sums = Tensor::empty({part_count, part_floats});
   float* sums = part_sums.write<float>();
-  const auto run = [&](Rows r) {
+  const auto run_part = [&](const Part& part, std::byte* memory) {
+    std::array<kernels::AttentionRow, kernels::attention_rows_at_once> rows;
+    for (Dim i = 0; i < part.rows; ++i) {
+      const SingleRow& r = single[static_cast<std::size_t>(part.row + i)];
+      rows[static_cast<std::size_t>(i)] = {
+          in + (batch.sequences[r.sequence].begin + r.row) * row,
+          sums + (r.first + part.part) * part_floats + part.kv_head * group * head_floats};
+    }
+    kernels::attention_rows(layout, keys.of(single[static_cast<std::size_t>(part.row)].sequence),
+                            std::span(rows).first(static_cast<std::size_t>(part.rows)), part.kv_head, part.begin,
+                            part.end, memory);
+  };
+  const auto run = [&](Rows some) {
     const ScratchSlots::Lease lease(scratch);
-    for (Dim i = r.begin; i < r.end; ++i) {
-      const Unit& unit = units[static_cast<std::size_t>(i)];
-      const AttentionSequence sequence = sequence_of(unit.sequence, unit.row);
-      if (unit.part >= 0)
-        kernels::attention_row(layout, sequence, unit.kv_head, unit.begin, unit.end,
-                               sums + unit.part * part_floats + unit.kv_head * group * (2 + layout.head_dim),
-                               lease.data());
-      else
-        kernels::attention_block(layout, sequence, unit.kv_head, unit.begin, unit.end - unit.begin, lease.data());
+    for (Dim task = some.begin; task < some.end; ++task) {
+      if (task < blocks) {
+        const Lanes& unit = lanes[static_cast<std::size_t>(task)];
+        kernels::attention_block(layout, sequence_of(unit.sequence, unit.row), unit.kv_head, unit.begin,
+                                 unit.end - unit.begin, lease.data());
+      } else {
+        const Rows r = runs[static_cast<std::size_t>(task - blocks)];
+        for (Dim i = r.begin; i < r.end; ++i) run_part(parts[static_cast<std::size_t>(i)], lease.data());
+      }
     }
   };
-  // Blocks one by one, then each thread many parts in a row.
-  const Dim grain = ceil_div(count - blocks, ExecContext::current().threads());
   if (alone)
-    run({0, count});
+    run({0, tasks});
   else
-    parallel_rows(blocks + ceil_div(count - blocks, std::max<Dim>(1, grain)), 1, [&](Rows r) {
-      for (Dim task = r.begin; task < r.end; ++task) {
-        const Dim begin = blocks + (task - blocks) * grain;
-        run(task < blocks ? Rows{task, task + 1} : Rows{begin, std::min(count, begin + grain)});
-      }
-    });
-  for (const SingleRow& r : single)
-    kernels::attention_combine(layout, sums + r.first * part_floats, r.count,
-                               out + (batch.sequences[r.sequence].begin + r.row) * row);
+    parallel_rows(tasks, 1, run);
+  parallel_rows(static_cast<Dim>(single.size()), 8, [&](Rows rows) {
+    for (Dim i = rows.begin; i < rows.end; ++i) {
+      const SingleRow& r = single[static_cast<std::size_t>(i)];
+      kernels::attention_combine(layout, sums + r.first * part_floats, r.count,
+                                 out + (batch.sequences[r.sequence].begin + r.row) * row);
+    }
+  });
 
   if (const AttentionProbe* probe = AttentionProbe::current()) probe->look(q, kv, batch, options);
   if (plain && tape::wants({&q, &kv.keys, &kv.values}))

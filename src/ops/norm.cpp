@@ -10,7 +10,7 @@ namespace tap::ops {
 
 namespace {
 
-Dim grain_of(Dim width) { return std::max<Dim>(1, 16384 / std::max<Dim>(1, width)); }  // rows
+Dim grain_of(Dim width) { return std::max<Dim>(1, 8192 / std::max<Dim>(1, width)); }  // rows
 
 void check(std::string_view op, const Tensor& x, const Tensor& gain) {
   if (x.rank() < 1) fail(ErrorCode::bad_input, "{}: x has no axis", op);

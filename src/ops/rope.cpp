@@ -94,7 +94,7 @@ Tensor turn(const Tensor& x, const RopeTable& table, bool pairs, float direction
   const Dim heads = x.dim(1), head_dim = x.dim(2), row = heads * head_dim, half = head_dim / 2;
   const float *in = x.data<float>(), *cos = table.cos.data<float>(), *sin = table.sin.data<float>();
   float* out = y.write<float>();
-  parallel_rows(x.dim(0), std::max<Dim>(1, 16384 / std::max<Dim>(1, row)), [&](Rows r) {
+  parallel_rows(x.dim(0), std::max<Dim>(1, 8192 / std::max<Dim>(1, row)), [&](Rows r) {
     kernels::rope(in + r.begin * row, cos + r.begin * half, sin + r.begin * half, r.size(), heads, head_dim, pairs,
                   direction, out + r.begin * row);
   });
