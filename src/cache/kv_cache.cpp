@@ -90,6 +90,8 @@ void KvCache::expect(Dim prompt, Dim total, Dim index) {
   Sequence& sequence = sequences_.at(static_cast<std::size_t>(index));
   total = std::min(total, limit_);
   sequence.expected = 0;
+  // What a long conversation took is not held for a short one, whose beginning others could not share then.
+  if (rows(index) == 0 && sequence.full.capacity > 2 * total) sequence.full = sequence.windowed = {};
   reserve(first_rows(prompt, total), index);
   sequence.expected = total;
 }
@@ -160,22 +162,39 @@ Dim KvCache::truncate(Dim rows, Dim index) {
   return kept;
 }
 
-// Goes back to rows that others see too, who keep theirs. Gives the rows that are kept: whole steps of them without the
-// memory to copy the rest.
+// Leaves of shared blocks what lies before `rows`, the end of a step, but no block of which less than a quarter is seen
+// then: it would be held for little. Gives how far they reach.
+Dim KvCache::cut(std::vector<SharedRows>& shared, Dim rows) {
+  while (!shared.empty()) {
+    SharedRows& last = shared.back();
+    last.end = std::min(last.end, rows);
+    if (last.end > last.block.first && 4 * (last.end - last.block.first) >= last.block.capacity) return last.end;
+    rows = std::min(rows, last.block.first);
+    shared.pop_back();
+  }
+  return 0;
+}
+
+// Goes back to rows that others see too, who keep theirs. Gives the rows that are kept: none without the memory for a
+// block of its own.
 Dim KvCache::go_back(Sequence& sequence, Dim rows) const {
   std::vector<SharedRows>& shared = sequence.shared;
   Block own = std::move(sequence.full);
   if (const Dim end = sequence.lent; own.storage.use_count() > 1 && end > own.first)
     shared.push_back({std::exchange(own, {}), end});  // it has place for one: see copy
-  while (!shared.empty() && shared.back().block.first >= rows) shared.pop_back();
-  own.first = whole_steps(rows);
-  if (rows > own.first && error_in([&] {
-        if (own.capacity < rows - own.first) own = allocate(false, attention_block_keys, own.first);
-        copy_rows(shared.back().block, own, own.first, rows);
-      }))
-    rows = own.first;
-  if (!shared.empty()) shared.back().end = std::min(shared.back().end, own.first);
-  if (!shared.empty() && shared.back().end <= shared.back().block.first) shared.pop_back();
+  const auto keep = [&] {
+    std::vector<SharedRows> kept = shared;
+    const Dim first = cut(kept, whole_steps(rows));
+    if (own.capacity < rows - first) own = allocate(false, round_up(rows - first, attention_block_keys), first);
+    own.first = first;
+    for (const SharedRows& part : shared)
+      copy_rows(part.block, own, std::max(first, part.block.first), std::min(rows, part.end));
+    shared = std::move(kept);
+  };
+  if (rows == 0 || error_in(keep)) {
+    shared.clear();
+    own.first = rows = 0;
+  }
   sequence.full = std::move(own);
   sequence.lent = 0;
   return rows;
@@ -187,27 +206,26 @@ bool KvCache::copy(Dim from, Dim to, Dim rows) {
   Sequence& source = sequences_.at(static_cast<std::size_t>(from));
   Sequence& sequence = sequences_.at(static_cast<std::size_t>(to));
   sequence.expected = 0;
-  const Dim whole = whole_steps(rows), first = source.full.first;
-  // A block of which less than half is seen would be held for the sake of little.
-  if (whole >= least_shared_rows && (whole <= first || 2 * (whole - first) >= source.full.capacity)) {
-    source.shared.reserve(source.shared.size() + 1);
-    std::vector<SharedRows> shared = source.shared;
-    while (!shared.empty() && shared.back().block.first >= whole) shared.pop_back();
-    if (!shared.empty()) shared.back().end = std::min(shared.back().end, whole);
-    if (whole > first) {
-      const Dim lent = std::max(read_by_others(source), whole);
-      shared.push_back({source.full, whole});
-      source.lent = lent;
-    }
+  const Dim others = read_by_others(source);
+  source.shared.reserve(source.shared.size() + 1);
+  std::vector<SharedRows> shared = source.shared;
+  shared.push_back({source.full, rows});
+  if (const Dim whole = cut(shared, whole_steps(rows)); whole >= least_shared_rows) {
+    if (whole > source.full.first) source.lent = std::max(others, whole);
     sequence.shared = std::move(shared);
     sequence.full = {nullptr, 0, whole};
     std::ranges::fill(sequence.rows, whole);
+  } else if (sequence.full.capacity > 2 * rows) {
+    sequence.full = {};
   }
-  reserve(rows, to);
+  if (const auto failed = error_in([&] { reserve(rows, to); })) {
+    truncate(0, to);
+    throw *failed;
+  }
   const auto copy_from = [&](const Block& block, Dim end) {
     copy_rows(block, sequence.full, std::max(block.first, sequence.full.first), std::min(end, rows));
   };
-  for (const SharedRows& shared : source.shared) copy_from(shared.block, shared.end);
+  for (const SharedRows& part : source.shared) copy_from(part.block, part.end);
   copy_from(source.full, rows);
   std::ranges::fill(sequence.rows, rows);
   return true;

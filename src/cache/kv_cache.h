@@ -101,6 +101,7 @@ class KvCache {
   void grow(Sequence& sequence, Dim total);
   void grow_windowed(Sequence& sequence, Dim capacity);
   void copy_rows(const Block& from, const Block& to, Dim begin, Dim end) const;
+  static Dim cut(std::vector<SharedRows>& shared, Dim rows);
   Dim go_back(Sequence& sequence, Dim rows) const;
   void make_room(Sequence& sequence, Dim layer, Dim past, Dim count);
   static Dim read_by_others(const Sequence& sequence);

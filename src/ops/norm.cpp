@@ -10,7 +10,9 @@ namespace tap::ops {
 
 namespace {
 
-Dim grain_of(Dim width) { return std::max<Dim>(1, 8192 / std::max<Dim>(1, width)); }  // rows
+// Rows of a task, and of those whose gradients are added up first.
+Dim grain_of(Dim width, Dim elements = 8192) { return std::max<Dim>(1, elements / std::max<Dim>(1, width)); }
+constexpr Dim gradient_elements = 16384;
 
 void check(std::string_view op, const Tensor& x, const Tensor& gain) {
   if (x.rank() < 1) fail(ErrorCode::bad_input, "{}: x has no axis", op);
@@ -39,7 +41,7 @@ Tensor rms_norm(const Tensor& x, const Tensor& gain, float eps, bool one_plus) {
   });
   if (tape::wants({&x, &gain}))
     tape::record(y, {&x, &gain}, [x, gain, eps, one_plus](const Tensor& dy) {
-      const Dim w = x.width(), count = x.row_count(), step = grain_of(w);
+      const Dim w = x.width(), count = x.row_count(), step = grain_of(w, gradient_elements);
       Tensor dx = Tensor::empty(x.shape()), parts = Tensor::zeros({ceil_div(count, step), w});
       const float *px = x.data<float>(), *pg = gain.data<float>(), *pdy = dy.data<float>();
       float *pdx = dx.write<float>(), *part = parts.write<float>();
@@ -65,7 +67,8 @@ Tensor layer_norm(const Tensor& x, const Tensor& gain, const Tensor& bias, float
   });
   if (tape::wants({&x, &gain, &bias}))
     tape::record(y, {&x, &gain, &bias}, [x, gain, eps](const Tensor& dy) {
-      const Dim w = x.width(), count = x.row_count(), step = grain_of(w), chunks = ceil_div(count, step);
+      const Dim w = x.width(), count = x.row_count(), step = grain_of(w, gradient_elements),
+                chunks = ceil_div(count, step);
       Tensor dx = Tensor::empty(x.shape()), gain_parts = Tensor::zeros({chunks, w}),
              bias_parts = Tensor::zeros({chunks, w});
       const float *px = x.data<float>(), *pg = gain.data<float>(), *pdy = dy.data<float>();

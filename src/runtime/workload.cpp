@@ -126,7 +126,8 @@ double Workload::batch_s(Dim users, Dim context, bool shared, Dim steps) {
     return network.forward(input.embed(network), input.batch(), &cache);
   };
   for (Dim past = 0; past < context; past += 32) step(shared ? 1 : users, std::min<Dim>(32, context - past), past);
-  for (Dim user = 1; shared && user < users; ++user) cache.copy(0, user, context);
+  for (Dim user = 1; shared && user < users; ++user)
+    if (!cache.copy(0, user, context)) fail(ErrorCode::unsupported, "a model with windows shares no context");
   const Stopwatch watch;
   for (Dim i = 0; i < steps; ++i) require_finite(network.logits(step(users, 1, context + i)));
   return watch.s() / static_cast<double>(steps);

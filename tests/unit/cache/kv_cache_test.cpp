@@ -300,6 +300,24 @@ TEST_CASE("rows that others read are not written: each sequence keeps its own as
   twin.append({1, 1, 1, 1});
 }
 
+TEST_CASE("a block is not held for few of its rows") {
+  constexpr Dim row_bytes = 2 * 2 * 8 * 4;
+  Twin twin(2);
+  twin.append({3000, 0});
+  twin.copy(0, 1, 3000);
+  for (std::size_t s = 0; s < 2; ++s) twin.truncate(s, 100);
+  CHECK(twin.cache.bytes() <= 2 * 256 * row_bytes);
+  twin.append({2000, 0});
+  twin.copy(0, 1, 2000);
+  twin.truncate(0, 0);
+  twin.truncate(1, 0);
+  twin.cache.expect(300, 400, 0);  // nor what a long conversation took for a short one
+  twin.append({300, 0});
+  twin.copy(0, 1, 300);
+  twin.append({1, 1});
+  CHECK(twin.cache.bytes() <= (400 + 64) * row_bytes);
+}
+
 TEST_CASE("a row that others read is not written again") {
   Twin twin(2);
   twin.append({600, 0});
