@@ -89,8 +89,8 @@ Dim BatchGenerator::place_of(const Prompt& prompt, const Held& wanted, Dim& reus
     if (best < 0 || rows > best_rows || (rows == best_rows && held.last < held_[static_cast<std::size_t>(best)].last))
       best = s, best_rows = rows;
   }
-  held_[static_cast<std::size_t>(best)]
-      .keys.clear();  // until the caller says what it holds: memory may give out before
+  // Until the caller says what it holds: memory may give out before.
+  held_[static_cast<std::size_t>(best)].keys.clear();
   reused = cache_.truncate(best_rows, best);
   if (source_rows > reused + worth_copying && cache_.copy(source, best, source_rows)) reused = source_rows;
   return best;

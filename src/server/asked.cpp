@@ -110,7 +110,7 @@ void respond_error(HttpExchange& exchange, const Error& error) {
 }
 
 void answer_errors(HttpExchange& exchange, const std::function<void()>& step) {
-  try {
+  try {  // not error_in, whose copy would lose the status of a StatusError
     step();
   } catch (const Error& error) {
     respond_error(exchange, error);
